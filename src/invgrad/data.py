@@ -1,0 +1,492 @@
+"""Images of every data set of the experiments, from whichever source is at hand, as one in-memory type.
+
+A source lists what it has of a split without decoding anything; `load` then decodes only the images that are wanted.
+What each data set is and who can supply it is written in the registry, `data/datasets.yaml`.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field, PositiveInt, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from invgrad.seeds import generator
+from invgrad.settings import Settings, SettingsError, parse, read_yaml, unknown
+
+SplitName = Literal["train", "validation"]
+SourceName = Literal["packaged", "torchvision", "folder"]
+Channels = tuple[float, float, float]
+Box = tuple[int, int, int, int]
+
+REGISTRY = Path("data/datasets.yaml")
+SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "validation": ("test", "val", "validation")}
+TENSORS = ("images", "labels", "index")
+CLASS_LISTS = ("wnids.txt", "classes.txt")
+LOSSY = (".jpg", ".jpeg")
+LOSSLESS = (".png",)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images of one split of a data set, in the order of `index`."""
+
+    dataset: str
+    split: SplitName
+    source: str
+    """One sentence for a reader: where the images came from."""
+    images: Tensor
+    """uint8 [n, 3, height, width], RGB."""
+    labels: Tensor
+    """int64 [n], in 0..classes-1."""
+    index: Tensor
+    """int64 [n], the position of each image in the full published split (of packaged ImageNet: the sample's number)."""
+    classes: int
+    mean: Channels
+    """Per channel, over the data set's training images with values in [0, 1]; `std` likewise."""
+    std: Channels
+
+
+class Package(Settings):
+    """Image files that come with an installed package."""
+
+    module: str
+    distribution: str
+    version: str
+    folder: str
+    files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
+    """sha256 by file name."""
+
+    def paths(self) -> list[Path]:
+        """The files, in the order of the registry. `SettingsError` if one is missing or differs from its checksum."""
+        # find_spec does not execute the package, whose import can take seconds
+        spec = find_spec(self.module)
+        if spec is None or not spec.submodule_search_locations:
+            raise SettingsError(
+                f"{self.distribution} is not installed; its version {self.version} has the files needed"
+            )
+        folder = Path(spec.submodule_search_locations[0]) / self.folder
+        return [self._checked(folder / name, checksum) for name, checksum in self.files.items()]
+
+    def _checked(self, file: Path, checksum: str) -> Path:
+        if not file.is_file():
+            raise SettingsError(f"{file} is missing; {self.distribution} {self.version} has it")
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        if found != checksum:
+            raise SettingsError(f"{file}: sha256 is {found}, not {checksum} as in {self.distribution} {self.version}")
+        return file
+
+
+class Supply(Settings):
+    """What one source has of a data set."""
+
+    origin: str
+    splits: tuple[SplitName, ...]
+    packages: tuple[Package, ...] = ()
+
+    def sentence(self, files: Sequence[Path]) -> str:
+        """Where these images come from, for a reader; `files` as far as they were decoded from image files."""
+        words = [self.origin]
+        if self.packages:
+            words.append(" and ".join(f"{package.distribution} {package.version}" for package in self.packages))
+        if files:
+            lossy = sum(file.suffix.lower() in LOSSY for file in files)
+            words.append(f"({lossy} JPEG copies, {len(files) - lossy} lossless)")
+        return " ".join(words)
+
+
+class Statistics(Settings):
+    """Mean and standard deviation per channel, of values in [0, 1], and where they were taken from."""
+
+    mean: Channels
+    std: Channels
+    origin: str
+
+
+class Crops(Settings):
+    """How photographs become a data set of square crops."""
+
+    train_share: float = Field(gt=0, lt=1)
+    """Training crops lie above this share of the height, validation crops below it."""
+    smallest: PositiveInt
+    """Least side of a window, in pixels of the photograph."""
+    largest: float = Field(gt=0, le=1)
+    """Greatest side of a window, as a share of the photograph's shorter side."""
+    contrast: float = Field(ge=0, le=0.5)
+    """Least standard deviation over the pixels of a crop, mean over channels, of values in [0, 1]: a black background
+    identifies nothing."""
+    seed: int
+
+    def cut(
+        self, photo: Image.Image, split: SplitName, count: int, size: int, name: str
+    ) -> list[tuple[Box, Image.Image]]:
+        """`count` windows (left, top, right, bottom) of the photograph and what they show, area-averaged to size×size.
+
+        Sides and places are uniform, drawn from `seed`, the split and the photograph's `name`; windows of too little
+        contrast are drawn again. No pixel is in windows of both splits. `SettingsError` if nearly no window will do.
+        """
+        border = round(self.train_share * photo.height)
+        top, bottom = (0, border) if split == "train" else (border, photo.height)
+        largest = min(int(self.largest * min(photo.size)), bottom - top)
+        if largest < self.smallest:
+            raise SettingsError(f"{name}: no {split} window of {self.smallest} pixels fits; nearest: {largest}")
+        random = generator(self.seed, split, name)
+        kept: list[tuple[Box, Image.Image]] = []
+        for _ in range(100 * count):
+            side = _uniform(self.smallest, largest, random)
+            x, y = _uniform(0, photo.width - side, random), _uniform(top, bottom - side, random)
+            box = (x, y, x + side, y + side)
+            crop = photo.crop(box).resize((size, size), Image.Resampling.BOX)
+            if np.asarray(crop).std(axis=(0, 1)).mean() >= 255 * self.contrast:
+                kept.append((box, crop))
+            if len(kept) == count:
+                return kept
+        raise SettingsError(f"{name}: hardly any {split} window has a contrast of {self.contrast}")
+
+
+class Dataset(Settings):
+    """An entry of the registry."""
+
+    classes: PositiveInt
+    class_names: tuple[str, ...] = ()
+    """In class order; empty: a list beside the images, or the alphabet, gives the order."""
+    size: PositiveInt
+    """Height and width of an image, in pixels."""
+    resize: PositiveInt | None = None
+    """Larger images are resized to this shorter side, then cropped at the centre; None: there are no larger ones."""
+    images: dict[SplitName, PositiveInt]
+    """How many images the full split has."""
+    statistics: Statistics | None = None
+    """None: those of the training images of the same source."""
+    crops: Crops | None = None
+    """Only for photographs to cut up, one class a photograph."""
+    sources: dict[SourceName, Supply]
+
+    @model_validator(mode="after")
+    def _a_name_for_every_class(self) -> Self:
+        if self.class_names and len(self.class_names) != self.classes:
+            raise ValueError(f"{len(self.class_names)} class_names for {self.classes} classes")
+        return self
+
+
+class _Registry(Settings):
+    datasets: dict[str, Dataset]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source has of a split, in index order; images in memory (uint8 [n, 3, size, size]) or files to decode."""
+
+    index: Sequence[int]
+    labels: Sequence[int]
+    images: Tensor | list[Path]
+
+
+Source = Callable[[str, Dataset, SplitName, Path | None], Listing]
+
+
+def describe(dataset: str, registry: Path = REGISTRY) -> Dataset:
+    """The registry's entry of a data set; `SettingsError` if there is none or the registry is not valid."""
+    datasets = parse(_Registry, read_yaml(registry), str(registry)).datasets
+    if dataset not in datasets:
+        raise SettingsError(f"{registry}: {unknown('data set', dataset, datasets)}")
+    return datasets[dataset]
+
+
+def load(
+    dataset: str,
+    split: str,
+    source: str,
+    root: Path | None,
+    registry: Path = REGISTRY,
+    limit: int | None = None,
+    indices: Sequence[int] | None = None,
+) -> Split:
+    """Images of a split of a data set.
+
+    `root` is the folder of the user's data sets; the packaged source needs none. Either `limit` takes the first images
+    (all, if there are fewer), or `indices` takes those at these positions of the published split, in this order.
+    `SettingsError` for unknown names, a source that lacks the split, files that are missing or damaged.
+    """
+    data = describe(dataset, registry)
+    name = _split_name(split)
+    supplier = _source_name(dataset, data, source, name)
+    listing = SOURCES[supplier](dataset, data, name, root)
+    rows = _rows(listing.index, limit, indices, f"{dataset} {split} from source '{source}'")
+    if isinstance(listing.images, Tensor):
+        files, images = [], listing.images[rows].contiguous()
+    else:
+        files = [listing.images[row] for row in rows]
+        images = _decode(files, data)
+    mean, std = _statistics(dataset, data, supplier, root)
+    return Split(
+        dataset=dataset,
+        split=name,
+        source=data.sources[supplier].sentence(files),
+        images=images,
+        labels=torch.tensor([listing.labels[row] for row in rows], dtype=torch.int64),
+        index=torch.tensor([listing.index[row] for row in rows], dtype=torch.int64),
+        classes=data.classes,
+        mean=mean,
+        std=std,
+    )
+
+
+def save_split(split: Split, path: Path) -> None:
+    """Write a split as one safetensors file, everything that is not a tensor as JSON in its metadata."""
+    values = dict(vars(split))
+    tensors = {key: values.pop(key) for key in TENSORS}
+    save_file(tensors, path, metadata={"split": json.dumps(values)})
+
+
+def read_split(path: Path) -> Split:
+    """A split that `save_split` wrote; `SettingsError` if the file is missing or something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            values: dict[str, Any] = json.loads(file.metadata()["split"])
+            values |= {key: file.get_tensor(key) for key in TENSORS}
+        return Split(**values | {key: tuple(values[key]) for key in ("mean", "std")})
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"{path}: not a saved split: {error}") from None
+
+
+def clients(split: Split, start: int, count: int, images_per_client: int, distinct_labels: bool) -> list[list[int]]:
+    """Positions, in the split's tensors, of the images that each of `count` clients holds.
+
+    Clients take their images one after another, from position `start` on: the next ones, or with `distinct_labels` the
+    next ones whose label the client does not hold yet (as the released code does). `SettingsError` if images run out.
+    """
+    if start < 0 or count < 1 or images_per_client < 1:
+        raise SettingsError(
+            f"start {start}, count {count}, images_per_client {images_per_client}: at least 0, 1 and 1 are needed"
+        )
+    labels: list[int] = split.labels.tolist()
+    walk = iter(range(start, len(labels)))
+    held: list[list[int]] = []
+    while len(held) < count:
+        taken: list[int] = []
+        seen: set[int] = set()
+        while len(taken) < images_per_client:
+            position = next(walk, None)
+            if position is None:
+                raise SettingsError(
+                    f"{split.dataset} {split.split}: {len(labels)} images from {start} on are enough for {len(held)} "
+                    f"clients of {images_per_client} images{' of distinct labels' * distinct_labels}, not for {count}"
+                )
+            if not distinct_labels or labels[position] not in seen:
+                taken.append(position)
+                seen.add(labels[position])
+        held.append(taken)
+    return held
+
+
+def to_unit(images: Tensor, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """uint8 images as values in [0, 1]."""
+    return images.to(device=device, dtype=dtype) / 255
+
+
+def normalise(images: Tensor, mean: Channels, std: Channels, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """uint8 images [n, 3, h, w] in the coordinates that networks take: (value in [0, 1] - mean) / std per channel."""
+    return (to_unit(images, dtype, device) - _per_channel(mean, dtype, device)) / _per_channel(std, dtype, device)
+
+
+def denormalise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
+    """The inverse of `normalise`, up to `to_unit`; values outside [0, 1] are not clamped."""
+    return images * _per_channel(std, images.dtype, images.device) + _per_channel(mean, images.dtype, images.device)
+
+
+def _packaged(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
+    files = [path for package in data.sources["packaged"].packages for path in package.paths()]
+    if data.crops:
+        images = _photo_crops(tuple(files), data.crops, split, data.images[split] // data.classes, data.size)
+        return Listing(range(len(images)), [row % data.classes for row in range(len(images))], images)
+    numbers = [tuple(int(part) for part in file.stem.split("_")[1:]) for file in files]
+    listed = sorted(zip(numbers, files, strict=True))
+    return Listing(
+        [index for (index, _), _ in listed], [label for (_, label), _ in listed], [file for _, file in listed]
+    )
+
+
+@lru_cache
+def _photo_crops(photos: tuple[Path, ...], crops: Crops, split: SplitName, per_class: int, size: int) -> Tensor:
+    """Crops [per_class · photos, 3, size, size], classes interleaved."""
+    images = torch.empty(per_class, len(photos), size, size, 3, dtype=torch.uint8)
+    for label, file in enumerate(photos):
+        for row, (_, crop) in enumerate(crops.cut(_opened(file), split, per_class, size, file.name)):
+            images[row, label] = torch.from_numpy(np.array(crop))
+    return images.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _torchvision(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
+    if dataset == "imagenet":
+        return _whole_folder(dataset, data, split, root)
+    # imported here because it takes seconds and the other sources do without
+    from torchvision import datasets
+
+    archive = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[dataset]
+    folder = _needed(root, "torchvision")
+    try:
+        content = archive(folder, train=split == "train", download=True)
+    except (OSError, RuntimeError) as error:
+        raise SettingsError(
+            f"{folder}: put {archive.filename} here (from {archive.url}); it could not be downloaded: {error}"
+        ) from None
+    return Listing(range(len(content.data)), content.targets, torch.from_numpy(content.data).permute(0, 3, 1, 2))
+
+
+def _whole_folder(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
+    """An image folder in which torchvision's numbering (class by class, then by file name) is the published one."""
+    listing = _folder(dataset, data, split, _needed(root, "torchvision"))
+    if len(listing.index) != data.images[split]:
+        raise SettingsError(
+            f"{dataset}: {len(listing.index)} of {data.images[split]} {split} images are in {root}, so their positions "
+            "are unknown; nearest: source 'folder', which numbers what is there"
+        )
+    return listing
+
+
+def _folder(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
+    base = _needed(root, "folder") / dataset
+    names = SPLIT_FOLDERS[split]
+    folder = next((base / name for name in names if (base / name).is_dir()), None)
+    if folder is None:
+        raise SettingsError(f"{base}: no folder {' or '.join(names)} with {split} images of {dataset}")
+    files = [
+        (label, file)
+        for name, label in _class_order(base, folder, dataset, data).items()
+        for file in sorted((folder / name).glob("*"))
+        if file.suffix.lower() in LOSSY + LOSSLESS
+    ]
+    if not files:
+        raise SettingsError(f"{folder}: no {' or '.join(LOSSY + LOSSLESS)} file in the class folders")
+    positions = _positions([file for _, file in files])
+    listed = sorted(zip(positions, files, strict=True))
+    return Listing(sorted(positions), [label for _, (label, _) in listed], [file for _, (_, file) in listed])
+
+
+def _class_order(base: Path, folder: Path, dataset: str, data: Dataset) -> dict[str, int]:
+    """The label of every class folder that is there, in label order."""
+    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    listed = next((base / name for name in CLASS_LISTS if (base / name).is_file()), None)
+    names = data.class_names or (listed.read_text().strip().split("\n") if listed else found)
+    if len(names) != data.classes:
+        raise SettingsError(
+            f"{listed or folder}: {len(names)} classes, {dataset} has {data.classes}; "
+            f"name all of them, in order, in {base / CLASS_LISTS[-1]}"
+        )
+    labels = {name: label for label, name in enumerate(names) if name in found}
+    if stray := sorted(set(found) - set(names)):
+        raise SettingsError(f"{folder / stray[0]}: '{stray[0]}' is no class of {dataset}")
+    return labels
+
+
+def _positions(files: list[Path]) -> list[int]:
+    """The number before the first underscore of every name; where no name has one, the order of the files."""
+    matches = [re.match(r"(\d+)_", file.name) for file in files]
+    if not any(matches):
+        return list(range(len(files)))
+    owners: dict[int, Path] = {}
+    for file, match in zip(files, matches, strict=True):
+        if match is None:
+            raise SettingsError(f"{file}: no number before the first underscore, but other images have one")
+        other = owners.setdefault(int(match[1]), file)
+        if other != file:
+            raise SettingsError(f"{file}: has the same number as {other}")
+    return list(owners)
+
+
+SOURCES: dict[SourceName, Source] = {"packaged": _packaged, "torchvision": _torchvision, "folder": _folder}
+
+
+def _split_name(split: str) -> SplitName:
+    if split not in get_args(SplitName):
+        raise SettingsError(unknown("split", split, get_args(SplitName)))
+    return cast(SplitName, split)
+
+
+def _source_name(dataset: str, data: Dataset, source: str, split: SplitName) -> SourceName:
+    if source not in SOURCES:
+        raise SettingsError(unknown("source", source, SOURCES))
+    able = [name for name, supply in data.sources.items() if split in supply.splits]
+    if source not in able:
+        raise SettingsError(f"source '{source}' has no {split} images of {dataset}; these have: {', '.join(able)}")
+    return cast(SourceName, source)
+
+
+def _needed(root: Path | None, source: str) -> Path:
+    if root is None:
+        raise SettingsError(f"source '{source}' needs the folder that holds the data sets (root)")
+    return root
+
+
+def _rows(index: Sequence[int], limit: int | None, indices: Sequence[int] | None, where: str) -> list[int]:
+    if indices is None:
+        if limit is not None and limit < 1:
+            raise SettingsError(f"{where}: limit {limit} takes no image; nearest: 1")
+        return list(range(len(index)))[:limit]
+    if limit is not None:
+        raise SettingsError(f"{where}: limit and indices exclude each other")
+    row_of = {position: row for row, position in enumerate(index)}
+    if missing := [position for position in indices if position not in row_of]:
+        nearest = min(index, key=lambda position: abs(position - missing[0]))
+        raise SettingsError(f"{where}: no image has index {missing[0]}; nearest: {nearest}")
+    return [row_of[position] for position in indices]
+
+
+def _statistics(dataset: str, data: Dataset, source: SourceName, root: Path | None) -> tuple[Channels, Channels]:
+    if data.statistics:
+        return data.statistics.mean, data.statistics.std
+    training = SOURCES[source](dataset, data, "train", root).images
+    images = training if isinstance(training, Tensor) else _decode(training, data)
+    std, mean = torch.std_mean(to_unit(images, torch.float64, "cpu"), dim=(0, 2, 3), correction=0)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _decode(files: Sequence[Path], data: Dataset) -> Tensor:
+    """uint8 [n, 3, size, size]."""
+    images = torch.empty(len(files), 3, data.size, data.size, dtype=torch.uint8)
+    # one thread: on two cores a pool was slower, for 32-pixel and for 500-pixel files
+    for row, file in enumerate(files):
+        images[row] = torch.from_numpy(_pixels(file, data.size, data.resize)).permute(2, 0, 1)
+    return images
+
+
+def _pixels(file: Path, size: int, resize: int | None) -> np.typing.NDArray[np.uint8]:
+    """uint8 [size, size, 3]; resized and cropped as by torchvision's `Resize(resize)` and `CenterCrop(size)`."""
+    image = _opened(file)
+    if image.size != (size, size):
+        if resize is None:
+            raise SettingsError(f"{file}: {image.width}x{image.height} pixels, not {size}x{size}")
+        short = min(image.size)
+        width, height = (int(resize * side / short) for side in image.size)
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    return np.array(image)
+
+
+def _opened(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise SettingsError(f"{file}: not a readable image: {error}") from None
+
+
+def _uniform(low: int, high: int, random: torch.Generator) -> int:
+    """An integer in low..high, both included."""
+    return int(torch.randint(low, high + 1, (), generator=random))
+
+
+def _per_channel(values: Channels, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device).view(3, 1, 1)

@@ -1,0 +1,128 @@
+"""L-BFGS for many independent trials at once, agreeing with `torch.optim.LBFGS` run on each trial alone."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+INNER_ITERATIONS = 20
+HISTORY = 100
+GRADIENT_TOLERANCE = 1e-7
+CHANGE_TOLERANCE = 1e-9
+CURVATURE_FLOOR = 1e-10
+
+
+class BatchedLBFGS:
+    """torch's L-BFGS without line search and with its default tolerances and counts; every trial has its
+    own history, step length and stopping tests, and one that stopped or is not finite rests while the others go on.
+    """
+
+    def __init__(self, variables: Sequence[Tensor], *, step_size: float) -> None:
+        """`variables`: tensors [trials, …], changed in place by `step`."""
+        self._variables = variables
+        self._step_size = step_size
+        point = self._flat(variables)
+        self._memory = _Memory(point)
+        self._direction = torch.zeros_like(point)
+        self._length = point.new_zeros(len(point))
+        self._previous = torch.zeros_like(point)
+        self._started = torch.zeros(len(point), dtype=torch.bool, device=point.device)
+
+    def step(self, evaluate: Callable[[], tuple[Tensor, Sequence[Tensor]]], decay: float) -> Tensor:
+        """Up to 20 iterations of every trial; returns the costs [trials] before the first."""
+        first_cost, slopes = evaluate()
+        cost, gradient = first_cost, self._flat(slopes)
+        active = ~self._flat_at(gradient)
+        for iteration in range(INNER_ITERATIONS):
+            active = active & torch.isfinite(cost)
+            if not active.any():
+                break
+            self._choose_direction(gradient, active, self._step_size * decay)
+            descent = (gradient * self._direction).sum(1)
+            active = active & (descent <= -CHANGE_TOLERANCE)
+            self._move(active)
+            if iteration == INNER_ITERATIONS - 1:
+                break
+            before = cost
+            cost, slopes = evaluate()
+            gradient = self._flat(slopes)
+            shift = (self._direction * self._length[:, None]).abs().amax(1)
+            active = active & ~self._flat_at(gradient) & (shift > CHANGE_TOLERANCE)
+            active = active & ((cost - before).abs() >= CHANGE_TOLERANCE)
+        return first_cost
+
+    def _choose_direction(self, gradient: Tensor, active: Tensor, step_size: float) -> None:
+        fresh = active & ~self._started
+        last_step = self._direction * self._length[:, None]
+        self._memory.learn(gradient - self._previous, last_step, active & self._started)
+        self._direction = torch.where(active[:, None], -self._memory.apply(gradient), self._direction)
+        first_length = (1 / gradient.abs().sum(1)).clamp(max=1) * step_size
+        length = torch.where(fresh, first_length, torch.full_like(first_length, step_size))
+        self._length = torch.where(active, length, self._length)
+        self._previous = torch.where(active[:, None], gradient, self._previous)
+        self._started = self._started | active
+
+    def _move(self, active: Tensor) -> None:
+        shift = torch.where(active[:, None], self._direction * self._length[:, None], 0)
+        offset = 0
+        for variable in self._variables:
+            size = variable[0].numel()
+            variable += shift[:, offset : offset + size].reshape(variable.shape)
+            offset += size
+
+    @staticmethod
+    def _flat(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat([tensor.flatten(1) for tensor in tensors], dim=1)
+
+    @staticmethod
+    def _flat_at(gradient: Tensor) -> Tensor:
+        return gradient.abs().amax(1) <= GRADIENT_TOLERANCE
+
+
+class _Memory:
+    """The curvature pairs of every trial: a ring of slots, filled trial by trial as pairs are accepted."""
+
+    def __init__(self, point: Tensor) -> None:
+        trials = len(point)
+        self._trials = torch.arange(trials, device=point.device)
+        self._changes = point.new_zeros(HISTORY, *point.shape)
+        self._steps = point.new_zeros(HISTORY, *point.shape)
+        self._inverse = point.new_zeros(HISTORY, trials)
+        self._count = torch.zeros(trials, dtype=torch.long, device=point.device)
+        self._scale = point.new_ones(trials)
+
+    def learn(self, change: Tensor, step: Tensor, which: Tensor) -> None:
+        """Accept the pairs (gradient `change`, `step`), each [trials, d], of the trials `which` [trials] whose
+        curvature is positive enough.
+        """
+        curvature = (change * step).sum(1)
+        accepted = which & (curvature > CURVATURE_FLOOR)
+        self._scale = torch.where(accepted, curvature / change.square().sum(1), self._scale)
+        place = (self._count[accepted] % HISTORY, self._trials[accepted])
+        self._changes[place] = change[accepted]
+        self._steps[place] = step[accepted]
+        self._inverse[place] = 1 / curvature[accepted]
+        self._count = self._count + accepted
+
+    def apply(self, gradient: Tensor) -> Tensor:
+        """The inverse-Hessian estimate of every trial times its gradient [trials, d] (two-loop recursion)."""
+        pairs = [self._pair(age) for age in range(1, min(int(self._count.max()), HISTORY) + 1)]
+        product = gradient
+        factors = []
+        for change, step, inverse in pairs:
+            factors.append((step * product).sum(1) * inverse)
+            product = torch.addcmul(product, factors[-1][:, None], change, value=-1)
+        product = product * self._scale[:, None]
+        for (change, step, inverse), factor in zip(reversed(pairs), reversed(factors), strict=True):
+            product = torch.addcmul(product, (factor - (change * product).sum(1) * inverse)[:, None], step)
+        return product
+
+    def _pair(self, age: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Every trial's pair accepted `age` acceptances ago; a trial without one gets an inverse curvature of 0."""
+        slot = (self._count - age) % HISTORY
+        exists = self._count >= age
+        if bool(exists.all()) and bool((slot == slot[0]).all()):  # a view is cheaper than a gathered copy
+            only = int(slot[0])
+            return self._changes[only], self._steps[only], self._inverse[only]
+        place = (slot, self._trials)
+        return self._changes[place], self._steps[place], torch.where(exists, self._inverse[place], 0)

@@ -1,0 +1,262 @@
+"""The paper's reported values and the verdict on each: is it reproduced by our runs?
+
+The reported values live in `data/paper_values.csv` and nowhere else. All functions are pure, except that `read_values`
+reads that file. PSNR, differences and standard deviations are in dB.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+import pandas as pd
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from scipy import stats
+
+from invgrad.settings import Settings, SettingsError, parse, unknown
+
+Verdict = Literal["reproduced", "differs", "not comparable", "not run"]
+Status = Literal["ok", "failed"]
+
+CONFIDENCE = 0.95
+SHOWN_MARGIN = 3.0
+"""Largest difference, in dB, at which a single displayed image still counts as reproduced."""
+
+
+class PaperValue(Settings):
+    """One line of the file of reported values; `std` is image to image, and empty for a single displayed image."""
+
+    id: str
+    cell: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    measure: Literal["psnr_mean", "psnr_shown"]
+    value: float
+    std: PositiveFloat | None
+    n: PositiveInt
+    unit: Literal["dB"]
+    where: str
+    checked: Literal["true", "false"]
+    note: str
+
+    @model_validator(mode="after")
+    def _shown_is_one_image(self) -> Self:
+        shown = self.measure == "psnr_shown"
+        if shown != (self.n == 1):
+            raise ValueError(f"n: psnr_shown is one image and psnr_mean several, got {self.measure} with n = {self.n}")
+        if shown != (self.std is None):
+            raise ValueError(f"std: psnr_mean needs one and psnr_shown has none, got {self.measure} with {self.std}")
+        return self
+
+
+COLUMNS = list(PaperValue.model_fields)
+ROW_COLUMNS = ["cell", "seed", "image", "psnr", "status"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Our value beside the paper's; what cannot be computed is NaN.
+
+    `value` is the mean over network seeds of the per-seed mean over images. `std_images` is the standard deviation over
+    images within a seed, pooled over the seeds; `std_seeds` is that of the per-seed means. `n_images` counts the
+    distinct images and `n_seeds` the network seeds in `value`; `n_failed` and `n_exact` (infinite PSNR) the rows that
+    are not in it.
+    """
+
+    value: float
+    std_images: float
+    std_seeds: float
+    n_images: int
+    n_seeds: int
+    n_failed: int
+    n_exact: int
+    difference: float
+    ci_low: float
+    ci_high: float
+
+
+VERDICT_COLUMNS = [
+    *("id", "cell", "measure", "paper_value", "paper_std", "paper_n", "paper_checked"),
+    *Difference.__dataclass_fields__,
+    *("verdict", "reason"),
+]
+
+
+def read_values(path: Path) -> pd.DataFrame:
+    """The reported values, one row each, with the columns of `PaperValue`; `std` is NaN where empty, `checked` is bool.
+
+    Raises `SettingsError` naming the line and the column for a missing or unknown column, a value of the wrong type and
+    a (cell, measure) that is given twice.
+    """
+    try:
+        # Spreadsheet programs put a byte-order mark before the header.
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    reader = csv.reader(io.StringIO(text))
+    header = next(reader, [])
+    _check_header(header, f"{path}: line 1")
+    values: list[PaperValue] = []
+    lines: dict[tuple[str, str], int] = {}
+    for cells in reader:
+        where = f"{path}: line {reader.line_num}"
+        value = _parse_line(header, cells, where)
+        first = lines.setdefault((value.cell, value.measure), reader.line_num)
+        if first != reader.line_num:
+            raise SettingsError(f"{where}: cell, measure: '{value.cell}', '{value.measure}' is already in line {first}")
+        values.append(value)
+    frame = pd.DataFrame([value.model_dump() for value in values], columns=COLUMNS)
+    frame["checked"] = frame["checked"] == "true"
+    return frame.astype({"value": float, "std": float, "n": int})
+
+
+def compare(rows: pd.DataFrame, value: float, std: float, n: int) -> Difference:
+    """The difference between our rows of one cell and the paper's `value`, with its 95 % interval.
+
+    `rows` has the columns `seed`, `image`, `psnr`, `status`; several rows of one image under one seed count once, with
+    their mean. `std` is the paper's standard deviation over its `n` images. It is NaN for a single displayed image
+    (n = 1): its spread is then taken from our images, or left out if we attacked one image, taken to be the same.
+    """
+    failed = rows["status"] == "failed"
+    exact = ~failed & (rows["psnr"] == math.inf)
+    table = rows[~failed & ~exact].pivot_table(index="image", columns="seed", values="psnr", aggfunc="mean")
+    n_images, n_seeds = table.shape
+    seed_means = table.mean()
+    ours = float(seed_means.mean())
+    std_images, std_seeds = _pooled_std(table), float(seed_means.std())
+
+    image_variance = std_images**2 / n_images if n_images else math.nan
+    parts: list[tuple[float, int]] = []
+    if not math.isnan(std):
+        parts += [(std**2 / n, n - 1), (image_variance, n_images - 1)]
+    elif not _one_image(rows):
+        # One estimated spread for both sides is one source of error, not two independent ones.
+        parts.append((std_images**2 / n + image_variance, n_images - 1))
+    if n_seeds > 1:
+        # The 1 is the paper's own network, one draw from the same distribution.
+        parts.append((std_seeds**2 * (1 + 1 / n_seeds), n_seeds - 1))
+    half = _half_width(parts)
+    return Difference(
+        value=ours,
+        std_images=std_images,
+        std_seeds=std_seeds,
+        n_images=n_images,
+        n_seeds=n_seeds,
+        n_failed=int(failed.sum()),
+        n_exact=int(exact.sum()),
+        difference=ours - value,
+        ci_low=ours - value - half,
+        ci_high=ours - value + half,
+    )
+
+
+def verdicts(values: pd.DataFrame, rows: pd.DataFrame, obstacles: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """One row per reported value, with the columns `VERDICT_COLUMNS`: the paper's value, ours, the verdict and why.
+
+    `values` is what `read_values` returns. `rows` holds the per-image rows of all our runs, with the columns
+    `ROW_COLUMNS`: `psnr` is infinite for an exact reconstruction and ignored where `status` is "failed".
+    `obstacles[cell]` lists why a cell cannot be compared with the paper; it is empty or absent if it can. Raises
+    `SettingsError` for a missing column or identity, an unknown status, and a row that is "ok" without a PSNR.
+    """
+    _check_rows(rows)
+    table = []
+    for paper in values.to_dict("records"):
+        mine = rows[rows["cell"] == paper["cell"]]
+        ours = compare(mine, paper["value"], paper["std"], paper["n"])
+        verdict, reason = _judge(mine, ours, paper["std"], obstacles.get(paper["cell"], ()))
+        printed = {f"paper_{key}": paper[key] for key in ("value", "std", "n", "checked")}
+        identity = {key: paper[key] for key in ("id", "cell", "measure")}
+        table.append({**identity, **printed, **asdict(ours), "verdict": verdict, "reason": reason})
+    return pd.DataFrame(table, columns=VERDICT_COLUMNS)
+
+
+def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, obstacles: Sequence[str]) -> tuple[Verdict, str]:
+    if rows.empty:
+        return "not run", "no rows of this cell"
+    shown = math.isnan(paper_std)
+    blockers = list(obstacles)
+    if shown and not _one_image(rows):
+        blockers.append("which image is shown is not known")
+    if ours.n_images == 0:
+        blockers.append("no finite PSNR")
+    margin = SHOWN_MARGIN if shown else paper_std
+    verdict, reasons = _decide(ours, margin, blockers)
+    if shown and _one_image(rows):
+        reasons.append("the image shown is taken to be ours, so the interval covers network seeds only")
+    if ours.n_seeds == 1:
+        reasons.append("one network seed: its spread is not in the interval")
+    if ours.n_failed:
+        reasons.append(f"{ours.n_failed} failed, not in the mean")
+    if ours.n_exact:
+        reasons.append(f"{ours.n_exact} exact (infinite PSNR), not in the mean")
+    return verdict, "; ".join(reasons)
+
+
+def _decide(ours: Difference, margin: float, blockers: list[str]) -> tuple[Verdict, list[str]]:
+    if blockers:
+        return "not comparable", blockers
+    if math.isnan(ours.ci_low):
+        return "not comparable", ["undecided: too few images or network seeds for an interval"]
+    if not ours.ci_low <= 0 <= ours.ci_high:
+        return "differs", ["the interval excludes 0"]
+    if abs(ours.difference) > margin:
+        return "not comparable", [f"undecided: the interval includes 0, but the difference is beyond ±{margin:.2f} dB"]
+    return "reproduced", [f"the interval includes 0 and the difference is within ±{margin:.2f} dB"]
+
+
+def _one_image(rows: pd.DataFrame) -> bool:
+    return rows["image"].nunique() == 1
+
+
+def _pooled_std(table: pd.DataFrame) -> float:
+    """Standard deviation over images (rows), pooled over seeds (columns); NaN unless a seed has two images."""
+    freedom = int((table.count() - 1).sum())
+    squares = float(((table - table.mean()) ** 2).sum().sum())
+    return math.sqrt(squares / freedom) if freedom else math.nan
+
+
+def _half_width(parts: Sequence[tuple[float, int]]) -> float:
+    """Half of the interval for independent (variance, degrees of freedom), after Welch (1947) and Satterthwaite (1946).
+
+    NaN where no variance is known, or all are zero.
+    """
+    total = sum(variance for variance, _ in parts)
+    if not total > 0:
+        return math.nan
+    freedom = total**2 / sum(variance**2 / known for variance, known in parts)
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
+
+
+def _check_header(header: Sequence[str], where: str) -> None:
+    for column in header:
+        if column not in COLUMNS:
+            raise SettingsError(f"{where}: {unknown('column', column, COLUMNS)}")
+    for column in COLUMNS:
+        if header.count(column) != 1:
+            raise SettingsError(f"{where}: column '{column}' must be there once, is there {header.count(column)} times")
+
+
+def _parse_line(header: Sequence[str], cells: Sequence[str], where: str) -> PaperValue:
+    if len(cells) != len(header):
+        raise SettingsError(f"{where}: {len(cells)} cells for {len(header)} columns")
+    data = {column: cell or None for column, cell in zip(header, cells, strict=True)}
+    return parse(PaperValue, data, where)
+
+
+def _check_rows(rows: pd.DataFrame) -> None:
+    for column in ROW_COLUMNS:
+        if column not in rows.columns:
+            raise SettingsError(f"rows: no column '{column}' (columns: {', '.join(map(str, rows.columns))})")
+        if column != "psnr" and rows[column].isna().any():
+            raise SettingsError(f"rows: column '{column}' has an empty value")
+    for status in rows["status"].unique():
+        if status not in get_args(Status):
+            raise SettingsError(f"rows: {unknown('status', status, get_args(Status))}")
+    lost = rows[(rows["status"] == "ok") & ~(rows["psnr"] > -math.inf)]
+    if len(lost):
+        first = lost.iloc[0]
+        raise SettingsError(
+            f"rows: cell '{first['cell']}', seed {first['seed']}, image {first['image']}: status is 'ok', "
+            f"but psnr is {first['psnr']}; nearest valid status: 'failed'"
+        )

@@ -1,0 +1,84 @@
+"""What every settings class has in common: frozen, closed, and one clear line when a value is wrong.
+
+A settings class is also the object that does the work (a `Cosine` distance *is* its settings), so that the
+configuration file, the Python interface and the generated schema cannot drift apart.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message is one line: what is wrong, where, the nearest valid value."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, keyword-only, no unknown keys, no infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_nearest_key(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(unknown("key", key, cls.model_fields))
+        return data
+
+    def with_(self, **changes: Any) -> Self:
+        """A validated copy with some values changed."""
+        return type(self).model_validate({**self.model_dump(), **changes})
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """The sentence for a name that is not among `known`, with the nearest one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
+    hint = f"; nearest: '{near[0]}'" if near else ""
+    return f"unknown {what} '{name}'{hint} (known: {', '.join(names) or 'none'})"
+
+
+S = TypeVar("S", bound="Settings")
+
+
+def parse(model: type[S], data: Any, where: str) -> S:
+    """Validate `data` as `model`; raise `SettingsError` with one line that starts with `where` if it is not valid."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise SettingsError(f"{where}: {_sentence(dict(problems[0]))}{more}") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file; `SettingsError` if it is missing or not YAML."""
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    context = problem.get("ctx", {})
+    prefix = f"{place}: " if place else ""
+    match problem["type"]:
+        case "value_error":
+            return f"{prefix}{context['error']}"
+        case "union_tag_invalid":
+            tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+            return f"{prefix}{unknown(str(context['discriminator']).strip(chr(39)), context['tag'], tags)}"
+        case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
+            bound = next(context[key] for key in ("ge", "le", "gt", "lt") if key in context)
+            return f"{prefix}{problem['input']!r} is out of range: {problem['msg'].lower()}; nearest: {bound}"
+        case _:
+            return f"{prefix}{problem['msg'].lower()}, got {problem['input']!r}"

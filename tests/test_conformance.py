@@ -1,0 +1,213 @@
+"""Agreement with numbers computed by the authors' released code (tests/golden/README.md)."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from golden_cases import NETWORKS, cases, load_network, read
+from torch.func import functional_call
+
+from invgrad.attack import Attack, Shared, milestones, reconstruct
+from invgrad.client import Client, FederatedAveraging, GradientClient, cross_entropy
+from invgrad.labels import infer_label
+from invgrad.metrics import mean_squared_error, psnr
+from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
+from invgrad.objectives import (
+    L1,
+    AllLayers,
+    Cosine,
+    Distance,
+    FirstLayers,
+    LargestLayers,
+    LastLayers,
+    Layers,
+    LayerwiseCosine,
+    ListedLayers,
+    Maximum,
+    SquaredEuclidean,
+    layer_weights,
+)
+from invgrad.optimisers import LBFGS, SGD, Adam, Optimiser
+from invgrad.priors import median_filter, total_variation
+
+ONE_EVALUATION = {"rtol": 1e-8, "atol": 1e-12}
+
+DISTANCES: dict[str, Distance] = {
+    "l2": SquaredEuclidean(),
+    "l1": L1(),
+    "max": Maximum(),
+    "sim": Cosine(),
+    "simlocal": LayerwiseCosine(),
+}
+WEIGHTINGS = {"equal": "equal", "linear": "linear", "exp": "exponential"}
+LAYERS: dict[str, Layers] = {
+    "def": AllLayers(),
+    "first": FirstLayers(count=4),
+    "first4": FirstLayers(count=4),
+    "first5": FirstLayers(count=5),
+    "first10": FirstLayers(count=10),
+    "last5": LastLayers(count=5),
+    "last10": LastLayers(count=10),
+    "topk-1": LargestLayers(count=4),
+    "top10": LargestLayers(count=10),
+}
+ARCHITECTURES: dict[str, Network] = {
+    "LeNetZhu": LeNetZhu(),
+    "ConvNet": ConvNet(),
+    "MLP": MLP(),
+    "TwoLP": MLP(widths=(2048,)),
+    "ResNet20": ResNet(depth=20),
+    "ResNet20-nostride": ResNet(depth=20, strides=(1, 1, 1)),
+    "ResNet20-4": ResNet(depth=20, width=64),
+    "ResNet20-4-unpooled": ResNet(depth=20, width=64, pool="max"),
+    "ResNet20-10": ResNet(depth=20, width=160),
+    "ResNet28-10": ResNet(depth=28, width=160),
+    "ResNet32": ResNet(depth=32),
+    "ResNet32-10": ResNet(depth=32, width=160),
+    "ResNet44": ResNet(depth=44),
+    "ResNet56": ResNet(depth=56),
+    "ResNet110": ResNet(depth=110),
+    "ResNet18": ResNet(depth=18),
+    "ResNet34": ResNet(depth=34),
+    "ResNet50": ResNet(depth=50),
+    "ResNet50-2": ResNet(depth=50, width=128),
+    "ResNet101": ResNet(depth=101),
+    "ResNet152": ResNet(depth=152),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_architecture_has_the_released_shapes(name: str) -> None:
+    golden = read("architectures")[0][name]
+    with torch.device("meta"):
+        network = ARCHITECTURES[name].build(classes=10, size=32)
+    shapes = [list(parameter.shape) for parameter in network.parameters()]
+    assert len(shapes) == golden["tensors"]
+    assert golden["shapes"] is None or shapes == golden["shapes"]  # given for the shorter networks only
+    assert sum(parameter.numel() for parameter in network.parameters()) == golden["parameters"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_loss_and_gradient(name: str) -> None:
+    golden, arrays = read(f"network_{name}")
+    network = load_network(name)
+    torch.testing.assert_close(network(arrays["x"]), arrays["logits"], **ONE_EVALUATION)
+    loss = cross_entropy(network)
+    parameters = dict(network.named_parameters())
+    assert loss(parameters, arrays["x"], arrays["y"]).item() == pytest.approx(golden["loss"], rel=1e-8)
+    gradient = GradientClient().share(loss, parameters, arrays["x"], arrays["y"])
+    for index, tensor in enumerate(gradient):
+        torch.testing.assert_close(tensor.flatten()[:256], arrays[f"grad{index:03d}"], **ONE_EVALUATION)
+        torch.testing.assert_close(tensor.norm(), arrays[f"gradnorm{index:03d}"], **ONE_EVALUATION)
+
+
+def test_every_distance_weighting_and_layer_choice() -> None:
+    golden, arrays = read("objectives")
+    names = sorted(name for name in arrays if name.startswith("trial"))
+    gradient = [arrays[name] for name in names]
+    target = [arrays[name.replace("trial", "target")] for name in names]
+    assert len(golden["rows"]) == 150
+    for row in golden["rows"]:
+        choice = row["indices"]
+        layers = LAYERS[choice] if isinstance(choice, str) else ListedLayers(layers=choice)
+        weights = layer_weights(WEIGHTINGS[row["weights"]], target)
+        value = DISTANCES[row["cost_fn"]](gradient, target, weights, layers.mask(target))
+        assert value.item() == pytest.approx(row["value"], rel=1e-8), row
+
+
+def test_total_variation_psnr_and_median_filter() -> None:
+    golden, arrays = read("image_measures")
+    images, noisy = arrays["image"], arrays["noisy"]
+    variations = [total_variation(image).item() for image in images]
+    assert variations == pytest.approx(golden["total_variation"], rel=1e-8)
+    each = psnr(noisy, images)
+    assert each.tolist() == pytest.approx(golden["psnr_each"], rel=1e-8)
+    assert each.mean().item() == pytest.approx(golden["psnr_mean_of_images"], rel=1e-8)
+    pooled = -10 * math.log10(mean_squared_error(noisy, images).mean().item())
+    assert pooled == pytest.approx(golden["psnr_of_pooled_mse"], rel=1e-8)
+    torch.testing.assert_close(median_filter(images), arrays["median3"], **ONE_EVALUATION)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_federated_averaging_update(number: int) -> None:
+    golden, arrays = read("local_updates")
+    case = golden["cases"][number]
+    network = load_network("LeNetZhu")
+    images, labels = arrays[f"case{number}_x"], arrays[f"case{number}_y"]
+    assert len(images) == case["images"]
+    update = _client(case).share(cross_entropy(network), dict(network.named_parameters()), images, labels)
+    for index, tensor in enumerate(update):
+        torch.testing.assert_close(tensor, arrays[f"case{number}_update{index:03d}"], rtol=1e-8, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", cases("attack_"))
+def test_short_attack(case: str) -> None:
+    golden, arrays = read(case)
+    network = load_network(golden["network"])
+    client = _client(golden["local_update"]) if golden["local_update"] else GradientClient()
+    share = client.share(cross_entropy(network), dict(network.named_parameters()), arrays["x"], arrays["y"])
+    shared = Shared(
+        tensors=tuple(tensor.detach()[None] for tensor in share),
+        images=golden["images"],
+        shape=(3, 32, 32),
+        mean=tuple(golden["mean"]),
+        std=tuple(golden["std"]),
+        labels=arrays["y"][None],
+    )
+    attack = _attack(golden["config"])
+    result = reconstruct(network, client, shared, attack, seed_key="golden", start=arrays["start"][None, None])
+    close = torch.isclose(result.images[0], arrays["result"], rtol=1e-6, atol=1e-6)
+    assert close.double().mean().item() >= (0.999 if golden["iterations"] > 100 else 1.0)
+    if client.kind == "federated-averaging" and client.batch_size:
+        # The released code ignores the mini-batches when it scores, so its score is compared with that of full batches.
+        whole = client.with_(batch_size=None).share(
+            cross_entropy(network), dict(network.named_parameters()), result.images[0], arrays["y"]
+        )
+        weights = torch.ones(len(share), dtype=torch.float64)
+        score = attack.distance(whole, share, weights, weights)
+    else:
+        score = result.matching_cost
+    assert score.item() == pytest.approx(golden["final_objective_without_prior"], rel=1e-6)
+
+
+def test_step_size_falls_at_the_released_iterations() -> None:
+    for iterations, expected in read("schedule_and_labels")[0]["first_iteration_at_reduced_step"].items():
+        assert list(milestones(int(iterations))) == expected
+
+
+def test_labels_are_inferred_as_released() -> None:
+    """The golden file fixes the outcome (the true label, always); the gradients are made here."""
+    golden, arrays = read("network_LeNetZhu")
+    network = load_network("LeNetZhu")
+    image = arrays["x"][:1]
+    for row in read("schedule_and_labels")[0]["label_inference"]:
+        label = torch.tensor([row["true"]])
+        gradient = GradientClient().share(cross_entropy(network), dict(network.named_parameters()), image, label)
+        assert infer_label(gradient[-2]).item() == row["inferred"]
+    assert functional_call(network, {}, (image,)).shape == (1, golden["classes"])
+
+
+def _client(case: dict[str, Any]) -> Client:
+    return FederatedAveraging(
+        steps=case["local_steps"], batch_size=case["batch_size"] or None, learning_rate=case["lr"]
+    )
+
+
+def _attack(config: dict[str, Any]) -> Attack:
+    optimisers: dict[str, Optimiser] = {
+        "adam": Adam(step_size=config["lr"], signed=config["signed"]),
+        "sgd": SGD(signed=config["signed"]),  # the released code ignores its `lr` here
+        "LBFGS": LBFGS(),  # and here
+    }
+    return Attack(
+        distance=DISTANCES[config["cost_fn"]],
+        layers=LAYERS[config["indices"]],
+        weighting=WEIGHTINGS[config["weights"]],
+        optimiser=optimisers[config["optim"]],
+        step_decay=config["lr_decay"],
+        iterations=config["max_iterations"],
+        total_variation=config["total_variation"],
+        box=config["boxed"],
+        median_filter_every=500 if config["filter"] == "median" else None,
+    )
