@@ -12,7 +12,7 @@ from invgrad.attack import Attack, Shared, milestones, reconstruct
 from invgrad.client import Client, FederatedAveraging, GradientClient, cross_entropy
 from invgrad.labels import infer_label
 from invgrad.metrics import mean_squared_error, psnr
-from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
+from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet
 from invgrad.objectives import (
     L1,
     AllLayers,

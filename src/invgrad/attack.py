@@ -188,9 +188,7 @@ def select(candidates: Tensor, cost: Tensor, attack: Attack) -> tuple[Tensor, Te
     return torch.where(succeeded[:, None, None, None, None], chosen, torch.nan), torch.where(succeeded, best, -1)
 
 
-def _optimise(
-    objective: Objective, attack: Attack, shared: Shared, images: Tensor, trials: Trials
-) -> Iterator[Tensor]:
+def _optimise(objective: Objective, attack: Attack, shared: Shared, images: Tensor, trials: Trials) -> Iterator[Tensor]:
     """Change `images` in place, iteration by iteration, yielding the matching costs before each."""
     mean, std = (images.new_tensor(each)[:, None, None] for each in (shared.mean, shared.std))
     low, high = box(mean, std)

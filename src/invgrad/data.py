@@ -40,7 +40,7 @@ LOSSLESS = (".png",)
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images of one split of a data set, in the order of `index`."""
+    """Images of one split of a data set. Compared by identity, as tensors have no single equality."""
 
     dataset: str
     split: SplitName
@@ -164,7 +164,7 @@ class Dataset(Settings):
     size: PositiveInt
     """Height and width of an image, in pixels."""
     resize: PositiveInt | None = None
-    """Larger images are resized to this shorter side, then cropped at the centre; None: there are no larger ones."""
+    """Images of another size are resized to this shorter side, then cropped at the centre; None: there are none."""
     images: dict[SplitName, PositiveInt]
     """How many images the full split has."""
     statistics: Statistics | None = None
@@ -311,14 +311,17 @@ def _packaged(dataset: str, data: Dataset, split: SplitName, root: Path | None) 
     if data.crops:
         images = _photo_crops(tuple(files), data.crops, split, data.images[split] // data.classes, data.size)
         return Listing(range(len(images)), [row % data.classes for row in range(len(images))], images)
-    numbers = [tuple(int(part) for part in file.stem.split("_")[1:]) for file in files]
-    listed = sorted(zip(numbers, files, strict=True))
-    return Listing(
-        [index for (index, _), _ in listed], [label for (_, label), _ in listed], [file for _, file in listed]
-    )
+    numbers = [file.stem.split("_")[-2:] for file in files]
+    return _in_order([(int(index), int(label), file) for (index, label), file in zip(numbers, files, strict=True)])
 
 
-@lru_cache
+def _in_order(found: list[tuple[int, int, Path]]) -> Listing:
+    """The listing of (index, label, file) in any order."""
+    index, labels, files = zip(*sorted(found), strict=True)
+    return Listing(index, labels, list(files))
+
+
+@lru_cache(maxsize=4)
 def _photo_crops(photos: tuple[Path, ...], crops: Crops, split: SplitName, per_class: int, size: int) -> Tensor:
     """Crops [per_class · photos, 3, size, size], classes interleaved."""
     images = torch.empty(per_class, len(photos), size, size, 3, dtype=torch.uint8)
@@ -346,7 +349,10 @@ def _torchvision(dataset: str, data: Dataset, split: SplitName, root: Path | Non
 
 
 def _whole_folder(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
-    """An image folder in which torchvision's numbering (class by class, then by file name) is the published one."""
+    """A complete image folder, numbered as by torchvision: class by class, then by file name.
+
+    The released code's indices count so: with 50 images a class, 8112 is in class 162, the beagle.
+    """
     listing = _folder(dataset, data, split, _needed(root, "torchvision"))
     if len(listing.index) != data.images[split]:
         raise SettingsError(
@@ -362,24 +368,23 @@ def _folder(dataset: str, data: Dataset, split: SplitName, root: Path | None) ->
     folder = next((base / name for name in names if (base / name).is_dir()), None)
     if folder is None:
         raise SettingsError(f"{base}: no folder {' or '.join(names)} with {split} images of {dataset}")
-    files = [
+    listed = [
         (label, file)
         for name, label in _class_order(base, folder, dataset, data).items()
-        for file in sorted((folder / name).glob("*"))
+        for file in sorted((folder / name).iterdir())
         if file.suffix.lower() in LOSSY + LOSSLESS
     ]
-    if not files:
+    if not listed:
         raise SettingsError(f"{folder}: no {' or '.join(LOSSY + LOSSLESS)} file in the class folders")
-    positions = _positions([file for _, file in files])
-    listed = sorted(zip(positions, files, strict=True))
-    return Listing(sorted(positions), [label for _, (label, _) in listed], [file for _, (_, file) in listed])
+    positions = _positions([file for _, file in listed])
+    return _in_order([(position, label, file) for position, (label, file) in zip(positions, listed, strict=True)])
 
 
 def _class_order(base: Path, folder: Path, dataset: str, data: Dataset) -> dict[str, int]:
     """The label of every class folder that is there, in label order."""
     found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     listed = next((base / name for name in CLASS_LISTS if (base / name).is_file()), None)
-    names = data.class_names or (listed.read_text().strip().split("\n") if listed else found)
+    names = data.class_names or (listed.read_text().strip().splitlines() if listed else found)
     if len(names) != data.classes:
         raise SettingsError(
             f"{listed or folder}: {len(names)} classes, {dataset} has {data.classes}; "
@@ -421,7 +426,7 @@ def _source_name(dataset: str, data: Dataset, source: str, split: SplitName) -> 
     able = [name for name, supply in data.sources.items() if split in supply.splits]
     if source not in able:
         raise SettingsError(f"source '{source}' has no {split} images of {dataset}; these have: {', '.join(able)}")
-    return cast(SourceName, source)
+    return source
 
 
 def _needed(root: Path | None, source: str) -> Path:
@@ -454,7 +459,7 @@ def _statistics(dataset: str, data: Dataset, source: SourceName, root: Path | No
 
 
 def _decode(files: Sequence[Path], data: Dataset) -> Tensor:
-    """uint8 [n, 3, size, size]."""
+    """The images, uint8 [n, 3, size, size]."""
     images = torch.empty(len(files), 3, data.size, data.size, dtype=torch.uint8)
     # one thread: on two cores a pool was slower, for 32-pixel and for 500-pixel files
     for row, file in enumerate(files):
@@ -463,7 +468,7 @@ def _decode(files: Sequence[Path], data: Dataset) -> Tensor:
 
 
 def _pixels(file: Path, size: int, resize: int | None) -> np.typing.NDArray[np.uint8]:
-    """uint8 [size, size, 3]; resized and cropped as by torchvision's `Resize(resize)` and `CenterCrop(size)`."""
+    """uint8 [size, size, 3]; other sizes become so as by torchvision's `Resize(resize)` and `CenterCrop(size)`."""
     image = _opened(file)
     if image.size != (size, size):
         if resize is None:
@@ -479,7 +484,7 @@ def _opened(file: Path) -> Image.Image:
     try:
         with Image.open(file) as image:
             return image.convert("RGB")
-    except OSError as error:
+    except (OSError, SyntaxError) as error:  # Pillow's word for a broken PNG is SyntaxError
         raise SettingsError(f"{file}: not a readable image: {error}") from None
 
 

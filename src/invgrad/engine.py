@@ -1,10 +1,14 @@
 """The attacker's objective and its gradient, for a batch of independent trials."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
+from torch.utils._pytree import tree_map
 
 from invgrad.client import Client, Parameters, cross_entropy
 from invgrad.objectives import Distance
@@ -28,12 +32,6 @@ class Trials:
     chosen: Tensor
     """1 for the layers that count, [trials, layers]."""
 
-    def slice(self, start: int, stop: int) -> "Trials":
-        """The trials from `start` to `stop` (exclusive)."""
-        part = slice(start, stop)
-        target = tuple(tensor[part] for tensor in self.target)
-        return Trials(labels=self.labels[part], target=target, weights=self.weights[part], chosen=self.chosen[part])
-
 
 class Objective:
     """Matching cost plus weighted total variation of candidate images (Eq. 4), trial by trial."""
@@ -51,13 +49,13 @@ class Objective:
         """For candidate images [trials, n, 3, h, w]: the objective's gradient (same shape), the objective [trials] and
         the matching cost without the prior [trials]; one trial's values do not depend on the others.
         """
-        slope, (value, matching) = self._map(grad_and_value(self._of_one, has_aux=True), images, trials)
+        slope, (value, matching) = self._of_each(grad_and_value(self._of_one, has_aux=True), images, trials)
         return slope, value, matching
 
     def matching_cost(self, images: Tensor, trials: Trials) -> Tensor:
         """The matching cost without the prior, [trials], of images [trials, n, 3, h, w]."""
         with torch.no_grad():
-            cost: Tensor = self._map(self._of_one, images, trials)[1]
+            cost: Tensor = self._of_each(self._of_one, images, trials)[1]
         return cost
 
     def _of_one(
@@ -68,17 +66,10 @@ class Objective:
         prior = self._total_variation_weight * total_variation(images) if self._total_variation_weight else 0
         return matching + prior, matching
 
-    def _map(self, function, images: Tensor, trials: Trials):  # type: ignore[no-untyped-def]
+    def _of_each(self, function: Callable[..., Any], images: Tensor, trials: Trials) -> Any:
+        """The function's results for every trial, stacked."""
         arguments = (images, trials.labels, trials.target, trials.weights, trials.chosen)
         if self.vectorised:
             return vmap(function)(*arguments)
-        each = [function(*_pick(arguments, trial)) for trial in range(len(images))]
-        return _stack(each)
-
-
-def _pick(nested, trial: int):  # type: ignore[no-untyped-def]
-    return torch.utils._pytree.tree_map(lambda tensor: tensor[trial], nested)
-
-
-def _stack(results):  # type: ignore[no-untyped-def]
-    return torch.utils._pytree.tree_map(lambda *tensors: torch.stack(tensors), *results)
+        each = [function(*tree_map(itemgetter(trial), arguments)) for trial in range(len(images))]
+        return tree_map(lambda *results: torch.stack(results), *each)

@@ -38,7 +38,7 @@ class OptimiserSettings(Settings):
 
 
 class Adam(OptimiserSettings):
-    """Adam with torch's defaults; `signed` replaces the images' gradient by its sign, as the paper proposes (Sec. 4)."""
+    """Adam with torch's defaults; `signed` replaces the images' gradient by its sign, as proposed (Sec. 4)."""
 
     kind: Literal["adam"] = "adam"
     step_size: float = Field(default=0.1, gt=0)
@@ -77,9 +77,7 @@ Optimiser = Annotated[Adam | SGD | LBFGS, Field(discriminator="kind")]
 
 
 class _Elementwise:
-    def __init__(
-        self, optimiser: torch.optim.Optimizer, variables: Variables, step_size: float, signed: bool
-    ) -> None:
+    def __init__(self, optimiser: torch.optim.Optimizer, variables: Variables, step_size: float, signed: bool) -> None:
         self._optimiser = optimiser
         self._variables = variables
         self._step_size = step_size

@@ -77,8 +77,12 @@ def _sentence(problem: dict[str, Any]) -> str:
         case "union_tag_invalid":
             tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
             return f"{prefix}{unknown(str(context['discriminator']).strip(chr(39)), context['tag'], tags)}"
-        case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
-            bound = next(context[key] for key in ("ge", "le", "gt", "lt") if key in context)
-            return f"{prefix}{problem['input']!r} is out of range: {problem['msg'].lower()}; nearest: {bound}"
+        case "greater_than_equal" | "less_than_equal":
+            bound = next(context[key] for key in ("ge", "le") if key in context)
+            return f"{prefix}{problem['input']!r} is out of range: {_uncapitalised(problem['msg'])} (nearest: {bound})"
         case _:
-            return f"{prefix}{problem['msg'].lower()}, got {problem['input']!r}"
+            return f"{prefix}{_uncapitalised(problem['msg'])}, got {problem['input']!r}"
+
+
+def _uncapitalised(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]

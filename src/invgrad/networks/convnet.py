@@ -1,5 +1,6 @@
 """The paper's plain convolutional network."""
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field
@@ -21,7 +22,7 @@ class ConvNet(NetworkSettings):
         """torch's default initialisation; `size` must be at least 9."""
         channels = [3, *(self.width * multiple for multiple in (1, 2, 2, 4, 4, 4, 4, 4))]
         layers: list[nn.Module] = []
-        for block, (inputs, outputs) in enumerate(zip(channels, channels[1:], strict=False)):
+        for block, (inputs, outputs) in enumerate(pairwise(channels)):
             layers += [
                 nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=self.padding),
                 nn.BatchNorm2d(outputs),

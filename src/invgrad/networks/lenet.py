@@ -8,7 +8,7 @@ from invgrad.networks.base import NetworkSettings
 
 
 class LeNetZhu(NetworkSettings):
-    """Three 5×5 sigmoid convolutions of 12 channels (strides 2, 2, 1) and one linear layer (released code: `LeNetZhu`)."""
+    """Three 5×5 sigmoid convolutions of 12 channels (strides 2, 2, 1), one linear layer (released code: `LeNetZhu`)."""
 
     name: Literal["lenet-zhu"] = "lenet-zhu"
 

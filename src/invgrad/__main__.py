@@ -1,0 +1,5 @@
+"""`python -m invgrad`."""
+
+from invgrad.cli import main
+
+main()

@@ -1,0 +1,188 @@
+"""The command line: one command per step of the DAG, the same that the rules call."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from invgrad.settings import SettingsError
+
+app = typer.Typer(
+    help="Inverting gradients: train victims, share gradients, reconstruct images, compare with the paper.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, …")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")]
+Step = Annotated[str, typer.Option("--settings", help="The step's settings: JSON, or the name of a JSON or YAML file.")]
+Out = Annotated[Path, typer.Option(help="The file to write; a record of how it came about is written beside it.")]
+File = typer.Option(exists=True, dir_okay=False)
+
+
+@app.command()
+def data(
+    dataset: Annotated[str, typer.Option(help="cifar10, cifar100, imagenet or photos10.")],
+    split: Annotated[str, typer.Option(help="train or validation.")],
+    source: Annotated[str, typer.Option(help="packaged, torchvision or folder.")],
+    out: Out,
+    root: Annotated[Path | None, typer.Option(help="The folder of your data sets.")] = None,
+) -> None:
+    """Prepare one split of a data set as one file."""
+    from invgrad.steps.data import prepare
+
+    prepare(dataset, split, source, root, out)
+
+
+@app.command()
+def train(
+    settings: Step,
+    validation: Annotated[Path, File],
+    out: Out,
+    data: Annotated[Path | None, typer.Option(exists=True, help="The training split, if it is to be trained.")] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Build a victim network, train it if its settings say so, and write its checkpoint."""
+    from invgrad.steps.train import TrainStep, train_victim
+
+    train_victim(_step(TrainStep, settings), validation, data, out, _start(device, threads))
+
+
+@app.command()
+def share(
+    settings: Step,
+    victim: Annotated[Path, File],
+    data: Annotated[Path, File],
+    out: Out,
+    truth: Annotated[Path, typer.Option(help="Where to write the clients' images, for the metrics alone.")],
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Compute what each client shares with the server."""
+    from invgrad.steps.share import ShareStep
+    from invgrad.steps.share import share as run
+
+    run(_step(ShareStep, settings), victim, data, out, truth, _start(device, threads))
+
+
+@app.command()
+def reconstruct(
+    settings: Step,
+    victim: Annotated[Path, File],
+    shared: Annotated[Path, File],
+    out: Out,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Reconstruct the clients' images from what they shared."""
+    from invgrad.steps.reconstruct import ReconstructStep, reconstruct_shard
+
+    reconstruct_shard(_step(ReconstructStep, settings), victim, shared, out, _start(device, threads))
+
+
+@app.command()
+def measure(
+    cell: Annotated[str, typer.Option(help="The name of the cell, for the rows.")],
+    seed: Annotated[list[int], typer.Option(help="The network seed of each shard.")],
+    reconstruction: Annotated[list[Path], File],
+    truth: Annotated[list[Path], File],
+    out: Out,
+) -> None:
+    """Compare the reconstructions of a cell with the truth: one row per image."""
+    from invgrad.steps.measure import measure as run
+
+    if not len(seed) == len(reconstruction) == len(truth):
+        raise SettingsError(
+            f"measure: {len(seed)} --seed, {len(reconstruction)} --reconstruction and {len(truth)} --truth; "
+            "each shard needs one of each"
+        )
+    run(cell, list(zip(seed, reconstruction, truth, strict=True)), out)
+
+
+@app.command()
+def verdict(
+    table: Annotated[list[Path], File],
+    paper_values: Annotated[Path, File],
+    rows: Annotated[Path, typer.Option(help="Where to write all per-image rows.")],
+    out: Out,
+    obstacles: Annotated[str, typer.Option(help="Why cells are not comparable: JSON, cell to list of reasons.")] = "{}",
+) -> None:
+    """Put each value that the paper reports beside ours, with a verdict."""
+    from invgrad.steps.verdict import judge
+
+    judge(table, paper_values, _json(obstacles, "--obstacles"), rows, out)
+
+
+@app.command()
+def notebook(
+    source: Annotated[Path, File],
+    out: Out,
+    log: Annotated[Path, typer.Option(help="Where to leave the notebook as far as it came.")],
+    parameters: Annotated[str, typer.Option(help="Parameters of the notebook: JSON.")] = "{}",
+) -> None:
+    """Execute a notebook that draws a table or figure."""
+    from invgrad.steps.notebook import execute
+
+    execute(source, _json(parameters, "--parameters"), out, log)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration files."""
+    from invgrad.config import schema as make
+
+    print(json.dumps(make(), indent=1))
+
+
+@app.command()
+def check(
+    setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: scale=small …")] = None,
+) -> None:
+    """Check the configuration without running anything."""
+    import yaml
+
+    from invgrad.config import CONFIG, load
+    from invgrad.settings import read_yaml
+
+    changes = dict(item.split("=", 1) for item in setting or [])
+    project = load(read_yaml(CONFIG) | {key: yaml.safe_load(value) for key, value in changes.items()})
+    print(f"{project.config.scale}: {len(project.experiments.cells)} cells, configuration is valid")
+
+
+def main() -> NoReturn:
+    """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    try:
+        app(prog_name="invgrad")
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+
+
+def _start(device: str, threads: int):  # type: ignore[no-untyped-def]
+    import torch
+
+    from invgrad.devices import choose
+
+    if threads:
+        torch.set_num_threads(threads)
+    return choose(device)
+
+
+def _step(model: Any, text: str) -> Any:
+    from invgrad.settings import parse, read_yaml
+
+    if text.lstrip().startswith("{"):
+        return parse(model, _json(text, "--settings"), "--settings")
+    return parse(model, read_yaml(Path(text)), text)
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{where}: not valid JSON: {error}") from None

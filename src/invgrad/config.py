@@ -1,0 +1,235 @@
+"""The configuration: every experiment as the paper ran it, and what a scale changes about it.
+
+`config/experiments.yaml` holds the paper's settings. A scale is a patch over it that may change counts and where the
+data comes from, nothing else; a user's `override` may change everything. What both changed is the reason why a cell is
+not comparable with the paper.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, model_validator
+
+from invgrad.attack import Attack
+from invgrad.client import Client, GradientClient
+from invgrad.data import describe
+from invgrad.networks import Network
+from invgrad.settings import Settings, SettingsError, parse, read_yaml, unknown
+from invgrad.training import Training
+
+CONFIG = Path("config/config.yaml")
+
+SCALABLE = frozenset({"dataset", "seeds", "epochs", "count", "clients_per_shard", "iterations", "restarts", "width"})
+"""The settings that a scale may change."""
+
+INCOMPARABLE = frozenset({"seeds", "count", "clients_per_shard"})
+"""The settings that change how much is run, not what: a cell stays comparable with the paper."""
+
+
+class Victim(Settings):
+    """A network and the data it is for; untrained if `training` is None."""
+
+    network: Network
+    dataset: str
+    training: Training | None = None
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+
+    @model_validator(mode="after")
+    def _known_dataset(self) -> "Victim":
+        describe(self.dataset)
+        return self
+
+
+class Targets(Settings):
+    """Which images the clients hold: `count` clients with `images_per_client` images each, walking on from `start`."""
+
+    split: Literal["train", "validation"] = "validation"
+    start: NonNegativeInt = 0
+    count: PositiveInt
+    images_per_client: PositiveInt = 1
+    distinct_labels: bool = True
+
+
+class Clients(Settings):
+    """A group of clients: the victim they train, their images, and what they share."""
+
+    victim: str
+    targets: Targets
+    shares: Client = GradientClient()
+    clients_per_shard: PositiveInt = 100
+
+    @model_validator(mode="after")
+    def _images_fit(self) -> "Clients":
+        self.shares.check(self.targets.images_per_client)
+        return self
+
+    def shards(self) -> list[tuple[int, int]]:
+        """First and last (exclusive) client of every shard."""
+        count, size = self.targets.count, self.clients_per_shard
+        return [(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+class Cell(Settings):
+    """One attack on one group of clients: a number in a table, or a row of a figure."""
+
+    label: str
+    clients: str
+    attack: str
+
+
+class Artefact(Settings):
+    """A table or figure: the cells that it shows, in order, and the kinds of files that its notebook writes."""
+
+    title: str
+    cells: tuple[str, ...] = Field(min_length=1)
+    writes: tuple[Literal["png", "pdf", "csv", "md", "tex"], ...] = Field(min_length=1)
+
+
+class Experiments(Settings):
+    """Every experiment, each part named once and referred to by name."""
+
+    victims: dict[str, Victim]
+    clients: dict[str, Clients]
+    attacks: dict[str, Attack]
+    cells: dict[str, Cell]
+    artefacts: dict[str, Artefact]
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Experiments":
+        for name, clients in self.clients.items():
+            _exists(clients.victim, self.victims, "victim", f"clients.{name}.victim")
+        for name, cell in self.cells.items():
+            _exists(cell.clients, self.clients, "clients", f"cells.{name}.clients")
+            _exists(cell.attack, self.attacks, "attack", f"cells.{name}.attack")
+        for name, artefact in self.artefacts.items():
+            for shown in artefact.cells:
+                _exists(shown, self.cells, "cell", f"artefacts.{name}.cells")
+        return self
+
+    def victim_of(self, cell: str) -> Victim:
+        """The victim that a cell's clients train."""
+        return self.victims[self.clients[self.cells[cell].clients].victim]
+
+
+class Scale(Settings):
+    """What one scale changes: a patch over the experiments, and where each data set comes from."""
+
+    about: str
+    sources: dict[str, str]
+    victims: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    clients: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    attacks: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+
+
+class Config(Settings):
+    """`config/config.yaml`, and what `snakemake --config` changes about it; paths are relative to the clone."""
+
+    scale: str = "demo"
+    experiments: Path = Path("config/experiments.yaml")
+    scales: Path = Path("config/scales")
+    paper_values: Path = Path("data/paper_values.csv")
+    data_root: Path | None = None
+    results: Path = Path("results")
+    figures: Path = Path("figures")
+    device: str = "auto"
+    override: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The configuration, resolved: what the paper ran, and what is run here."""
+
+    config: Config
+    scale: Scale
+    paper: Experiments
+    experiments: Experiments
+
+    def obstacles(self, cell: str) -> list[str]:
+        """Why this cell is not comparable with the paper: each setting that a scale or an override changed."""
+        names = self.experiments.cells[cell]
+        clients = self.experiments.clients[names.clients]
+        parts = {"cells": cell, "clients": names.clients, "victims": clients.victim, "attacks": names.attack}
+        reasons = []
+        for kind, name in parts.items():
+            printed = getattr(self.paper, kind).get(name)
+            if printed is None:
+                return [f"{kind[:-1]} '{name}' is not the paper's"]
+            run = getattr(self.experiments, kind)[name]
+            for key, before, now in _differences(printed.model_dump(mode="json"), run.model_dump(mode="json")):
+                if key.split(".")[-1] not in INCOMPARABLE:
+                    reasons.append(_reason(key, before, now))
+        return reasons
+
+
+def load(raw: Mapping[str, Any]) -> Project:
+    """The project of a raw configuration, checked as a whole before anything runs.
+
+    Raises `SettingsError`, one line, for an unknown key, name or scale and for a value out of range.
+    """
+    config = parse(Config, dict(raw), "config")
+    content = read_yaml(config.experiments)
+    paper = parse(Experiments, content, str(config.experiments))
+    path = _scale_file(config)
+    scale = parse(Scale, read_yaml(path), str(path))
+    patch = scale.model_dump(include={"victims", "clients", "attacks"})
+    for kind, changes in patch.items():
+        for key in _leaves(changes):
+            name, *_, setting = key.split(".")
+            _exists(name, content[kind], kind[:-1], f"{path}: {kind}")
+            if setting not in SCALABLE:
+                allowed = ", ".join(sorted(SCALABLE))
+                raise SettingsError(f"{path}: {kind}.{key}: a scale may change nothing but {allowed}")
+    resolved = _merged(_merged(content, patch), config.override)
+    experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
+    for victim in experiments.victims.values():
+        _exists(victim.dataset, scale.sources, "data set", f"{path}: sources")
+    return Project(config=config, scale=scale, paper=paper, experiments=experiments)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schemas of the configuration, the experiments and a scale, for editors and for the test that compares."""
+    return {model.__name__: model.model_json_schema() for model in (Config, Experiments, Scale)}
+
+
+def _scale_file(config: Config) -> Path:
+    known = {path.stem: path for path in sorted(config.scales.glob("*.yaml"))}
+    if config.scale not in known:
+        raise SettingsError(f"config: scale: {unknown('scale', config.scale, known)}")
+    return known[config.scale]
+
+
+def _exists(name: str, known: Mapping[str, Any], what: str, where: str) -> None:
+    if name not in known:
+        raise SettingsError(f"{where}: {unknown(what, name, known)}")
+
+
+def _merged(base: Any, patch: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(patch, dict)):
+        return patch
+    return base | {key: _merged(base.get(key), value) for key, value in patch.items()}
+
+
+def _leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for part in before | now:
+            yield from _differences(before.get(part), now.get(part), f"{key}.{part}".lstrip("."))
+    elif before != now:
+        yield key, before, now
+
+
+def _reason(key: str, before: Any, now: Any) -> str:
+    setting = key.split(".")[-1].replace("_", " ")
+    if setting == "dataset":
+        return f"other data: {now} instead of {before}"
+    return f"{setting} {json.dumps(now)} instead of {json.dumps(before)}"

@@ -1,0 +1,61 @@
+"""Originals beside their reconstructions, read from the results for a figure."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from invgrad.data import denormalise, to_unit
+from invgrad.metrics import psnr
+from invgrad.results import read_tensors
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images in [0, 1] of one cell and one network seed, in the order of the clients and of their images."""
+
+    dataset: str
+    source: str
+    index: list[int]
+    originals: Tensor
+    """[n, 3, h, w]"""
+    reconstructions: Tensor
+    """[n, 3, h, w], clamped to [0, 1]; black where the trial failed."""
+    psnr: list[float]
+    """dB, not a number where the trial failed."""
+
+
+def read_gallery(results: Path, cell: str, clients: str, seed: int, count: int) -> Gallery:
+    """The first `count` images of a cell (fewer, if it has fewer), from its first shards."""
+    galleries: list[Gallery] = []
+    shard = 0
+    while sum(len(each.index) for each in galleries) < count:
+        name = f"seed{seed}-shard{shard}.safetensors"
+        if not (results / "reconstructions" / cell / name).exists():
+            break
+        galleries.append(_read_shard(results / "reconstructions" / cell / name, results / "truth" / clients / name))
+        shard += 1
+    return Gallery(
+        dataset=galleries[0].dataset,
+        source=galleries[0].source,
+        index=[index for each in galleries for index in each.index][:count],
+        originals=torch.cat([each.originals for each in galleries])[:count],
+        reconstructions=torch.cat([each.reconstructions for each in galleries])[:count],
+        psnr=[value for each in galleries for value in each.psnr][:count],
+    )
+
+
+def _read_shard(reconstruction: Path, truth: Path) -> Gallery:
+    attacked, about = read_tensors(reconstruction)
+    true, source = read_tensors(truth)
+    originals = to_unit(true["images"].flatten(0, 1), torch.float32, "cpu")
+    candidates = denormalise(attacked["images"].flatten(0, 1), about["mean"], about["std"])
+    return Gallery(
+        dataset=source["dataset"],
+        source=source["source"],
+        index=true["index"].flatten().tolist(),
+        originals=originals,
+        reconstructions=candidates.clamp(0, 1).nan_to_num(0),
+        psnr=psnr(candidates, originals).tolist(),
+    )

@@ -1,0 +1,149 @@
+"""From the configuration to jobs: which files there are, and the settings of the step that makes each.
+
+The workflow's rules are thin because everything that they need to know of an experiment is asked here.
+"""
+
+import ast
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from invgrad.config import Cell, Clients, Project, Victim
+from invgrad.data import describe
+from invgrad.engine import VECTORISE_UP_TO
+from invgrad.steps.reconstruct import ReconstructStep
+from invgrad.steps.share import ShareStep
+from invgrad.steps.train import TrainStep
+
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a cell's clients for one network seed, attacked by one job."""
+
+    seed: int
+    number: int
+
+
+class Plan:
+    """The jobs of a project."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.results = project.config.results / project.config.scale
+        self.figures = project.config.figures / project.config.scale
+
+    @property
+    def cells(self) -> dict[str, Cell]:
+        """Every cell that an artefact shows, in the order of the configuration."""
+        shown = {cell for artefact in self.project.experiments.artefacts.values() for cell in artefact.cells}
+        return {name: cell for name, cell in self.project.experiments.cells.items() if name in shown}
+
+    @property
+    def victims(self) -> list[tuple[str, int]]:
+        """Every victim that a cell needs, with its network seed."""
+        names = dict.fromkeys(self.clients(cell).victim for cell in self.cells)
+        return [(name, seed) for name in names for seed in self.victim(name).seeds]
+
+    def clients(self, cell: str) -> Clients:
+        """The clients that a cell attacks."""
+        return self.project.experiments.clients[self.project.experiments.cells[cell].clients]
+
+    def victim(self, name: str) -> Victim:
+        """A victim by name."""
+        return self.project.experiments.victims[name]
+
+    def shards(self, cell: str) -> list[Shard]:
+        """The jobs of a cell: every network seed, every part of its clients."""
+        clients = self.clients(cell)
+        parts = range(len(clients.shards()))
+        return [Shard(seed, part) for seed in self.victim(clients.victim).seeds for part in parts]
+
+    def data_settings(self, dataset: str, split: str) -> dict[str, str]:
+        """Options of `invgrad data` for a split, with the registry's word on its source."""
+        source = self.project.scale.sources[dataset]
+        options = {"dataset": dataset, "split": split, "source": source}
+        return options if source == "packaged" else options | {"root": str(self.project.config.data_root)}
+
+    def train_settings(self, victim: str, seed: int) -> str:
+        """Settings of `invgrad train`, as JSON."""
+        chosen = self.victim(victim)
+        return _json(TrainStep(network=chosen.network, training=chosen.training, seed=seed))
+
+    def share_settings(self, name: str, shard: int) -> str:
+        """Settings of `invgrad share`, as JSON."""
+        clients = self.project.experiments.clients[name]
+        first, last = clients.shards()[shard]
+        targets = clients.targets.model_dump(include={"start", "images_per_client", "distinct_labels"})
+        return _json(ShareStep(shares=clients.shares, first=first, last=last, **targets))
+
+    def reconstruct_settings(self, cell: str, seed: int) -> str:
+        """Settings of `invgrad reconstruct`, as JSON. The noise depends on the cell, the network seed and the image."""
+        attack = self.project.experiments.attacks[self.cells[cell].attack]
+        return _json(ReconstructStep(attack=attack, seed_key=f"{cell}/{seed}"))
+
+    def obstacles(self) -> str:
+        """Why cells are not comparable with the paper, as JSON."""
+        return json.dumps({cell: self.project.obstacles(cell) for cell in self.cells})
+
+    def notebook_parameters(self, artefact: str) -> str:
+        """Parameters of an artefact's notebook, as JSON."""
+        chosen = self.project.experiments.artefacts[artefact]
+        return json.dumps(
+            {
+                "title": chosen.title,
+                "about": self.project.scale.about,
+                "cells": {cell: self.cells[cell].label for cell in chosen.cells},
+                "clients": {cell: self.cells[cell].clients for cell in chosen.cells},
+                "results": str(self.results),
+                "figures": str(self.figures),
+            }
+        )
+
+    def threads(self, victim: str, available: int) -> int:
+        """CPU threads of an attack on this victim. Small networks gain more from a second job than from a second
+        thread; one trial of a large one keeps every core busy.
+        """
+        chosen = self.victim(victim)
+        dataset = describe(chosen.dataset)
+        with torch.device("meta"):
+            network = chosen.network.build(classes=dataset.classes, size=dataset.size)
+        small = sum(parameter.numel() for parameter in network.parameters()) <= VECTORISE_UP_TO
+        return 1 if small else available
+
+
+def step_code(step: str) -> list[str]:
+    """The package's files that a step runs: its module, and every module of the package that this imports in turn."""
+    module = PACKAGE / "steps" / f"{step}.py"
+    return [os.path.relpath(module), *imported_code(module)]
+
+
+@cache
+def imported_code(script: Path) -> list[str]:
+    """The package's files that a script or module imports, directly or through each other."""
+    found: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        for node in ast.walk(ast.parse(waiting.pop().read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                new = {path for path in map(_source, names) if path} - found
+                found |= new
+                waiting += new
+    return sorted(os.path.relpath(path) for path in found)
+
+
+def _source(module: str) -> Path | None:
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    candidates = (place.with_suffix(".py"), place / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _json(settings: Any) -> str:
+    return json.dumps(settings.model_dump(mode="json"), separators=(",", ":"))

@@ -1,0 +1,14 @@
+"""Data: one split of a data set, from its source, as one file."""
+
+from pathlib import Path
+
+from invgrad.data import load, save_split
+from invgrad.results import Record, write
+
+
+def prepare(dataset: str, split: str, source: str, root: Path | None, out: Path) -> None:
+    """Write the split to `out` and a record beside it."""
+    record = Record({"dataset": dataset, "split": split, "source": source, "root": str(root) if root else None})
+    data = load(dataset, split, source, root)
+    write(out, lambda partial: save_split(data, partial))
+    record.write(out, source=data.source, images=len(data.images))

@@ -1,0 +1,65 @@
+"""Figures: execute a notebook that is kept as a script, and keep the executed copy."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import jupytext
+import nbformat
+import papermill
+from papermill.inspection import inspect_notebook
+
+from invgrad.results import write
+from invgrad.settings import SettingsError, unknown
+
+KERNEL = "invgrad"
+
+
+def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -> None:
+    """Execute the percent script `source` with these parameters in this very Python and write the notebook to `out`.
+
+    The notebook as far as it came is left in `log`, also when a cell fails. Raises `SettingsError` for a parameter that
+    the notebook does not have.
+    """
+    notebook = jupytext.read(source)
+    notebook.metadata["kernelspec"] = {"name": KERNEL, "display_name": "Python 3", "language": "python"}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder:
+        os.environ["JUPYTER_PATH"] = str(_kernel(Path(folder)))
+        draft = Path(folder) / "draft.ipynb"
+        nbformat.write(_tidied(notebook), draft)
+        known = inspect_notebook(str(draft))
+        for name in parameters:
+            if name not in known:
+                raise SettingsError(f"{source}: {unknown('parameter', name, known)}")
+        papermill.execute_notebook(
+            str(draft), str(log), parameters=dict(parameters), progress_bar=False, cwd=str(Path.cwd())
+        )
+    write(out, lambda partial: nbformat.write(_tidied(nbformat.read(log, as_version=4)), partial))
+
+
+def _kernel(folder: Path) -> Path:
+    """A Jupyter path whose one kernel is this Python: no kernel needs to be registered on the machine."""
+    spec = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    home = folder / "kernels" / KERNEL
+    home.mkdir(parents=True)
+    (home / "kernel.json").write_text(json.dumps(spec))
+    return folder
+
+
+def _tidied(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Without times and random names, so that the same results give the same file."""
+    notebook.metadata.pop("papermill", None)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+        for key in ("papermill", "execution", "jupyter"):
+            cell.metadata.pop(key, None)
+    return notebook

@@ -1,0 +1,73 @@
+"""The attack: from a victim and what its clients shared to reconstructions. It never reads the clients' images."""
+
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from invgrad.attack import Attack, Shared, reconstruct
+from invgrad.client import Client
+from invgrad.progress import Progress
+from invgrad.results import Record, device_name, read_tensors, write_tensors
+from invgrad.settings import Settings, SettingsError
+from invgrad.victims import load_victim
+
+CLIENT: TypeAdapter[Client] = TypeAdapter(Client)
+
+
+class ReconstructStep(Settings):
+    """The attack, and the key from which the noise that it starts from is derived."""
+
+    attack: Attack
+    seed_key: str
+
+
+def reconstruct_shard(step: ReconstructStep, victim: Path, shared_path: Path, out: Path, device: torch.device) -> None:
+    """Attack every client of a shard; write the selected reconstructions to `out`, with a record."""
+    record = Record(step.model_dump(mode="json"), device)
+    network, _ = load_victim(victim, device)
+    client, shared = read_shared(shared_path, network, known_labels=step.attack.labels == "known")
+    trials = len(shared) * step.attack.restarts
+    with Progress(f"attack {out.parent.name} {out.stem}", step.attack.iterations) as progress:
+
+        def show(done: int, _: int, matching: Tensor) -> None:
+            if progress.due():
+                progress.show(done, f"matching cost {matching.nanmean().item():.4f}")
+
+        result = reconstruct(network, client, shared, step.attack, seed_key=step.seed_key, progress=show)
+    tensors = {
+        "images": result.images,
+        "labels": result.labels,
+        "matching_cost": result.matching_cost,
+        "selected": result.selected,
+    }
+    seconds = record.seconds
+    about = {
+        "mean": shared.mean,
+        "std": shared.std,
+        "iterations": step.attack.iterations,
+        "device": device_name(device),
+        "seconds": seconds,
+        "ms_per_trial_iteration": 1000 * seconds / (trials * step.attack.iterations),
+    }
+    write_tensors(out, tensors, about)
+    record.write(out, trials=trials, ms_per_trial_iteration=about["ms_per_trial_iteration"])
+
+
+def read_shared(path: Path, network: nn.Module, *, known_labels: bool) -> tuple[Client, Shared]:
+    """What the server has of the clients of a shard; their labels only if the setting says that they are known."""
+    tensors, about = read_tensors(path)
+    names = [f"shared.{name}" for name, _ in network.named_parameters()]
+    if missing := [name for name in names if name not in tensors]:
+        raise SettingsError(f"{path}: was shared by clients of another network: it has no '{missing[0]}'")
+    shared = Shared(
+        tensors=tuple(tensors[name] for name in names),
+        images=about["images"],
+        shape=tuple(about["shape"]),
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+        labels=tensors["labels"] if known_labels else None,
+        names=tuple(about["names"]),
+    )
+    return CLIENT.validate_python(about["shares"]), shared

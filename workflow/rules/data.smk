@@ -1,0 +1,16 @@
+rule data:
+    input:
+        code=step_code("data"),
+        registry="data/datasets.yaml",
+    output:
+        split=RESULTS / "data/{dataset}-{split}.safetensors",
+        record=RESULTS / "data/{dataset}-{split}.json",
+    log:
+        RESULTS / "logs/data/{dataset}-{split}.log",
+    params:
+        options=lambda w: " ".join(
+            f"--{key} {value!r}"
+            for key, value in plan.data_settings(w.dataset, w.split).items()
+        ),
+    shell:
+        "invgrad data {params.options} --out {output.split} 2>&1 | tee {log}"

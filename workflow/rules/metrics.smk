@@ -1,0 +1,43 @@
+rule measure:
+    input:
+        code=step_code("measure"),
+        reconstructions=lambda w: shards(
+            w.cell, "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"
+        ),
+        truths=lambda w: shards(
+            w.cell, "truth/{clients}/seed{seed}-shard{shard}.safetensors"
+        ),
+    output:
+        rows=RESULTS / "metrics/{cell}.csv",
+        record=RESULTS / "metrics/{cell}.json",
+    log:
+        RESULTS / "logs/measure/{cell}.log",
+    params:
+        seeds=lambda w: [f"--seed {shard.seed}" for shard in plan.shards(w.cell)],
+        reconstructions=lambda w, input: [
+            f"--reconstruction {path}" for path in input.reconstructions
+        ],
+        truths=lambda w, input: [f"--truth {path}" for path in input.truths],
+    shell:
+        "invgrad measure --cell {wildcards.cell} {params.seeds} {params.reconstructions} {params.truths}"
+        " --out {output.rows} 2>&1 | tee {log}"
+
+
+rule verdict:
+    input:
+        code=step_code("verdict"),
+        tables=[RESULTS / f"metrics/{cell}.csv" for cell in plan.cells],
+        paper=plan.project.config.paper_values,
+    output:
+        rows=RESULTS / "rows.csv",
+        rows_record=RESULTS / "rows.json",
+        verdicts=FIGURES / "verdicts.csv",
+        verdicts_record=FIGURES / "verdicts.json",
+    log:
+        RESULTS / "logs/verdict.log",
+    params:
+        tables=lambda w, input: [f"--table {path}" for path in input.tables],
+        obstacles=plan.obstacles(),
+    shell:
+        "invgrad verdict {params.tables} --paper-values {input.paper} --obstacles {params.obstacles:q}"
+        " --rows {output.rows} --out {output.verdicts} 2>&1 | tee {log}"
