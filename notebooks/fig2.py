@@ -26,9 +26,7 @@ from pathlib import Path
 from invgrad.gallery import read_gallery
 from invgrad.plots import Strip, image_grid, save_figure
 
-galleries = {
-    cell: read_gallery(Path(results), cell, clients[cell], seed=0, count=6) for cell in cells
-}
+galleries = {cell: read_gallery(Path(results), cell, clients[cell], seed=0, count=6) for cell in cells}
 
 # %% [markdown]
 # A row of originals stands above the cells that attack them.
@@ -41,6 +39,6 @@ for cell, gallery in galleries.items():
         strips.append(originals)
     strips.append(Strip(cells[cell], gallery.reconstructions, [f"{value:.2f} dB" for value in gallery.psnr]))
 
-full_title = f"{title}. {about[0].upper()}{about[1:]}."
+full_title = f"{title}. {about[0].upper()}{about[1:]}. Network seed 0."
 figure = image_grid(strips, full_title)
 save_figure(figure, Path(figures) / "fig2", full_title)

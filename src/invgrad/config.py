@@ -109,10 +109,6 @@ class Experiments(Settings):
                 _exists(shown, self.cells, "cell", f"artefacts.{name}.cells")
         return self
 
-    def victim_of(self, cell: str) -> Victim:
-        """The victim that a cell's clients train."""
-        return self.victims[self.clients[self.cells[cell].clients].victim]
-
 
 class Scale(Settings):
     """What one scale changes: a patch over the experiments, and where each data set comes from."""
@@ -184,6 +180,7 @@ def load(raw: Mapping[str, Any]) -> Project:
                 raise SettingsError(f"{path}: {kind}.{key}: a scale may change nothing but {allowed}")
     resolved = _merged(_merged(content, patch), config.override)
     experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
+    _refuse_unused(config.override, content, experiments)
     for victim in experiments.victims.values():
         _exists(victim.dataset, scale.sources, "data set", f"{path}: sources")
     return Project(config=config, scale=scale, paper=paper, experiments=experiments)
@@ -192,6 +189,20 @@ def load(raw: Mapping[str, Any]) -> Project:
 def schema() -> dict[str, Any]:
     """JSON schemas of the configuration, the experiments and a scale, for editors and for the test that compares."""
     return {model.__name__: model.model_json_schema() for model in (Config, Experiments, Scale)}
+
+
+def _refuse_unused(override: Mapping[str, Any], content: Mapping[str, Any], experiments: Experiments) -> None:
+    """A new name in an override that no cell refers to is a slip of the pen, not an experiment."""
+    used = {
+        "victims": {clients.victim for clients in experiments.clients.values()},
+        "clients": {cell.clients for cell in experiments.cells.values()},
+        "attacks": {cell.attack for cell in experiments.cells.values()},
+        "cells": {cell for artefact in experiments.artefacts.values() for cell in artefact.cells},
+    }
+    for kind, names in used.items():
+        for name in override.get(kind, {}):
+            if name not in content[kind] and name not in names:
+                raise SettingsError(f"override: {kind}: {unknown('name', name, content[kind])}")
 
 
 def _scale_file(config: Config) -> Path:

@@ -6,6 +6,7 @@ The workflow's rules are thin because everything that they need to know of an ex
 import ast
 import json
 import os
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,12 @@ from invgrad.steps.share import ShareStep
 from invgrad.steps.train import TrainStep
 
 PACKAGE = Path(__file__).parent
+
+
+def run_jobs_with_this_python() -> None:
+    """Let jobs run this very package with this Python, also where its environment is not activated."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    os.environ["PYTHONPATH"] = str(PACKAGE.parent)
 
 
 @dataclass(frozen=True)
@@ -46,24 +53,29 @@ class Plan:
         return {name: cell for name, cell in self.project.experiments.cells.items() if name in shown}
 
     @property
+    def clients(self) -> dict[str, Clients]:
+        """Every group of clients."""
+        return self.project.experiments.clients
+
+    @property
     def victims(self) -> list[tuple[str, int]]:
         """Every victim that a cell needs, with its network seed."""
-        names = dict.fromkeys(self.clients(cell).victim for cell in self.cells)
+        names = dict.fromkeys(self.clients[cell.clients].victim for cell in self.cells.values())
         return [(name, seed) for name in names for seed in self.victim(name).seeds]
-
-    def clients(self, cell: str) -> Clients:
-        """The clients that a cell attacks."""
-        return self.project.experiments.clients[self.project.experiments.cells[cell].clients]
 
     def victim(self, name: str) -> Victim:
         """A victim by name."""
         return self.project.experiments.victims[name]
 
+    def victim_of(self, clients: str) -> Victim:
+        """The victim that a group of clients trains."""
+        return self.victim(self.clients[clients].victim)
+
     def shards(self, cell: str) -> list[Shard]:
         """The jobs of a cell: every network seed, every part of its clients."""
-        clients = self.clients(cell)
-        parts = range(len(clients.shards()))
-        return [Shard(seed, part) for seed in self.victim(clients.victim).seeds for part in parts]
+        name = self.cells[cell].clients
+        parts = range(len(self.clients[name].shards()))
+        return [Shard(seed, part) for seed in self.victim_of(name).seeds for part in parts]
 
     def data_settings(self, dataset: str, split: str) -> dict[str, str]:
         """Options of `invgrad data` for a split, with the registry's word on its source."""
@@ -78,7 +90,7 @@ class Plan:
 
     def share_settings(self, name: str, shard: int) -> str:
         """Settings of `invgrad share`, as JSON."""
-        clients = self.project.experiments.clients[name]
+        clients = self.clients[name]
         first, last = clients.shards()[shard]
         targets = clients.targets.model_dump(include={"start", "images_per_client", "distinct_labels"})
         return _json(ShareStep(shares=clients.shares, first=first, last=last, **targets))
@@ -106,11 +118,13 @@ class Plan:
             }
         )
 
-    def threads(self, victim: str, available: int) -> int:
-        """CPU threads of an attack on this victim. Small networks gain more from a second job than from a second
-        thread; one trial of a large one keeps every core busy.
+    def threads(self, clients: str, available: int) -> int:
+        """CPU threads of an attack on these clients' victim.
+
+        Small networks gain more from a second job than from a second thread; one trial of a large one keeps every
+        core busy.
         """
-        chosen = self.victim(victim)
+        chosen = self.victim_of(clients)
         dataset = describe(chosen.dataset)
         with torch.device("meta"):
             network = chosen.network.build(classes=dataset.classes, size=dataset.size)

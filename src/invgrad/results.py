@@ -18,9 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from invgrad import __version__
 from invgrad.settings import SettingsError
 
-RECORDED_PACKAGES = ("invgrad", "torch", "torchvision", "numpy", "pandas", "safetensors", "scikit-image", "snakemake")
+RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "safetensors", "scikit-image", "snakemake")
 
 
 def write(path: Path, writer: Callable[[Path], object]) -> None:
@@ -141,4 +142,4 @@ def _processor() -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {package: version(package) for package in RECORDED_PACKAGES}
+    return {"invgrad": __version__} | {package: version(package) for package in RECORDED_PACKAGES}

@@ -20,7 +20,8 @@ def save_table(table: pd.DataFrame, stem: Path, caption: str) -> None:
     write(stem.with_suffix(".csv"), lambda path: table.to_csv(path, index=False))
     markdown = f"{caption}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n"
     write(stem.with_suffix(".md"), lambda path: path.write_text(markdown))
-    latex = table.style.hide(axis="index").to_latex(hrules=True, caption=_escaped(caption), convert_css=False)
+    styled = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    latex = styled.to_latex(hrules=True, caption=_escaped(caption))
     write(stem.with_suffix(".tex"), lambda path: path.write_text(latex))
 
 

@@ -7,10 +7,11 @@ rule data:
         record=RESULTS / "data/{dataset}-{split}.json",
     log:
         RESULTS / "logs/data/{dataset}-{split}.log",
+    conda:
+        "../../envs/environment.yaml"
     params:
         options=lambda w: " ".join(
-            f"--{key} {value!r}"
-            for key, value in plan.data_settings(w.dataset, w.split).items()
+            f"--{key} {value!r}" for key, value in plan.data_settings(w.dataset, w.split).items()
         ),
     shell:
-        "invgrad data {params.options} --out {output.split} 2>&1 | tee {log}"
+        "python -m invgrad data {params.options} --out {output.split} 2>&1 | tee {log}"

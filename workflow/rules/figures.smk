@@ -1,14 +1,7 @@
-ARTEFACTS = plan.project.experiments.artefacts
-
-
 rule figures:
     input:
         rules.verdict.output,
-        [
-            FIGURES / f"{name}.{kind}"
-            for name, artefact in ARTEFACTS.items()
-            for kind in artefact.writes
-        ],
+        [FIGURES / f"{name}.{kind}" for name, artefact in ARTEFACTS.items() for kind in artefact.writes],
 
 
 # One rule an artefact, because each writes other kinds of files.
@@ -29,7 +22,7 @@ for name, artefact in ARTEFACTS.items():
                     "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors",
                     "truth/{clients}/seed{seed}-shard{shard}.safetensors",
                 )
-                for path in shards(cell, pattern)
+                for path in shard_files(cell, pattern)
             ],
         output:
             [FIGURES / f"{name}.{kind}" for kind in artefact.writes],
@@ -38,8 +31,10 @@ for name, artefact in ARTEFACTS.items():
         log:
             notebook=RESULTS / f"logs/notebooks/{name}.ipynb",
             messages=RESULTS / f"logs/notebooks/{name}.log",
+        conda:
+            "../../envs/environment.yaml"
         params:
             parameters=plan.notebook_parameters(name),
         shell:
-            "invgrad notebook --source {input.notebook} --parameters {params.parameters:q} --out {output.executed}"
+            "python -m invgrad notebook --source {input.notebook} --parameters {params.parameters:q} --out {output.executed}"
             " --log {log.notebook} 2>&1 | tee {log.messages}"

@@ -1,25 +1,21 @@
 rule measure:
     input:
         code=step_code("measure"),
-        reconstructions=lambda w: shards(
-            w.cell, "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"
-        ),
-        truths=lambda w: shards(
-            w.cell, "truth/{clients}/seed{seed}-shard{shard}.safetensors"
-        ),
+        reconstructions=lambda w: shards(w.cell, "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"),
+        truths=lambda w: shards(w.cell, "truth/{clients}/seed{seed}-shard{shard}.safetensors"),
     output:
         rows=RESULTS / "metrics/{cell}.csv",
         record=RESULTS / "metrics/{cell}.json",
     log:
         RESULTS / "logs/measure/{cell}.log",
+    conda:
+        "../../envs/environment.yaml"
     params:
         seeds=lambda w: [f"--seed {shard.seed}" for shard in plan.shards(w.cell)],
-        reconstructions=lambda w, input: [
-            f"--reconstruction {path}" for path in input.reconstructions
-        ],
+        reconstructions=lambda w, input: [f"--reconstruction {path}" for path in input.reconstructions],
         truths=lambda w, input: [f"--truth {path}" for path in input.truths],
     shell:
-        "invgrad measure --cell {wildcards.cell} {params.seeds} {params.reconstructions} {params.truths}"
+        "python -m invgrad measure --cell {wildcards.cell} {params.seeds} {params.reconstructions} {params.truths}"
         " --out {output.rows} 2>&1 | tee {log}"
 
 
@@ -35,9 +31,11 @@ rule verdict:
         verdicts_record=FIGURES / "verdicts.json",
     log:
         RESULTS / "logs/verdict.log",
+    conda:
+        "../../envs/environment.yaml"
     params:
         tables=lambda w, input: [f"--table {path}" for path in input.tables],
         obstacles=plan.obstacles(),
     shell:
-        "invgrad verdict {params.tables} --paper-values {input.paper} --obstacles {params.obstacles:q}"
+        "python -m invgrad verdict {params.tables} --paper-values {input.paper} --obstacles {params.obstacles:q}"
         " --rows {output.rows} --out {output.verdicts} 2>&1 | tee {log}"

@@ -13,7 +13,7 @@ import nbformat
 import papermill
 from papermill.inspection import inspect_notebook
 
-from invgrad.results import write
+from invgrad.results import Record, write
 from invgrad.settings import SettingsError, unknown
 
 KERNEL = "invgrad"
@@ -25,6 +25,7 @@ def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -
     The notebook as far as it came is left in `log`, also when a cell fails. Raises `SettingsError` for a parameter that
     the notebook does not have.
     """
+    record = Record({"notebook": str(source), "parameters": dict(parameters)})
     notebook = jupytext.read(source)
     notebook.metadata["kernelspec"] = {"name": KERNEL, "display_name": "Python 3", "language": "python"}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +41,7 @@ def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -
             str(draft), str(log), parameters=dict(parameters), progress_bar=False, cwd=str(Path.cwd())
         )
     write(out, lambda partial: nbformat.write(_tidied(nbformat.read(log, as_version=4)), partial))
+    record.write(out)
 
 
 def _kernel(folder: Path) -> Path:

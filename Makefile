@@ -1,0 +1,39 @@
+# `make demo` and `make test` set up what they need in .venv, once, and run.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lock
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+
+help:
+	@echo "make demo   set up and rebuild the tables and figures at demo scale, into figures/demo"
+	@echo "make test   set up and run the tests"
+	@echo "make check  set up and check format, lint and types"
+	@echo "make lock   write the versions installed in .venv to envs/requirements.lock"
+
+demo: $(READY)
+	$(BIN)/snakemake --cores all
+
+test: $(READY)
+	$(BIN)/pytest -n 2
+
+check: $(READY)
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+lock:
+	$(BIN)/python envs/lock.py
+
+$(READY): envs/requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; name one with 'make PYTHON=/path/to/python'" >&2; exit 1; }
+	@echo "Setting up .venv with $(PYTHON): some minutes and up to 7 GB, most of it torch's CUDA libraries"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,178 @@
+"""Trials are independent, repeatable, and stay where they may."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from invgrad.attack import Attack, Shared, reconstruct, select
+from invgrad.client import GradientClient, cross_entropy
+from invgrad.metrics import psnr, ssim
+from invgrad.networks import ConvNet, LeNetZhu, Network, build
+from invgrad.objectives import SquaredEuclidean
+from invgrad.optimisers import LBFGS, SGD, Adam
+from invgrad.priors import box
+
+MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+IMAGES = 3
+
+
+def victim(network: Network) -> nn.Module:
+    return build(network, classes=10, size=32, seed=3).double()
+
+
+def shared_by(network: nn.Module, clients: int = IMAGES) -> Shared:
+    generator = torch.Generator().manual_seed(5)
+    images = torch.rand(clients, 1, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
+    labels = torch.randint(10, (clients, 1), generator=generator)
+    loss, parameters = cross_entropy(network), dict(network.named_parameters())
+    each = [GradientClient().share(loss, parameters, x, y) for x, y in zip(images, labels, strict=True)]
+    tensors = tuple(torch.stack(of_parameter).detach() for of_parameter in zip(*each, strict=True))
+    names = tuple(f"image-{client}" for client in range(clients))
+    return Shared(tensors=tensors, images=1, shape=(3, 32, 32), mean=MEAN, std=STD, labels=labels, names=names)
+
+
+def only(shared: Shared, client: int) -> Shared:
+    assert shared.labels is not None
+    one = slice(client, client + 1)
+    tensors = tuple(tensor[one] for tensor in shared.tensors)
+    return replace(shared, tensors=tensors, labels=shared.labels[one], names=shared.names[one])
+
+
+@pytest.mark.parametrize(
+    ("network", "attack"),
+    [
+        (LeNetZhu(), Attack(iterations=25, restarts=2)),
+        (LeNetZhu(), Attack(iterations=25, optimiser=SGD())),
+        (LeNetZhu(), Attack(iterations=3, optimiser=LBFGS(), distance=SquaredEuclidean(), box=False)),
+        (ConvNet(width=4), Attack(iterations=4, restarts=2)),
+    ],
+)
+def test_a_trial_alone_is_the_same_as_in_a_batch(network: Network, attack: Attack) -> None:
+    net = victim(network)
+    shared = shared_by(net)
+    together = reconstruct(net, GradientClient(), shared, attack, seed_key="k")
+    split = reconstruct(net, GradientClient(), shared, attack, seed_key="k", trials_at_once=2)
+    torch.testing.assert_close(split.images, together.images, rtol=1e-6, atol=1e-6)
+    for client in range(IMAGES):
+        alone = reconstruct(net, GradientClient(), only(shared, client), attack, seed_key="k")
+        torch.testing.assert_close(alone.images[0], together.images[client], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(alone.matching_cost[0], together.matching_cost[client], rtol=1e-6, atol=1e-9)
+
+
+def test_seeds_repeat_and_differ() -> None:
+    net = victim(LeNetZhu())
+    shared, attack = shared_by(net), Attack(iterations=3, restarts=2)
+    first, again = (reconstruct(net, GradientClient(), shared, attack, seed_key="a") for _ in range(2))
+    other = reconstruct(net, GradientClient(), shared, attack, seed_key="b")
+    torch.testing.assert_close(first.images, again.images, rtol=0, atol=0)
+    assert not torch.equal(first.images, other.images)
+    assert len(set(first.matching_cost.flatten().tolist())) == IMAGES * 2, "every restart has its own noise"
+
+
+@given(step=st.floats(0.01, 5), signed=st.booleans())
+@settings(max_examples=5, deadline=None)
+def test_the_box_is_never_left(step: float, signed: bool) -> None:
+    net = victim(LeNetZhu())
+    attack = Attack(iterations=4, optimiser=Adam(step_size=step, signed=signed))
+    images = reconstruct(net, GradientClient(), shared_by(net), attack, seed_key="k").images
+    low, high = box(*(torch.tensor(each, dtype=torch.float64)[:, None, None] for each in (MEAN, STD)))
+    assert bool((images >= low).all())
+    assert bool((images <= high).all())
+
+
+def test_the_attack_reduces_the_matching_cost_and_finds_the_image() -> None:
+    net = victim(LeNetZhu())
+    shared = shared_by(net, clients=1)
+    short, long = (
+        reconstruct(net, GradientClient(), shared, Attack(iterations=n), seed_key="k").matching_cost for n in (1, 200)
+    )
+    assert long.item() < short.item() / 5
+
+
+@pytest.mark.parametrize("optimiser", [Adam(), SGD(), LBFGS()])
+def test_a_trial_that_is_not_finite_fails_alone(optimiser: Adam | SGD | LBFGS) -> None:
+    net = victim(LeNetZhu())
+    shared, attack = shared_by(net), Attack(iterations=3, optimiser=optimiser)
+    sound = reconstruct(net, GradientClient(), shared, attack, seed_key="k")
+    tensors = tuple(tensor.clone() for tensor in shared.tensors)
+    tensors[0][1] = torch.nan
+    broken = reconstruct(net, GradientClient(), replace(shared, tensors=tensors), attack, seed_key="k")
+    assert broken.selected.tolist() == [0, -1, 0]
+    assert bool(broken.images[1].isnan().all())
+    torch.testing.assert_close(broken.images[[0, 2]], sound.images[[0, 2]], rtol=1e-9, atol=1e-9)
+
+
+def test_selection_takes_the_best_of_the_restarts_that_did_not_fail() -> None:
+    candidates = torch.arange(3.0)[None, :, None, None, None, None].expand(1, 3, 1, 3, 4, 4).clone()
+    cost = torch.tensor([[torch.nan, 2.0, 3.0]])
+    images, selected = select(candidates, cost, Attack())
+    assert selected.tolist() == [1]
+    assert images.unique().tolist() == [1.0]
+    averaged, nobody = select(candidates, cost, Attack(selection="pixel-mean"))
+    assert averaged.unique().tolist() == [1.5]
+    assert nobody.tolist() == [-1]
+    candidates[0, 1, ..., 0] = 5
+    assert select(candidates, cost, Attack(selection="total-variation"))[1].tolist() == [2]
+
+
+def test_inferred_labels_are_the_true_ones() -> None:
+    net = victim(LeNetZhu())
+    shared = shared_by(net)
+    attack = Attack(iterations=1, labels="inferred")
+    blind = replace(shared, labels=None)
+    result = reconstruct(net, GradientClient(), blind, attack, seed_key="k")
+    assert shared.labels is not None
+    assert result.labels.tolist() == shared.labels.tolist()
+    with pytest.raises(ValueError, match="known"):
+        reconstruct(net, GradientClient(), blind, Attack(iterations=1), seed_key="k")
+
+
+@pytest.mark.parametrize("offset", [0.0, 40.0])
+def test_batched_lbfgs_is_torchs_run_alone(offset: float) -> None:
+    """Rosenbrock valleys of different steepness; `offset` starts one where torch stops early."""
+    starts = torch.tensor([[-1.2, 1.0], [0.0, 0.0], [1.0 + offset, 1.0], [3.0, -2.0]], dtype=torch.float64)
+    steep = torch.tensor([1.0, 10.0, 3.0, 0.1], dtype=torch.float64)
+
+    def valley(x: Tensor, a: Tensor) -> Tensor:
+        return (1 - x[..., 0]) ** 2 + a * (x[..., 1] - x[..., 0] ** 2) ** 2
+
+    batch = starts.clone()
+    stepper = LBFGS(step_size=0.1).bind([batch])
+
+    def evaluate() -> tuple[Tensor, list[Tensor]]:
+        x = batch.detach().clone().requires_grad_()
+        cost = valley(x, steep)
+        return cost.detach(), list(torch.autograd.grad(cost.sum(), x))
+
+    for _ in range(8):
+        stepper.step(evaluate, decay=1.0)
+    for trial, start in enumerate(starts):
+        x = start.clone().requires_grad_()
+        alone = torch.optim.LBFGS([x], lr=0.1)
+
+        def closure(x: Tensor = x, a: Tensor = steep[trial], alone: torch.optim.LBFGS = alone) -> Tensor:
+            alone.zero_grad()
+            cost = valley(x, a)
+            cost.backward()
+            return cost
+
+        for _ in range(8):
+            alone.step(closure)
+        torch.testing.assert_close(batch[trial], x.detach(), rtol=1e-6, atol=1e-9)
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_psnr_and_ssim_are_symmetric_and_know_the_exact_image(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = torch.rand(2, 2, 3, 16, 16, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(psnr(a, b), psnr(b, a))
+    assert psnr(a, a).tolist() == [float("inf")] * 2
+    assert ssim(a, b) == pytest.approx(ssim(b, a))
+    assert ssim(a, a) == pytest.approx([1, 1])
+    noise = torch.full_like(a, 0.01)
+    torch.testing.assert_close(psnr(a * 0.9 + noise, a * 0.9), torch.full((2,), 40.0, dtype=torch.float64))

@@ -1,0 +1,45 @@
+"""The plan that all rules ask, and where its files are."""
+
+import sys
+from pathlib import Path
+
+from invgrad.config import load
+from invgrad.plan import Plan, imported_code, run_jobs_with_this_python, step_code
+from invgrad.settings import SettingsError
+
+try:
+    plan = Plan(load(config))
+except SettingsError as error:
+    sys.exit(f"error: {error}")
+
+run_jobs_with_this_python()
+
+RESULTS = plan.results
+FIGURES = plan.figures
+ARTEFACTS = plan.project.experiments.artefacts
+
+
+wildcard_constraints:
+    cell="[a-z0-9.-]+",
+    clients="[a-z0-9.-]+",
+    victim="[a-z0-9.-]+",
+    dataset="[a-z0-9]+",
+    split="train|validation",
+    seed="[0-9]+",
+    shard="[0-9]+",
+
+
+def split_file(dataset, split):
+    return RESULTS / f"data/{dataset}-{split}.safetensors"
+
+
+def victim_file(victim, seed):
+    return RESULTS / f"victims/{victim}/seed{seed}.safetensors"
+
+
+def shard_files(cell, pattern):
+    """The pattern filled in for every shard of a cell."""
+    return [
+        str(RESULTS / pattern).format(cell=cell, clients=plan.cells[cell].clients, seed=shard.seed, shard=shard.number)
+        for shard in plan.shards(cell)
+    ]
