@@ -160,6 +160,9 @@ def main() -> NoReturn:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a full disk, a read-only folder
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     sys.exit(0)
 
 

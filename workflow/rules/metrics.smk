@@ -1,8 +1,8 @@
 rule measure:
     input:
         code=step_code("measure"),
-        reconstructions=lambda w: shards(w.cell, "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"),
-        truths=lambda w: shards(w.cell, "truth/{clients}/seed{seed}-shard{shard}.safetensors"),
+        reconstructions=lambda w: shard_files(w.cell, "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"),
+        truths=lambda w: shard_files(w.cell, "truth/{clients}/seed{seed}-shard{shard}.safetensors"),
     output:
         rows=RESULTS / "metrics/{cell}.csv",
         record=RESULTS / "metrics/{cell}.json",

@@ -1,0 +1,45 @@
+"""Every command explains itself, and what the user can mend is one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ATTACK = ["reconstruct", "--settings", '{"attack": {}, "seed_key": "k"}', "--victim", "README.md"]
+ATTACK += ["--shared", "README.md", "--out", "x", "--device"]
+COMMANDS = ["data", "train", "share", "reconstruct", "measure", "verdict", "notebook", "schema", "check"]
+ROOT = Path(__file__).parents[1]
+
+
+def invgrad(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "invgrad", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str) -> None:
+    result = invgrad(command, "--help")
+    assert result.returncode == 0
+    assert "Usage: invgrad" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "scale=nonsense"], "unknown scale 'nonsense'"),
+        (["data", "--dataset", "cifar", "--split", "train", "--source", "packaged", "--out", "x"], "'cifar'"),
+        (["train", "--settings", "{", "--validation", "README.md", "--out", "x"], "not valid JSON"),
+        (["train", "--settings", "{}", "--validation", "README.md", "--out", "x"], "network"),
+        ([*ATTACK, "cpu"], "README.md: not a result file"),
+        ([*ATTACK, "gpu"], "unknown device 'gpu'"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "x") if argument == "x" else argument for argument in arguments]
+    result = invgrad(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,100 @@
+"""Files are whole or not there, say how they came about, and are refused when they are something else."""
+
+import json
+import stat
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from invgrad import results
+from invgrad.networks import LeNetZhu
+from invgrad.settings import SettingsError
+from invgrad.victims import VictimFile, load_victim, save_victim
+
+ABOUT = VictimFile(
+    network=LeNetZhu(), dataset="cifar10", classes=10, size=32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), seed=4
+)
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "table.csv"
+    results.write(target, lambda path: path.write_text("old"))
+
+    def fail(path: Path) -> None:
+        path.write_text("half of the new")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        results.write(target, fail)
+    assert target.read_text() == "old"
+    assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
+
+
+def test_tensors_come_back_with_what_was_said_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    tensors = {"a": torch.rand(2, 3), "b": torch.arange(4)}
+    results.write_tensors(path, tensors, {"names": ["p", "q"]})
+    back, about = results.read_tensors(path)
+    assert about == {"names": ["p", "q"]}
+    assert {name: tensor.tolist() for name, tensor in back.items()} == {k: t.tolist() for k, t in tensors.items()}
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "truncated", "foreign"])
+def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "x.safetensors"
+    results.write_tensors(path, {"a": torch.rand(100)}, {})
+    match damage:
+        case "missing":
+            path.unlink()
+        case "text":
+            path.write_text("hello")
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:-40])
+        case "foreign":
+            results.save_file({"a": torch.rand(3)}, path)
+    with pytest.raises(SettingsError, match=r"x\.safetensors: not a result file"):
+        results.read_tensors(path)
+
+
+def test_the_record_says_how_a_result_came_about(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    record = results.Record({"alpha": 0.01, "seed": 3})
+    results.write_csv(path, pd.DataFrame({"a": [1]}))
+    record.write(path, images=2)
+    content = json.loads((tmp_path / "rows.json").read_text())
+    assert content["settings"] == {"alpha": 0.01, "seed": 3}
+    assert content["sha256"] == results.sha256(path)
+    assert content["images"] == 2
+    assert content["versions"]["torch"] == version("torch")
+    assert {"commit", "uncommitted_changes", "device", "threads", "seconds", "started", "command"} <= set(content)
+
+
+def test_tables_with_other_columns_are_not_joined(tmp_path: Path) -> None:
+    for name, column in (("a", "psnr"), ("b", "mse")):
+        pd.DataFrame({column: [1.0]}).to_csv(tmp_path / f"{name}.csv", index=False)
+    with pytest.raises(SettingsError, match=r"b\.csv: columns \['mse'\] differ"):
+        results.read_tables([tmp_path / "a.csv", tmp_path / "b.csv"])
+
+
+def test_a_victim_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "victim.safetensors"
+    network = ABOUT.build()
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    save_victim(path, ABOUT, network)
+    loaded, about = load_victim(path, torch.device("cpu"))
+    assert about == ABOUT
+    for mine, theirs in zip(network.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert not loaded.training
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444
+
+
+def test_a_victim_of_another_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "victim.safetensors"
+    save_victim(path, ABOUT, ABOUT.with_(classes=7).build())
+    with pytest.raises(SettingsError, match="does not fit its own description"):
+        load_victim(path, torch.device("cpu"))

@@ -1,0 +1,62 @@
+"""Victims: the same seed gives the same network, training learns, crops and flips are what they say."""
+
+import torch
+
+from invgrad.data import Split
+from invgrad.networks import LeNetZhu, build
+from invgrad.training import Training, accuracy, augment, train
+
+
+def coloured(count: int) -> Split:
+    """Images whose class is their brightest channel."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 3
+    images = torch.randint(0, 80, (count, 3, 32, 32), generator=generator)
+    images[torch.arange(count), labels] += 120
+    return Split(
+        dataset="coloured",
+        split="train",
+        source="made here",
+        images=images.to(torch.uint8),
+        labels=labels,
+        index=torch.arange(count),
+        classes=3,
+        mean=(0.3, 0.3, 0.3),
+        std=(0.2, 0.2, 0.2),
+    )
+
+
+def test_training_learns_and_repeats() -> None:
+    data = coloured(256)
+    recipe = Training(epochs=4, batch_size=32, learning_rate=0.01)
+    networks = [build(LeNetZhu(), classes=3, size=32, seed=1) for _ in range(2)]
+    before = accuracy(networks[0], data)
+    curves = [list(train(network, recipe, data, data, seed=1)) for network in networks]
+    assert curves[0] == curves[1]
+    assert curves[0][-1].validation_accuracy > max(0.9, before)
+    assert curves[0][-1].training_loss < curves[0][0].training_loss
+    assert not networks[0].training
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    one, two, other = (build(LeNetZhu(), classes=10, size=32, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(3), expected)
+    first, second, third = (next(network.parameters()) for network in (one, two, other))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+
+
+def test_augmentation_crops_and_flips() -> None:
+    images = torch.arange(3 * 8 * 8, dtype=torch.uint8).reshape(1, 3, 8, 8).expand(200, 3, 8, 8)
+    padded = torch.nn.functional.pad(images[0], (2, 2, 2, 2))
+    windows = [padded[:, y : y + 8, x : x + 8] for y in range(5) for x in range(5)]
+    allowed = {tuple(each.flatten().tolist()) for window in windows for each in (window, window.flip(2))}
+    seen = augment(images, Training(crop_padding=2), torch.Generator().manual_seed(0))
+    found = {tuple(image.flatten().tolist()) for image in seen}
+    assert found <= allowed
+    assert len(found) > 40
+    plain = augment(images, Training(crop_padding=0, flip=False), torch.Generator().manual_seed(0))
+    assert torch.equal(plain, images)
