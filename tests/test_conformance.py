@@ -157,7 +157,9 @@ def test_short_attack(case: str) -> None:
     )
     attack = _attack(golden["config"])
     result = reconstruct(network, client, shared, attack, seed_key="golden", start=arrays["start"][None, None])
-    close = torch.isclose(result.images[0], arrays["result"], rtol=1e-6, atol=1e-6)
+    # L-BFGS amplifies rounding: multiplying its start by 1 + 1e-15 moves 0.3 % of the pixels by more than 1e-6.
+    tolerance = 1e-5 if attack.optimiser.kind == "lbfgs" else 1e-6
+    close = torch.isclose(result.images[0], arrays["result"], rtol=tolerance, atol=tolerance)
     assert close.double().mean().item() >= (0.999 if golden["iterations"] > 100 else 1.0)
     if client.kind == "federated-averaging" and client.batch_size:
         # The released code ignores the mini-batches when it scores, so its score is compared with that of full batches.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from invgrad import seeds
 from invgrad.client import Client
-from invgrad.engine import Objective, Trials
+from invgrad.engine import Objective, TangentObjective, Trials, objective_for
 from invgrad.labels import infer_label
 from invgrad.objectives import AllLayers, Cosine, Distance, Layers, Weighting, layer_weights
 from invgrad.optimisers import Adam, Optimiser
@@ -69,7 +69,6 @@ class Attack(Settings):
     box: bool = True
     median_filter_every: int | None = Field(default=None, ge=1)
     selection: Literal["matching-cost", "total-variation", "pixel-mean", "pixel-median"] = "matching-cost"
-    labels: Literal["known", "inferred"] = "known"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ class Shared:
     """The data set's mean per channel, of images in [0, 1]."""
     std: tuple[float, float, float]
     labels: Tensor | None = None
-    """Class indices [clients, n] where the setting says that they are known."""
+    """Class indices [clients, n] if the server knows them; otherwise the attack infers them."""
     names: tuple[str, ...] = field(default=())
     """A name per client, from which its trials' randomness is derived; by default its position."""
 
@@ -128,9 +127,9 @@ def reconstruct(
     they do not influence each other. Raises `ValueError` if labels must be inferred and cannot be.
     """
     device, dtype = _home(network)
-    labels = _labels(network, client, shared, attack).to(device)
+    labels = _labels(network, client, shared).to(device)
     begin = draw_starts(shared, attack, seed_key) if start is None else start
-    objective = Objective(network, client, attack.distance, attack.total_variation)
+    objective = objective_for(network, client, attack.distance, attack.total_variation)
     clients = [c for c in range(len(shared)) for _ in range(attack.restarts)]
     flat = begin.to(device, dtype).flatten(0, 1).clone()
     size = trials_at_once or len(flat)
@@ -188,7 +187,9 @@ def select(candidates: Tensor, cost: Tensor, attack: Attack) -> tuple[Tensor, Te
     return torch.where(succeeded[:, None, None, None, None], chosen, torch.nan), torch.where(succeeded, best, -1)
 
 
-def _optimise(objective: Objective, attack: Attack, shared: Shared, images: Tensor, trials: Trials) -> Iterator[Tensor]:
+def _optimise(
+    objective: Objective | TangentObjective, attack: Attack, shared: Shared, images: Tensor, trials: Trials
+) -> Iterator[Tensor]:
     """Change `images` in place, iteration by iteration, yielding the matching costs before each."""
     mean, std = (images.new_tensor(each)[:, None, None] for each in (shared.mean, shared.std))
     low, high = box(mean, std)
@@ -223,10 +224,8 @@ def _trials(
     )
 
 
-def _labels(network: nn.Module, client: Client, shared: Shared, attack: Attack) -> Tensor:
-    if attack.labels == "known":
-        if shared.labels is None:
-            raise ValueError("the attack takes the labels as known, but the clients did not share them")
+def _labels(network: nn.Module, client: Client, shared: Shared) -> Tensor:
+    if shared.labels is not None:
         return shared.labels
     if client.kind != "gradient" or shared.images != 1:
         raise ValueError("labels can be inferred from the gradient of a single image only")

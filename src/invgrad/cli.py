@@ -131,6 +131,33 @@ def notebook(
 
 
 @app.command()
+def bench(
+    network: Annotated[list[str] | None, typer.Option(help="Only networks whose name contains this.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each; the median is shown.")] = 7,
+    out: Annotated[Path | None, typer.Option(help="Also write the table as JSON.")] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Time an attack step beside the released algorithm, alternately in one run."""
+    import torch
+
+    from invgrad import bench as module
+    from invgrad.results import device_name, write_json
+
+    chosen = _start(device, threads)
+    cases = tuple(c for c in module.CASES if not network or any(part.lower() in c.name.lower() for part in network))
+    if not cases:
+        raise SettingsError(f"--network: none contains {network}; known: {', '.join({c.name for c in module.CASES})}")
+    print(f"{device_name(chosen)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    rows = []
+    for row in module.bench(cases, rounds, chosen):
+        rows.append(row)
+        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    if out:
+        write_json(out, {"device": device_name(chosen), "threads": torch.get_num_threads(), "rows": rows})
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of the configuration files."""
     from invgrad.config import schema as make
@@ -169,10 +196,11 @@ def main() -> NoReturn:
 def _start(device: str, threads: int):  # type: ignore[no-untyped-def]
     import torch
 
-    from invgrad.devices import choose
+    from invgrad.devices import choose, keep_freed_memory
 
     if threads:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     return choose(device)
 
 

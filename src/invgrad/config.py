@@ -59,6 +59,7 @@ class Clients(Settings):
     victim: str
     targets: Targets
     shares: Client = GradientClient()
+    labels_known: bool = True
     clients_per_shard: PositiveInt = 100
 
     @model_validator(mode="after")

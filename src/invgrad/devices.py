@@ -1,8 +1,14 @@
 """Where to compute."""
 
+import ctypes
+import platform
+
 import torch
 
 from invgrad.settings import SettingsError, unknown
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+MEMORY_KEPT = 1_000_000_000
 
 
 def choose(name: str) -> torch.device:
@@ -16,3 +22,15 @@ def choose(name: str) -> torch.device:
     if name not in there and not (name == "cuda" and len(there) > 2):
         raise SettingsError(f"--device: {unknown('device', name, there)}")
     return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that tensors free instead of giving it back to the system after every operation.
+
+    An attack step frees and takes the same megabytes thousands of times; the page faults cost it up to a third of its
+    time on a CPU. Does nothing elsewhere.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            libc.mallopt(option, MEMORY_KEPT)

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 from invgrad.client import Client, Parameters, cross_entropy
 from invgrad.objectives import Distance
 from invgrad.priors import total_variation
+from invgrad.tangent import Passes, trace
 
 VECTORISE_UP_TO = 1_000_000
 """Networks with at most so many parameters run all trials of a batch at once under vmap. Wider ones spend their time in
@@ -32,6 +33,21 @@ class Trials:
     chosen: Tensor
     """1 for the layers that count, [trials, layers]."""
 
+    def part(self, which: slice) -> "Trials":
+        """Some of the trials."""
+        target = tuple(tensor[which] for tensor in self.target)
+        return Trials(labels=self.labels[which], target=target, weights=self.weights[which], chosen=self.chosen[which])
+
+
+def objective_for(
+    network: nn.Module, client: Client, distance: Distance, total_variation_weight: float
+) -> "Objective | TangentObjective":
+    """The tangent passes where they know the network and client, else the general path; arguments as of `Objective`."""
+    passes = trace(network) if client.kind == "gradient" else None
+    if passes is None:
+        return Objective(network, client, distance, total_variation_weight)
+    return TangentObjective(network, passes, distance, total_variation_weight)
+
 
 class Objective:
     """Matching cost plus weighted total variation of candidate images (Eq. 4), trial by trial."""
@@ -43,7 +59,7 @@ class Objective:
         self._client = client
         self._distance = distance
         self._total_variation_weight = total_variation_weight
-        self.vectorised = sum(value.numel() for value in self._parameters.values()) <= VECTORISE_UP_TO
+        self.vectorised = _small(network)
 
     def gradient(self, images: Tensor, trials: Trials) -> tuple[Tensor, Tensor, Tensor]:
         """For candidate images [trials, n, 3, h, w]: the objective's gradient (same shape), the objective [trials] and
@@ -73,3 +89,66 @@ class Objective:
             return vmap(function)(*arguments)
         each = [function(*tree_map(itemgetter(trial), arguments)) for trial in range(len(images))]
         return tree_map(lambda *results: torch.stack(results), *each)
+
+
+class TangentObjective:
+    """What `Objective` computes for a client that shares a gradient, to rounding, by hand-written passes."""
+
+    def __init__(self, network: nn.Module, passes: Passes, distance: Distance, total_variation_weight: float) -> None:
+        """`passes`: those of `network`."""
+        self._passes = passes
+        self._distance = vmap(distance)
+        self._total_variation_weight = total_variation_weight
+        self.vectorised = _small(network)
+
+    @torch.no_grad()
+    def gradient(self, images: Tensor, trials: Trials) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Objective.gradient`."""
+        slope, matching = self._of_each(self._matching_gradient, images, trials)
+        value = matching
+        if self._total_variation_weight:
+            value = matching + self._total_variation_weight * vmap(total_variation)(images)
+            slope = slope + self._total_variation_weight * total_variation_slope(images)
+        return slope, value, matching
+
+    @torch.no_grad()
+    def matching_cost(self, images: Tensor, trials: Trials) -> Tensor:
+        """As `Objective.matching_cost`."""
+        (cost,) = self._of_each(self._matching_cost, images, trials)
+        return cost
+
+    def _matching_gradient(self, images: Tensor, trials: Trials) -> tuple[Tensor, Tensor]:
+        gradient, tape = self._passes.parameter_gradient(images, trials.labels)
+        with torch.enable_grad():
+            leaves = tuple(each.requires_grad_() for each in gradient)
+            matching = self._distance(leaves, trials.target, trials.weights, trials.chosen)
+            direction = torch.autograd.grad(matching.sum(), leaves)
+        return self._passes.image_gradient(tape, direction), matching.detach()
+
+    def _matching_cost(self, images: Tensor, trials: Trials) -> tuple[Tensor]:
+        gradient, _ = self._passes.parameter_gradient(images, trials.labels)
+        return (self._distance(gradient, trials.target, trials.weights, trials.chosen),)
+
+    def _of_each(
+        self, function: Callable[[Tensor, Trials], tuple[Tensor, ...]], images: Tensor, trials: Trials
+    ) -> tuple[Tensor, ...]:
+        """The function's results for all trials, at once or for a wide network one by one."""
+        size = len(images) if self.vectorised else 1
+        parts = [slice(first, first + size) for first in range(0, len(images), size)]
+        results = [function(images[part], trials.part(part)) for part in parts]
+        return tuple(torch.cat(each) for each in zip(*results, strict=True))
+
+
+def _small(network: nn.Module) -> bool:
+    return sum(parameter.numel() for parameter in network.parameters()) <= VECTORISE_UP_TO
+
+
+def total_variation_slope(images: Tensor) -> Tensor:
+    """The gradient of every trial's `total_variation`, of images [trials, n, 3, h, w]; 0 between equal neighbours."""
+    slope = torch.zeros_like(images)
+    for dim in (-1, -2):
+        signs = images.diff(dim=dim).sign()
+        signs /= signs[0].numel()
+        slope.narrow(dim, 1, signs.shape[dim]).add_(signs)
+        slope.narrow(dim, 0, signs.shape[dim]).sub_(signs)
+    return slope

@@ -93,7 +93,9 @@ class Plan:
         clients = self.clients[name]
         first, last = clients.shards()[shard]
         targets = clients.targets.model_dump(include={"start", "images_per_client", "distinct_labels"})
-        return _json(ShareStep(shares=clients.shares, first=first, last=last, **targets))
+        return _json(
+            ShareStep(shares=clients.shares, labels_known=clients.labels_known, first=first, last=last, **targets)
+        )
 
     def reconstruct_settings(self, cell: str, seed: int) -> str:
         """Settings of `invgrad reconstruct`, as JSON. The noise depends on the cell, the network seed and the image."""

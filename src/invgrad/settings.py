@@ -80,6 +80,8 @@ def _sentence(problem: dict[str, Any]) -> str:
         case "greater_than_equal" | "less_than_equal":
             bound = next(context[key] for key in ("ge", "le") if key in context)
             return f"{prefix}{problem['input']!r} is out of range: {_uncapitalised(problem['msg'])} (nearest: {bound})"
+        case "greater_than" | "less_than":
+            return f"{prefix}{problem['input']!r} is out of range: {_uncapitalised(problem['msg'])}"
         case _:
             return f"{prefix}{_uncapitalised(problem['msg'])}, got {problem['input']!r}"
 

@@ -27,7 +27,7 @@ def reconstruct_shard(step: ReconstructStep, victim: Path, shared_path: Path, ou
     """Attack every client of a shard; write the selected reconstructions to `out`, with a record."""
     record = Record(step.model_dump(mode="json"), device)
     network, _ = load_victim(victim, device)
-    client, shared = read_shared(shared_path, network, known_labels=step.attack.labels == "known")
+    client, shared = read_shared(shared_path, network)
     trials = len(shared) * step.attack.restarts
     with Progress(f"attack {out.parent.name} {out.stem}", step.attack.iterations) as progress:
 
@@ -55,8 +55,8 @@ def reconstruct_shard(step: ReconstructStep, victim: Path, shared_path: Path, ou
     record.write(out, trials=trials, ms_per_trial_iteration=about["ms_per_trial_iteration"])
 
 
-def read_shared(path: Path, network: nn.Module, *, known_labels: bool) -> tuple[Client, Shared]:
-    """What the server has of the clients of a shard; their labels only if the setting says that they are known."""
+def read_shared(path: Path, network: nn.Module) -> tuple[Client, Shared]:
+    """What the server has of the clients of a shard: the protocol that they follow, and what they shared."""
     tensors, about = read_tensors(path)
     names = [f"shared.{name}" for name, _ in network.named_parameters()]
     if missing := [name for name in names if name not in tensors]:
@@ -67,7 +67,7 @@ def read_shared(path: Path, network: nn.Module, *, known_labels: bool) -> tuple[
         shape=tuple(about["shape"]),
         mean=tuple(about["mean"]),
         std=tuple(about["std"]),
-        labels=tensors["labels"] if known_labels else None,
+        labels=tensors.get("labels"),
         names=tuple(about["names"]),
     )
     return CLIENT.validate_python(about["shares"]), shared

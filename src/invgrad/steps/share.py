@@ -22,6 +22,7 @@ class ShareStep(Settings):
     start: NonNegativeInt
     images_per_client: PositiveInt
     distinct_labels: bool
+    labels_known: bool
     first: NonNegativeInt
     last: PositiveInt
 
@@ -52,7 +53,8 @@ def share(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, dev
         "names": [f"{split.dataset}-{split.split}-{first}" for first in index[:, 0].tolist()],
     }
     labels = split.labels[torch.tensor(held)]
-    write_tensors(out, {"labels": labels, **{f"shared.{name}": each for name, each in tensors.items()}}, public)
+    known = {"labels": labels} if step.labels_known else {}
+    write_tensors(out, known | {f"shared.{name}": each for name, each in tensors.items()}, public)
     secret = {"dataset": split.dataset, "split": split.split, "source": split.source}
     write_tensors(truth, {"images": split.images[torch.tensor(held)], "labels": labels, "index": index}, secret)
     record.write(out)

@@ -1,0 +1,38 @@
+"""What the documentation shows is what was run."""
+
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+sys.path.insert(0, str(ROOT / "docs"))
+from refresh import SHOWN, with_table  # noqa: E402
+
+
+def test_the_table_in_the_readme_is_the_one_that_was_rendered() -> None:
+    rendered = (ROOT / "docs/demo/table1.md").read_text()
+    assert with_table(README, rendered) == README
+    verdicts = pd.read_csv(ROOT / "docs/demo/verdicts.csv").set_index("cell")
+    ours = verdicts.loc["lenet-untrained-proposed"]
+    assert f"{ours.value:.2f} ± {ours.std_images:.2f}" in rendered
+    assert f"{ours.verdict}: {ours.reason}" in rendered
+
+
+def test_everything_that_the_readme_shows_is_there() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert {"docs/demo/fig2.png", "docs/demo"} <= set(links)
+    for link in links:
+        assert (ROOT / link).exists(), link
+    assert {path.name for path in (ROOT / "docs/demo").iterdir()} == set(SHOWN)
+
+
+def test_the_example_in_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert example
+    exec(example[1].replace("iterations=500", "iterations=3"), {})
+    assert "torch.Size([1, 1, 3, 32, 32])" in capsys.readouterr().out

@@ -1,0 +1,313 @@
+"""Tangent passes against automatic differentiation."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp, vjp, vmap
+
+from invgrad.client import FederatedAveraging, GradientClient
+from invgrad.engine import Objective, TangentObjective, Trials, objective_for, total_variation_slope
+from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
+from invgrad.objectives import (
+    L1,
+    AllLayers,
+    Cosine,
+    Distance,
+    FirstLayers,
+    LargestLayers,
+    Layers,
+    LayerwiseCosine,
+    Maximum,
+    SquaredEuclidean,
+    Weighting,
+    layer_weights,
+)
+from invgrad.priors import total_variation
+from invgrad.tangent import _module_layer, trace
+
+CLOSE = {"rtol": 1e-9, "atol": 1e-15}
+EVERY_LAYER = AllLayers()
+DISTANCES: list[Distance] = [SquaredEuclidean(), L1(), Maximum(), Cosine(), LayerwiseCosine()]
+NETWORKS: dict[str, Network] = {
+    "lenet": LeNetZhu(),
+    "convnet-zeros": ConvNet(width=4),
+    "convnet-circular": ConvNet(width=4, padding="circular"),
+    "resnet20": ResNet(depth=20, width=4),
+    "resnet18": ResNet(depth=18, width=4),
+    "resnet50-max": ResNet(depth=50, width=2, pool="max"),
+    "mlp": MLP(widths=(16, 8)),
+}
+
+
+def make(network: nn.Module) -> nn.Module:
+    """In double precision and evaluation mode, with batch-norms that are not the identity."""
+    network = network.double().eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d) and module.affine and module.running_mean is not None:
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.3)
+                module.running_mean.normal_(0, 0.3)
+                module.running_var.uniform_(0.5, 1.5)
+    return network
+
+
+def victim(name: str) -> nn.Module:
+    torch.manual_seed(1)
+    return make(build(NETWORKS[name], classes=5, size=16, seed=0))
+
+
+def problem(
+    network: nn.Module,
+    trials: int,
+    count: int,
+    *,
+    size: int = 16,
+    layers: Layers = EVERY_LAYER,
+    weighting: Weighting = "equal",
+) -> tuple[Tensor, Trials]:
+    images = torch.randn(trials, count, 3, size, size, dtype=torch.float64)
+    target = tuple(torch.randn(trials, *p.shape, dtype=torch.float64) for p in network.parameters())
+    each = [[tensor[trial] for tensor in target] for trial in range(trials)]
+    return images, Trials(
+        labels=torch.randint(5, (trials, count)),
+        target=target,
+        weights=torch.stack([layer_weights(weighting, one) for one in each]),
+        chosen=torch.stack([layers.mask(one) for one in each]),
+    )
+
+
+def agree(network: nn.Module, distance: Distance, images: Tensor, trials: Trials) -> None:
+    fast = objective_for(network, GradientClient(), distance, 0.1)
+    assert isinstance(fast, TangentObjective)
+    slow = Objective(network, GradientClient(), distance, 0.1)
+    got, expected = fast.gradient(images, trials), slow.gradient(images, trials)
+    for one, other in zip(got, expected, strict=True):
+        scale = other.abs().max()
+        torch.testing.assert_close(one / scale, other / scale, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(fast.matching_cost(images, trials), slow.matching_cost(images, trials), **CLOSE)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("trials", [1, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks(name: str, trials: int, count: int) -> None:
+    network = victim(name)
+    agree(network, Cosine(), *problem(network, trials, count))
+
+
+@pytest.mark.parametrize("weighting", ["equal", "exponential"])
+@pytest.mark.parametrize("layers", [EVERY_LAYER, FirstLayers(count=4), LargestLayers(count=2)], ids=lambda x: x.kind)
+@pytest.mark.parametrize("distance", DISTANCES, ids=lambda x: x.kind)
+def test_distances_layer_choices_and_weightings(distance: Distance, layers: Layers, weighting: Weighting) -> None:
+    network = victim("lenet")
+    images, trials = problem(network, 3, 2, layers=layers, weighting=weighting)
+    agree(network, distance, images, trials)
+
+
+LAYERS: dict[str, nn.Module] = {
+    "conv": nn.Conv2d(3, 4, 3, padding=1),
+    "conv-no-bias-strided": nn.Conv2d(3, 4, (3, 2), stride=(2, 3), padding=(1, 0), bias=False),
+    "conv-circular": nn.Conv2d(3, 4, 5, stride=2, padding=(2, 1), padding_mode="circular"),
+    "conv-1x1": nn.Conv2d(3, 4, 1, stride=2),
+    "batch-norm": nn.BatchNorm2d(3),
+    "linear": nn.Linear(9, 4),
+    "sigmoid": nn.Sigmoid(),
+    "relu": nn.ReLU(),
+    "max-pool": nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True),
+    "max-pool-global": nn.AdaptiveMaxPool2d(1),
+    "average-pool": nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False),
+    "average-pool-global": nn.AdaptiveAvgPool2d((1, 1)),
+    "flatten": nn.Flatten(),
+}
+
+
+@pytest.mark.parametrize("size", [9, 13])
+@pytest.mark.parametrize("trials", [1, 2])
+@pytest.mark.parametrize("name", LAYERS)
+def test_formulas_of_a_layer(name: str, trials: int, size: int) -> None:
+    """Against automatic differentiation of the module itself: its value, its vector-Jacobian products, and the
+    derivatives of both along (ȧ, v); every trial with its own v.
+    """
+    torch.manual_seed(2)
+    module = make(copy.deepcopy(LAYERS[name]))
+    layer = _module_layer(module)
+    assert layer is not None
+    size = 9 if name == "linear" else size
+    inputs, tangent = torch.randn(2, trials * 2, 3, size, size, dtype=torch.float64)
+    outputs = module(inputs).detach()
+    slope, slope_tangent = torch.randn(2, *outputs.shape, dtype=torch.float64)
+    parameters = {key: value.detach() for key, value in module.named_parameters()}
+    direction = {key: torch.randn(trials, *value.shape, dtype=torch.float64) for key, value in parameters.items()}
+
+    with torch.no_grad():
+        got, saved = layer.forward(inputs, trials)
+        got_back = layer.backward(saved, slope)
+        got_gradient = layer.gradient(saved, slope, trials)
+        got_tangent = layer.tangent_forward(saved, tangent, tuple(direction.values()))
+        got_slope = layer.tangent_backward(saved, tangent, slope, slope_tangent, tuple(direction.values()))
+    torch.testing.assert_close(got, outputs, **CLOSE)
+    for trial in range(trials):
+        part = slice(2 * trial, 2 * trial + 2)
+
+        def value_and_back(parameters: dict[str, Tensor], a: Tensor, d: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+            value, pull = vjp(lambda p, x: functional_call(module, p, (x,)), parameters, a)
+            return value, pull(d)
+
+        (_, (gradient, back)), (forward_tangent, (_, back_tangent)) = jvp(
+            value_and_back,
+            (parameters, inputs[part], slope[part]),
+            ({key: value[trial] for key, value in direction.items()}, tangent[part], slope_tangent[part]),
+        )
+        torch.testing.assert_close(got_back[part], back, **CLOSE)
+        torch.testing.assert_close(got_tangent[part], forward_tangent, **CLOSE)
+        torch.testing.assert_close(got_slope[part], back_tangent, **CLOSE)
+        for one, other in zip(got_gradient, gradient.values(), strict=True):
+            torch.testing.assert_close(one[trial], other, **CLOSE)
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    blocks=st.lists(
+        st.tuples(
+            st.sampled_from([1, 2, 3, 5]),  # kernel
+            st.sampled_from([1, 2]),  # stride
+            st.sampled_from(["zeros", "circular"]),
+            st.booleans(),  # bias
+            st.sampled_from(["none", "norm", "sigmoid", "relu", "norm-relu", "max", "average"]),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    end=st.sampled_from(["flatten", "average", "max"]),
+    trials=st.integers(1, 3),
+    count=st.integers(1, 2),
+)
+@settings(max_examples=40, deadline=None)
+def test_random_networks(
+    seed: int, blocks: list[tuple[int, int, str, bool, str]], end: str, trials: int, count: int
+) -> None:
+    torch.manual_seed(seed)
+    layers: list[nn.Module] = []
+    channels = 3
+    for kernel, stride, padding, bias, after in blocks:
+        layers.append(nn.Conv2d(channels, 4, kernel, stride, kernel // 2, bias=bias, padding_mode=padding))
+        channels = 4
+        layers += [nn.BatchNorm2d(4)] if "norm" in after else []
+        layers += [nn.ReLU(inplace=bias)] if "relu" in after else []
+        layers += [nn.Sigmoid()] if after == "sigmoid" else []
+        layers += [nn.MaxPool2d(2, stride=1, padding=1)] if after == "max" else []
+        layers += [nn.AvgPool2d(2, stride=1, padding=1)] if after == "average" else []
+    layers += {"flatten": [], "average": [nn.AdaptiveAvgPool2d(1)], "max": [nn.AdaptiveMaxPool2d(1)]}[end]
+    layers.append(nn.Flatten())
+    features = nn.Sequential(*layers)(torch.zeros(1, 3, 12, 12)).shape[1]
+    network = make(nn.Sequential(*layers, nn.Linear(features, 5)))
+    agree(network, SquaredEuclidean(), *problem(network, trials, count, size=12))
+
+
+class Overwriting(nn.Module):
+    """The in-place ReLU also changes what the shortcut adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(inplace=True)
+        self.flatten, self.head = nn.Flatten(), nn.Linear(3 * 16 * 16, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        stem = self.conv(images)
+        return self.head(self.flatten(self.relu(stem) + stem))
+
+
+class OverwritingView(Overwriting):
+    """The same, through the memory that a flattened view shares."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        stem = self.conv(images)
+        return self.head(self.relu(self.flatten(stem)) + torch.flatten(stem, 1))
+
+
+class Twice(nn.Module):
+    """One convolution, used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3 * 16 * 16, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(torch.flatten(self.conv(self.conv(images)), 1))
+
+
+class Branching(nn.Module):
+    """Cannot be traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3 * 16 * 16, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(images.flatten(1)) if images.mean() > 0 else self.head(-images.flatten(1))
+
+
+class DoublingLinear(nn.Linear):
+    """A subclass that computes something else."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 2 * super().forward(inputs)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(768, 8), nn.LayerNorm(8), nn.Linear(8, 5)),
+        nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten(), nn.Linear(6 * 14 * 14, 5)),
+        nn.Sequential(nn.Flatten(), DoublingLinear(768, 5)),
+        Overwriting(),
+        OverwritingView(),
+        Twice(),
+        Branching(),
+    ],
+    ids=["layer-norm", "groups", "subclass", "in-place", "in-place-view", "shared-parameters", "control-flow"],
+)
+def test_other_networks_take_the_general_path(network: nn.Module) -> None:
+    assert isinstance(objective_for(make(network), GradientClient(), Cosine(), 0.1), Objective)
+
+
+def test_training_mode_and_federated_averaging_take_the_general_path() -> None:
+    network = victim("resnet20")
+    assert isinstance(objective_for(network, FederatedAveraging(steps=2), Cosine(), 0.1), Objective)
+    assert trace(network) is not None
+    assert trace(network.train()) is None
+
+
+def test_a_failed_trial_does_not_disturb_the_others() -> None:
+    network = victim("convnet-zeros")
+    images, trials = problem(network, 3, 2)
+    fast = objective_for(network, GradientClient(), Cosine(), 0.1)
+    expected = fast.gradient(images, trials)
+    broken = images.clone()
+    broken[1] = torch.nan
+    got = fast.gradient(broken, trials)
+    for one, other in zip(got, expected, strict=True):
+        assert one[1].isnan().all()
+        torch.testing.assert_close(one[[0, 2]], other[[0, 2]], **CLOSE)
+
+
+def test_arguments_are_left_alone() -> None:
+    network = make(nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(768, 5)))
+    images, trials = problem(network, 2, 2)
+    before = images.clone()
+    fast = objective_for(network, GradientClient(), Cosine(), 0.1)
+    assert isinstance(fast, TangentObjective)
+    fast.gradient(images, trials)
+    assert torch.equal(images, before)
+    assert not any(tensor.requires_grad for tensor in (*trials.target, images))
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_slope_of_total_variation_is_zero_between_equal_neighbours() -> None:
+    images = torch.randint(3, (2, 2, 3, 5, 7)).double()
+    torch.testing.assert_close(total_variation_slope(images), vmap(grad(total_variation))(images), **CLOSE)
