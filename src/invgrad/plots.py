@@ -1,5 +1,6 @@
 """What several notebooks draw: grids of images at integer zoom, saved with a note of where they come from."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from invgrad.results import source_version, write
 
 DPI = 200
 FONT_POINTS = 7.0
+CHARACTER_WIDTH = 0.62
+"""Of the font, at most, relative to its size."""
 GAP = 6
 """Pixels between images."""
 
@@ -31,13 +34,15 @@ class Strip:
 def image_grid(strips: Sequence[Strip], title: str, zoom: int = 5) -> Figure:
     """A grid with one strip a row; every pixel of an image is `zoom`×`zoom` pixels of the figure, unsmoothed."""
     line = round(FONT_POINTS * 1.5 * DPI / 72)
-    label_width = round(max(len(strip.label) for strip in strips) * FONT_POINTS * 0.62 * DPI / 72) + GAP
+    label_width = round(max(len(strip.label) for strip in strips) * FONT_POINTS * CHARACTER_WIDTH * DPI / 72) + GAP
     widths = [len(strip.images) * (strip.images.shape[-1] * zoom + GAP) for strip in strips]
     heights = [strip.images.shape[-2] * zoom + (line if any(strip.captions) else GAP) for strip in strips]
-    width, height = label_width + max(widths), sum(heights) + 2 * line
+    width = label_width + max(widths)
+    headline = textwrap.wrap(title, int(width / (CHARACTER_WIDTH * FONT_POINTS * DPI / 72)))
+    top = (len(headline) + 1) * line
+    height = top + sum(heights)
     figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    figure.text(GAP / width, 1 - 0.3 * line / height, title, fontsize=FONT_POINTS, va="top")
-    top = 2 * line
+    figure.text(GAP / width, 1 - 0.3 * line / height, "\n".join(headline), fontsize=FONT_POINTS, va="top")
     for strip, strip_height in zip(strips, heights, strict=True):
         _draw(figure, strip, (width, height), (label_width, top), zoom)
         top += strip_height
