@@ -27,7 +27,7 @@ from invgrad.objectives import (
     layer_weights,
 )
 from invgrad.priors import total_variation
-from invgrad.tangent import _module_layer, trace
+from invgrad.tangent import layer_of, trace
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-15}
 EVERY_LAYER = AllLayers()
@@ -95,7 +95,10 @@ def agree(network: nn.Module, distance: Distance, images: Tensor, trials: Trials
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("trials", [1, 3])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks(name: str, trials: int, count: int) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_networks(name: str, trials: int, count: int, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not compiled:
+        monkeypatch.setattr("invgrad.tangent.usable", lambda tensor: False)
     network = victim(name)
     agree(network, Cosine(), *problem(network, trials, count))
 
@@ -127,15 +130,16 @@ LAYERS: dict[str, nn.Module] = {
 
 
 @pytest.mark.parametrize("size", [9, 13])
-@pytest.mark.parametrize("trials", [1, 2])
+@pytest.mark.parametrize("trials", [1, 2, 9])
 @pytest.mark.parametrize("name", LAYERS)
-def test_formulas_of_a_layer(name: str, trials: int, size: int) -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+def test_formulas_of_a_layer(name: str, trials: int, size: int, narrow: bool) -> None:
     """Against automatic differentiation of the module itself: its value, its vector-Jacobian products, and the
     derivatives of both along (ȧ, v); every trial with its own v.
     """
     torch.manual_seed(2)
     module = make(copy.deepcopy(LAYERS[name]))
-    layer = _module_layer(module)
+    layer = layer_of(module, narrow)
     assert layer is not None
     size = 9 if name == "linear" else size
     inputs, tangent = torch.randn(2, trials * 2, 3, size, size, dtype=torch.float64)

@@ -11,13 +11,10 @@ from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
 from invgrad.client import Client, Parameters, cross_entropy
+from invgrad.networks import is_narrow
 from invgrad.objectives import Distance
 from invgrad.priors import total_variation
 from invgrad.tangent import Passes, trace
-
-VECTORISE_UP_TO = 1_000_000
-"""Networks with at most so many parameters run all trials of a batch at once under vmap. Wider ones spend their time in
-convolutions that use every core for one trial, and vmap turns their weight gradients into slow grouped convolutions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +56,7 @@ class Objective:
         self._client = client
         self._distance = distance
         self._total_variation_weight = total_variation_weight
-        self.vectorised = _small(network)
+        self.vectorised = is_narrow(network)
 
     def gradient(self, images: Tensor, trials: Trials) -> tuple[Tensor, Tensor, Tensor]:
         """For candidate images [trials, n, 3, h, w]: the objective's gradient (same shape), the objective [trials] and
@@ -99,7 +96,7 @@ class TangentObjective:
         self._passes = passes
         self._distance = vmap(distance)
         self._total_variation_weight = total_variation_weight
-        self.vectorised = _small(network)
+        self.vectorised = is_narrow(network)
 
     @torch.no_grad()
     def gradient(self, images: Tensor, trials: Trials) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,10 +134,6 @@ class TangentObjective:
         parts = [slice(first, first + size) for first in range(0, len(images), size)]
         results = [function(images[part], trials.part(part)) for part in parts]
         return tuple(torch.cat(each) for each in zip(*results, strict=True))
-
-
-def _small(network: nn.Module) -> bool:
-    return sum(parameter.numel() for parameter in network.parameters()) <= VECTORISE_UP_TO
 
 
 def total_variation_slope(images: Tensor) -> Tensor:

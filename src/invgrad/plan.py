@@ -16,7 +16,7 @@ import torch
 
 from invgrad.config import Cell, Clients, Project, Victim
 from invgrad.data import describe
-from invgrad.engine import VECTORISE_UP_TO
+from invgrad.networks import is_narrow
 from invgrad.steps.reconstruct import ReconstructStep
 from invgrad.steps.share import ShareStep
 from invgrad.steps.train import TrainStep
@@ -130,8 +130,7 @@ class Plan:
         dataset = describe(chosen.dataset)
         with torch.device("meta"):
             network = chosen.network.build(classes=dataset.classes, size=dataset.size)
-        small = sum(parameter.numel() for parameter in network.parameters()) <= VECTORISE_UP_TO
-        return 1 if small else available
+        return 1 if is_narrow(network) else available
 
 
 def step_code(step: str) -> list[str]:

@@ -26,6 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from invgrad.lanes import Lanes, first_fastest, usable
+from invgrad.networks import is_narrow
+
 Saved = tuple[Tensor, ...]
 """What a layer keeps of the forward pass."""
 
@@ -164,6 +167,45 @@ class Convolution(Layer):
                 shape = (*slope.shape[:dim], size, *slope.shape[dim + 1 :])
                 slope = slope.new_zeros(shape).index_add_(dim, _circle(size, border, slope.device), slope)
         return slope
+
+
+class LaneConvolution(Convolution):
+    """The same formulas with the compiled kernels, for the many small images of a narrow network on the CPU."""
+
+    def __init__(self, module: nn.Conv2d) -> None:
+        super().__init__(module)
+        self.lanes = Lanes(self.weight.shape, self.stride, self.padding)
+
+    def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
+        """z = W∗a + b; saves a with its circular border."""
+        inputs = first_fastest(self._wrap(inputs))
+        return self._biased(self.lanes.convolve(inputs, self.weight), self.bias), (inputs,)
+
+    def gradient(self, saved: Saved, slope: Tensor, trials: int) -> PerTrial:
+        """G_W = δ∗a, G_b = Σδ."""
+        weight = _of_trials(self.lanes.gradient(saved[0], slope), trials).sum(1).contiguous()
+        return (weight,) if self.bias is None else (weight, _of_trials(slope, trials).sum((1, 3, 4)))
+
+    def tangent_forward(self, saved: Saved, tangent: Tensor | None, direction: PerTrial) -> Tensor:
+        """ż = W∗ȧ + v_W∗a + v_b."""
+        kernel, *bias = (_of_images(each, len(saved[0])) for each in direction)
+        outputs = self._biased(self.lanes.convolve(saved[0], kernel), *bias)
+        return outputs if tangent is None else outputs.add_(self.lanes.convolve(self._wrap(tangent), self.weight))
+
+    def tangent_backward(
+        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, direction: PerTrial
+    ) -> Tensor:
+        """δ̇_in = Wᵀ∗δ̇ + v_Wᵀ∗δ."""
+        kernel = _of_images(direction[0], len(slope))
+        inputs = self.lanes.transpose(slope, kernel, saved[0].shape)
+        return self._unwrap(inputs.add_(self._transposed(saved, self.weight, slope_tangent)))
+
+    def _transposed(self, saved: Saved, weight: Tensor, slope: Tensor) -> Tensor:
+        return self.lanes.transpose(slope, weight, saved[0].shape)
+
+    @staticmethod
+    def _biased(outputs: Tensor, bias: Tensor | None = None) -> Tensor:
+        return outputs if bias is None else outputs.add_(bias[..., None, None])
 
 
 class Linear(Layer):
@@ -441,11 +483,12 @@ def trace(network: nn.Module) -> Passes | None:
         nodes = list(fx.Tracer().trace(network).nodes)
     except Exception:  # tracing runs the network's own code, which may fail in any way
         return None
+    narrow = is_narrow(network)
     images, *inner, output = nodes
     numbers = {id(parameter): number for number, parameter in enumerate(network.parameters())}
     place, moving, steps = {images: 0}, set[fx.Node](), list[Step]()
     for node in inner:
-        layer = _layer(node, network)
+        layer = _layer(node, network, narrow)
         if layer is None or not node.users:
             return None
         sources = [argument for argument in node.args if isinstance(argument, fx.Node)]
@@ -464,7 +507,7 @@ def trace(network: nn.Module) -> Passes | None:
     return Passes(steps) if each_parameter_once and output.args == (inner[-1],) else None
 
 
-def _layer(node: fx.Node, network: nn.Module) -> Layer | None:
+def _layer(node: fx.Node, network: nn.Module, narrow: bool) -> Layer | None:
     """The layer of a traced operation, None if it is not known here."""
     arguments = tuple("value" if isinstance(argument, fx.Node) else argument for argument in node.args)
     options = dict(node.kwargs)
@@ -472,7 +515,7 @@ def _layer(node: fx.Node, network: nn.Module) -> Layer | None:
     match node.op, node.target, arguments:
         case "call_module", str(name), ("value",):
             module = network.get_submodule(name)
-            layer, overwrites = _module_layer(module), getattr(module, "inplace", False)
+            layer, overwrites = layer_of(module, narrow), getattr(module, "inplace", False)
         case _, operator.add | operator.iadd | torch.add, ("value", "value"):
             layer, overwrites = Layer(), node.target is operator.iadd
         case _, F.relu | torch.relu, ("value",):
@@ -486,12 +529,13 @@ def _layer(node: fx.Node, network: nn.Module) -> Layer | None:
     return None if options or shared else layer
 
 
-def _module_layer(module: nn.Module) -> Layer | None:
+def layer_of(module: nn.Module, narrow: bool) -> Layer | None:
+    """The formulas of a module, None if they are not known; `narrow`: as of the network that it belongs to."""
     if not type(module).__module__.startswith("torch.nn.modules."):  # a subclass may compute something else
         return None
     match module:
         case nn.Conv2d(groups=1, dilation=(1, 1), padding=(_, _), padding_mode="zeros" | "circular"):
-            return Convolution(module)
+            return LaneConvolution(module) if narrow and usable(module.weight) else Convolution(module)
         case nn.BatchNorm2d(affine=True, track_running_stats=True):
             return BatchNorm(module)
         case nn.Linear():

@@ -13,6 +13,14 @@ from invgrad.networks.resnet import ResNet
 
 Network = Annotated[LeNetZhu | ConvNet | ResNet | MLP, Field(discriminator="name")]
 
+NARROW_UP_TO = 1_000_000
+"""Parameters of a narrow network, at most."""
+
+
+def is_narrow(network: nn.Module) -> bool:
+    """Whether many trials at once pay: a wider network keeps every core busy with the convolutions of one trial."""
+    return sum(parameter.numel() for parameter in network.parameters()) <= NARROW_UP_TO
+
 
 def build(network: Network, *, classes: int, size: int, seed: int) -> nn.Module:
     """The untrained network for `size`×`size` colour images, in evaluation mode, float32, on the CPU.

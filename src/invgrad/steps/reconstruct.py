@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from invgrad.attack import Attack, Shared, reconstruct
 from invgrad.client import Client
+from invgrad.lanes import library
 from invgrad.progress import Progress
 from invgrad.results import Record, device_name, read_tensors, write_tensors
 from invgrad.settings import Settings, SettingsError
@@ -52,7 +53,10 @@ def reconstruct_shard(step: ReconstructStep, victim: Path, shared_path: Path, ou
         "ms_per_trial_iteration": 1000 * seconds / (trials * step.attack.iterations),
     }
     write_tensors(out, tensors, about)
-    record.write(out, trials=trials, ms_per_trial_iteration=about["ms_per_trial_iteration"])
+    compiled = library() is not None
+    record.write(
+        out, trials=trials, compiled_convolutions=compiled, ms_per_trial_iteration=about["ms_per_trial_iteration"]
+    )
 
 
 def read_shared(path: Path, network: nn.Module) -> tuple[Client, Shared]:

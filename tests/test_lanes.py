@@ -1,0 +1,74 @@
+"""The compiled convolutions agree with torch's, and an image's result does not depend on the others."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import conv2d
+from torch.nn.grad import conv2d_input, conv2d_weight
+
+from invgrad.lanes import Lanes, first_fastest, library
+
+pytestmark = pytest.mark.skipif(library() is None, reason="installed without a C++ compiler")
+
+
+@given(
+    images=st.integers(1, 35),
+    channels=st.integers(1, 9),
+    outputs=st.integers(1, 9),
+    size=st.integers(5, 9),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    double=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60, deadline=None)
+def test_agrees_with_torch(
+    images: int, channels: int, outputs: int, size: int, kernel: int, stride: int, padding: int, double: bool, seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    dtype = torch.float64 if double else torch.float32
+    close = {"rtol": 1e-10, "atol": 1e-11} if double else {"rtol": 1e-4, "atol": 1e-4}
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random, dtype=dtype)
+
+    inputs, shared = draw(images, channels, size, size + 1), draw(outputs, channels, kernel, kernel)
+    own = draw(images, outputs, channels, kernel, kernel)
+    lanes = Lanes(shared.shape, (stride, stride), (padding, padding))
+    expected = conv2d(inputs, shared, stride=stride, padding=padding)
+    slopes = draw(*expected.shape)
+    place = {"stride": stride, "padding": padding}
+
+    def each(function: object) -> Tensor:
+        return torch.cat([function(image) for image in range(images)])  # type: ignore[operator]
+
+    torch.testing.assert_close(lanes.convolve(inputs, shared), expected, **close)
+    torch.testing.assert_close(
+        lanes.convolve(first_fastest(inputs), own), each(lambda i: conv2d(inputs[i : i + 1], own[i], **place)), **close
+    )
+    torch.testing.assert_close(
+        lanes.transpose(slopes, shared, inputs.shape), conv2d_input(inputs.shape, shared, slopes, **place), **close
+    )
+    one = torch.Size((1, *inputs.shape[1:]))
+    torch.testing.assert_close(
+        lanes.transpose(slopes, own, inputs.shape),
+        each(lambda i: conv2d_input(one, own[i], slopes[i : i + 1], **place)),
+        **close,
+    )
+    torch.testing.assert_close(
+        lanes.gradient(inputs, slopes),
+        each(lambda i: conv2d_weight(inputs[i : i + 1], shared.shape, slopes[i : i + 1], **place)[None]),
+        **close,
+    )
+
+
+def test_an_image_does_not_depend_on_the_others() -> None:
+    inputs, kernels = torch.randn(37, 3, 8, 8), torch.randn(37, 4, 3, 5, 5)
+    lanes = Lanes(torch.Size((4, 3, 5, 5)), (2, 2), (2, 2))
+    together = lanes.convolve(inputs, kernels)
+    inputs[:, :] = torch.where(torch.arange(37)[:, None, None, None] == 20, inputs, torch.nan)
+    assert torch.equal(lanes.convolve(inputs, kernels)[20], together[20])
+    assert torch.equal(lanes.convolve(inputs[20:21], kernels[20:21])[0], together[20])
