@@ -16,8 +16,7 @@
 title = ""
 about = ""
 cells = {}
-clients = {}
-results = ""
+rows = ""
 figures = ""
 
 # %%
@@ -26,7 +25,9 @@ from pathlib import Path
 from invgrad.gallery import read_gallery
 from invgrad.plots import Strip, image_grid, save_figure
 
-galleries = {cell: read_gallery(Path(results), cell, clients[cell], seed=0, count=6) for cell in cells}
+galleries = {
+    cell: read_gallery(shown["reconstructions"], shown["truths"], count=6) for cell, shown in cells.items()
+}
 
 # %% [markdown]
 # A row of originals stands above the cells that attack them.
@@ -37,8 +38,8 @@ for cell, gallery in galleries.items():
     originals = Strip(f"original ({gallery.dataset})", gallery.originals)
     if not any(originals.label == strip.label for strip in strips):
         strips.append(originals)
-    strips.append(Strip(cells[cell], gallery.reconstructions, [f"{value:.2f} dB" for value in gallery.psnr]))
+    strips.append(Strip(f"{cells[cell]['label']}, seed {cells[cell]['seed']}", gallery.reconstructions, [f"{value:.2f} dB" for value in gallery.psnr]))
 
-full_title = f"{title}. {about[0].upper()}{about[1:]}. Network seed 0."
+full_title = f"{title}. {about}"
 figure = image_grid(strips, full_title)
 save_figure(figure, Path(figures) / "fig2", full_title)

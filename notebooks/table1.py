@@ -16,8 +16,7 @@
 title = ""
 about = ""
 cells = {}
-clients = {}
-results = ""
+rows = ""
 figures = ""
 
 # %%
@@ -27,8 +26,10 @@ import pandas as pd
 
 from invgrad.tables import mean_and_spread, save_table
 
-rows = pd.read_csv(Path(results) / "rows.csv")
-verdicts = pd.read_csv(Path(figures) / "verdicts.csv").set_index("cell").loc[list(cells)].reset_index()
+rows = pd.read_csv(rows)
+verdicts = pd.read_csv(Path(figures) / "verdicts.csv")
+verdicts = verdicts[verdicts.measure == "psnr_mean"].set_index("cell").loc[list(cells)].reset_index()
+labels = {cell: shown["label"] for cell, shown in cells.items()}
 
 # %% [markdown]
 # Image-to-image and network-seed spread are kept apart: the paper's ± is over the images of one network, and hides
@@ -38,7 +39,7 @@ verdicts = pd.read_csv(Path(figures) / "verdicts.csv").set_index("cell").loc[lis
 data = rows.groupby("cell").first()
 table = pd.DataFrame(
     {
-        "network": [cells[cell] for cell in verdicts.cell],
+        "network": verdicts.cell.map(labels),
         "data": [data.dataset[cell] for cell in verdicts.cell],
         "PSNR in dB (± images)": list(map(mean_and_spread, verdicts.value, verdicts.std_images)),
         "± network seeds": [f"{spread:.2f}" if spread == spread else "–" for spread in verdicts.std_seeds],
@@ -57,7 +58,7 @@ table
 
 # %%
 sources = "; ".join(rows[rows.cell.isin(cells)].groupby("dataset").source.first())
-caption = f"{title}. {about[0].upper()}{about[1:]}. Images: {sources}."
+caption = f"{title}. {about} Images: {sources}."
 save_table(table, Path(figures) / "table1", caption)
 
 # %% [markdown]
@@ -66,5 +67,5 @@ save_table(table, Path(figures) / "table1", caption)
 # %%
 import seaborn as sns
 
-shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(cells))
+shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(labels))
 sns.catplot(data=shown, x="seed", y="psnr", col="network", kind="strip", height=2.5, color="0.3", size=3, jitter=0.15)

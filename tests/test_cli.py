@@ -28,6 +28,8 @@ def test_help(command: str) -> None:
     ("arguments", "words"),
     [
         (["check", "scale=nonsense"], "unknown scale 'nonsense'"),
+        (["check", "demo"], "must be key=value"),
+        (["check", "override={"], "not valid YAML"),
         (["data", "--dataset", "cifar", "--split", "train", "--source", "packaged", "--out", "x"], "'cifar'"),
         (["train", "--settings", "{", "--validation", "README.md", "--out", "x"], "not valid JSON"),
         (["train", "--settings", "{}", "--validation", "README.md", "--out", "x"], "network"),

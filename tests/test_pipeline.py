@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from invgrad.plan import step_code
+from invgrad.settings import SettingsError
 from invgrad.steps.notebook import execute
 
 ROOT = Path(__file__).parents[1]
@@ -116,10 +117,18 @@ def test_every_result_has_a_record(project: Path) -> None:
 
 @pytest.mark.slow
 def test_an_attack_never_sees_the_images(project: Path) -> None:
-    """What the attack reads holds no tensor of an image's shape, and the rule has no other input."""
+    """What clients share has the network's shapes and the labels; the rule reads that, the victim and code alone."""
+    victim = project / "results/tiny/victims/lenet-untrained/seed0.safetensors"
+    with safe_open(victim, framework="pt") as file:
+        shapes = {f"shared.{name}": file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     for path in (project / "results/tiny/shared").rglob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
-            assert all(tuple(file.get_slice(name).get_shape())[-2:] != (32, 32) for name in file.keys())  # noqa: SIM118
+            found = {name: file.get_slice(name).get_shape()[1:] for name in file.keys()}  # noqa: SIM118
+        assert found == {**shapes, "labels": [1]}
+    for record in (project / "results/tiny/reconstructions").rglob("*.json"):
+        command = json.loads(record.read_text())["command"]
+        read = [word for word in command if word.startswith("results/") and word != command[command.index("--out") + 1]]
+        assert [word.split("/")[2] for word in read] == ["victims", "shared"]
     code = {Path(name).name for name in step_code("reconstruct")}
     assert "metrics.py" not in code
     assert "measure.py" not in code
@@ -135,6 +144,8 @@ def test_a_second_run_starts_no_job(project: Path) -> None:
 @pytest.mark.slow
 def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
     assert rerun_jobs(project) == set()
+    fewer = "override={clients: {lenet-untrained: {targets: {count: 2}}}}"
+    assert rerun_jobs(project, fewer) == {"measure", "verdict", "table1", "fig2"}, "the first shard holds what it held"
     alpha = "override={attacks: {proposed: {total_variation: 0.1}}}"
     assert rerun_jobs(project, alpha) == {"reconstruct", "measure", "verdict", "table1", "fig2"}
     title = "override={artefacts: {fig2: {title: Images}}}"
@@ -146,18 +157,18 @@ def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
     ("config", "words"),
     [
         ("scale=nonsense", "unknown scale 'nonsense'"),
-        ("override={attacks: {proposed: {total_variation: -1}}}", "total_variation: '-1' is out of range"),
+        ("override={attacks: {proposed: {total_variation: -1}}}", "total_variation: -1 is out of range"),
         ("override={victims: {lenet-trained: {network: {name: vgg}}}}", "unknown name 'vgg'"),
     ],
 )
 def test_a_mistake_stops_before_any_job(project: Path, config: str, words: str) -> None:
-    before = sorted((project / "results").rglob("*"))
-    result = snakemake(project, "all", config=(config,))
+    folders = ("results=elsewhere", "figures=elsewhere")
+    result = snakemake(project, "all", config=(config, *folders))
     assert result.returncode != 0
     errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert words in errors[0]
-    assert sorted((project / "results").rglob("*")) == before
+    assert not (project / "elsewhere").exists()
 
 
 @pytest.mark.slow
@@ -170,9 +181,27 @@ def test_a_notebook_that_fails_leaves_its_log_and_no_result(tmp_path: Path) -> N
         ]
     )
     jupytext.write(notebook, source, fmt="py:percent")
-    with pytest.raises(Exception, match="ZeroDivisionError"):
+    with pytest.raises(SettingsError, match="ZeroDivisionError"):
         execute(source, {"number": 2}, out, log)
     assert log.exists()
     assert not out.exists()
-    with pytest.raises(Exception, match="unknown parameter 'numbr'; nearest: 'number'"):
+    with pytest.raises(SettingsError, match="unknown parameter 'numbr'; nearest: 'number'"):
         execute(source, {"numbr": 2}, out, log)
+
+
+@pytest.mark.slow
+def test_a_figure_shows_this_run_and_says_what_was_changed(project: Path, tmp_path: Path) -> None:
+    """Fewer images and another network seed, after a run that left more of both in the same folder."""
+    folder = tmp_path / "clone"
+    shutil.copytree(project, folder)
+    changes = "{victims: {lenet-untrained: {seeds: [1]}}, clients: {lenet-untrained: {targets: {count: 2}}}}"
+    result = snakemake(folder, "all", config=("scale=tiny", f"override={changes}"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = pd.read_csv(folder / "results/tiny/rows.csv")
+    assert set(rows[rows.cell == "lenet-untrained-proposed"].seed) == {1}
+    notebook = nbformat.read(folder / "results/tiny/notebooks/fig2.ipynb", as_version=4)
+    parameters = next(cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
+    assert "seed1-shard0" in parameters
+    assert "seed0-shard0.safetensors" not in parameters.split("lenet-trained-proposed")[0]
+    with Image.open(folder / "figures/tiny/fig2.png") as picture:
+        assert "With settings changed" in picture.info["Title"]

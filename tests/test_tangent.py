@@ -280,6 +280,13 @@ def test_other_networks_take_the_general_path(network: nn.Module) -> None:
     assert isinstance(objective_for(make(network), GradientClient(), Cosine(), 0.1), Objective)
 
 
+def test_hooks_take_the_general_path() -> None:
+    network = make(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 5)))
+    assert trace(network) is not None
+    network[0].register_forward_hook(lambda module, inputs, outputs: 2 * outputs)
+    assert trace(network) is None
+
+
 def test_training_mode_and_federated_averaging_take_the_general_path() -> None:
     network = victim("resnet20")
     assert isinstance(objective_for(network, FederatedAveraging(steps=2), Cosine(), 0.1), Objective)

@@ -60,3 +60,20 @@ def test_augmentation_crops_and_flips() -> None:
     assert len(found) > 40
     plain = augment(images, Training(crop_padding=0, flip=False), torch.Generator().manual_seed(0))
     assert torch.equal(plain, images)
+
+
+def test_the_recipe_is_that_of_the_released_code() -> None:
+    """Against plain torch, step by step, across two falls of the learning rate, without augmentation."""
+    data = coloured(24)
+    recipe = Training(epochs=3, batch_size=24, milestones=(1, 2), crop_padding=0, flip=False)
+    ours, theirs = (build(LeNetZhu(), classes=3, size=32, seed=2).double().float() for _ in range(2))
+    list(train(ours, recipe, data, data, seed=0))
+    images = (data.images.float() / 255 - 0.3) / 0.2
+    optimiser = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    for rate in (0.1, 0.01, 0.001):
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(theirs(images), data.labels).backward()
+        optimiser.step()
+    for mine, plain in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-6)

@@ -15,7 +15,7 @@ from invgrad.labels import infer_label
 from invgrad.objectives import AllLayers, Cosine, Distance, Layers, Weighting, layer_weights
 from invgrad.optimisers import Adam, Optimiser
 from invgrad.priors import box, median_filter, total_variation
-from invgrad.settings import Settings
+from invgrad.settings import Settings, SettingsError
 
 Progress = Callable[[int, int, Tensor], None]
 """Called after every iteration with (iterations done, iterations in all, matching cost of the running trials)."""
@@ -124,7 +124,7 @@ def reconstruct(
     `network` is the victim on the device and in the dtype to compute in, in the mode in which the clients computed.
     Restart r of client c starts from noise that depends on (`seed_key`, name of c, r) alone, or from `start`
     [clients, restarts, n, 3, h, w] if given. Trials are optimised in batches of `trials_at_once` (all by default);
-    they do not influence each other. Raises `ValueError` if labels must be inferred and cannot be.
+    they do not influence each other. Raises `SettingsError` if labels must be inferred and cannot be.
     """
     device, dtype = _home(network)
     labels = _labels(network, client, shared).to(device)
@@ -228,7 +228,7 @@ def _labels(network: nn.Module, client: Client, shared: Shared) -> Tensor:
     if shared.labels is not None:
         return shared.labels
     if client.kind != "gradient" or shared.images != 1:
-        raise ValueError("labels can be inferred from the gradient of a single image only")
+        raise SettingsError("labels can be inferred from the gradient of a single image only")
     shapes = [parameter.shape for parameter in network.parameters()]
     last_matrix = max(index for index, shape in enumerate(shapes) if len(shape) == 2)
     return infer_label(shared.tensors[last_matrix])[:, None]

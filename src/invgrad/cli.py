@@ -170,13 +170,10 @@ def check(
     setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: scale=small …")] = None,
 ) -> None:
     """Check the configuration without running anything."""
-    import yaml
-
     from invgrad.config import CONFIG, load
     from invgrad.settings import read_yaml
 
-    changes = dict(item.split("=", 1) for item in setting or [])
-    project = load(read_yaml(CONFIG) | {key: yaml.safe_load(value) for key, value in changes.items()})
+    project = load(read_yaml(CONFIG) | dict(_change(item) for item in setting or []))
     print(f"{project.config.scale}: {len(project.experiments.cells)} cells, configuration is valid")
 
 
@@ -212,8 +209,24 @@ def _step(model: Any, text: str) -> Any:
     return parse(model, read_yaml(Path(text)), text)
 
 
-def _json(text: str, where: str) -> Any:
+def _json(text: str, where: str) -> dict[str, Any]:
     try:
-        return json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise SettingsError(f"{where}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{where}: must be a JSON object, got {text}")
+    return content
+
+
+def _change(item: str) -> tuple[str, Any]:
+    import yaml
+
+    key, equals, value = item.partition("=")
+    try:
+        content = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{item}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not equals:
+        raise SettingsError(f"{item}: must be key=value")
+    return key, content

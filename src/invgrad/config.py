@@ -9,24 +9,38 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, model_validator
+import yaml
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, StringConstraints, field_validator, model_validator
 
 from invgrad.attack import Attack
 from invgrad.client import Client, GradientClient
-from invgrad.data import describe
+from invgrad.data import available, describe
 from invgrad.networks import Network
+from invgrad.paper import read_values
 from invgrad.settings import Settings, SettingsError, parse, read_yaml, unknown
 from invgrad.training import Training
 
 CONFIG = Path("config/config.yaml")
 
-SCALABLE = frozenset({"dataset", "seeds", "epochs", "count", "clients_per_shard", "iterations", "restarts", "width"})
-"""The settings that a scale may change."""
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+"""Of a victim, a group of clients, an attack, a cell or an artefact; it becomes part of file names."""
 
-INCOMPARABLE = frozenset({"seeds", "count", "clients_per_shard"})
-"""The settings that change how much is run, not what: a cell stays comparable with the paper."""
+SCALABLE = {
+    "victims": frozenset({"dataset", "seeds", "training.epochs", "network.width"}),
+    "clients": frozenset({"targets.count", "clients_per_shard"}),
+    "attacks": frozenset({"iterations", "restarts"}),
+}
+"""What a scale may change of each part: counts and where the data comes from."""
+
+HARMLESS = {
+    "victims": frozenset({"seeds"}),
+    "clients": frozenset({"targets.count", "clients_per_shard"}),
+    "attacks": frozenset[str](),
+    "cells": frozenset({"label"}),
+}
+"""What may change while a cell stays comparable with the paper: how much is run, not what."""
 
 
 class Victim(Settings):
@@ -65,6 +79,8 @@ class Clients(Settings):
     @model_validator(mode="after")
     def _images_fit(self) -> "Clients":
         self.shares.check(self.targets.images_per_client)
+        if not self.labels_known and (self.shares.kind != "gradient" or self.targets.images_per_client > 1):
+            raise ValueError("labels_known: labels can be inferred from the gradient of a single image only")
         return self
 
     def shards(self) -> list[tuple[int, int]]:
@@ -92,11 +108,11 @@ class Artefact(Settings):
 class Experiments(Settings):
     """Every experiment, each part named once and referred to by name."""
 
-    victims: dict[str, Victim]
-    clients: dict[str, Clients]
-    attacks: dict[str, Attack]
-    cells: dict[str, Cell]
-    artefacts: dict[str, Artefact]
+    victims: dict[Name, Victim]
+    clients: dict[Name, Clients]
+    attacks: dict[Name, Attack]
+    cells: dict[Name, Cell]
+    artefacts: dict[Name, Artefact]
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Experiments":
@@ -131,8 +147,22 @@ class Config(Settings):
     data_root: Path | None = None
     results: Path = Path("results")
     figures: Path = Path("figures")
-    device: str = "auto"
+    notebooks: Path = Path("notebooks")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     override: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("results", "figures")
+    @classmethod
+    def _no_spaces(cls, path: Path) -> Path:
+        if any(character.isspace() for character in str(path)):
+            raise ValueError(f"'{path}': no spaces, since it becomes part of commands")
+        return path
+
+    @field_validator("override", mode="before")
+    @classmethod
+    def _typed(cls, override: Any) -> Any:
+        """Snakemake hands nested values of `--config` on as text."""
+        return _typed(override)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +186,7 @@ class Project:
                 return [f"{kind[:-1]} '{name}' is not the paper's"]
             run = getattr(self.experiments, kind)[name]
             for key, before, now in _differences(printed.model_dump(mode="json"), run.model_dump(mode="json")):
-                if key.split(".")[-1] not in INCOMPARABLE:
+                if key not in HARMLESS[kind]:
                     reasons.append(_reason(key, before, now))
         return reasons
 
@@ -172,24 +202,56 @@ def load(raw: Mapping[str, Any]) -> Project:
     path = _scale_file(config)
     scale = parse(Scale, read_yaml(path), str(path))
     patch = scale.model_dump(include={"victims", "clients", "attacks"})
-    for kind, changes in patch.items():
-        for key in _leaves(changes):
-            name, *_, setting = key.split(".")
-            _exists(name, content[kind], kind[:-1], f"{path}: {kind}")
-            if setting not in SCALABLE:
-                allowed = ", ".join(sorted(SCALABLE))
-                raise SettingsError(f"{path}: {kind}.{key}: a scale may change nothing but {allowed}")
+    _refuse_physics(patch, content, path)
     resolved = _merged(_merged(content, patch), config.override)
     experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
     _refuse_unused(config.override, content, experiments)
-    for victim in experiments.victims.values():
-        _exists(victim.dataset, scale.sources, "data set", f"{path}: sources")
+    _refuse_missing_data(config, scale, experiments, path)
+    for artefact in experiments.artefacts:
+        if not (config.notebooks / f"{artefact}.py").is_file():
+            raise SettingsError(f"artefacts.{artefact}: there is no notebook {config.notebooks / f'{artefact}.py'}")
+    read_values(config.paper_values)
     return Project(config=config, scale=scale, paper=paper, experiments=experiments)
 
 
 def schema() -> dict[str, Any]:
     """JSON schemas of the configuration, the experiments and a scale, for editors and for the test that compares."""
     return {model.__name__: model.model_json_schema() for model in (Config, Experiments, Scale)}
+
+
+def _refuse_physics(patch: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> None:
+    for kind, changes in patch.items():
+        for key in _leaves(changes):
+            name, _, setting = key.partition(".")
+            _exists(name, content[kind], kind[:-1], f"{path}: {kind}")
+            group = setting.rpartition(".")[0]
+            if setting not in SCALABLE[kind] or (group and not content[kind][name].get(group)):
+                allowed = ", ".join(sorted(SCALABLE[kind]))
+                raise SettingsError(f"{path}: {kind}.{key}: a scale may change nothing here but {allowed}")
+
+
+def _refuse_missing_data(config: Config, scale: Scale, experiments: Experiments, path: Path) -> None:
+    for name, clients in experiments.clients.items():
+        victim = experiments.victims[clients.victim]
+        _exists(victim.dataset, scale.sources, "data set", f"{path}: sources")
+        source, targets = scale.sources[victim.dataset], clients.targets
+        splits: dict[str, int] = {targets.split: targets.start + targets.count * targets.images_per_client}
+        if victim.training:
+            splits = {"train": 1, **splits}
+        for split, needed in splits.items():
+            try:
+                there = available(victim.dataset, split, source)
+            except SettingsError as error:
+                raise SettingsError(f"{path}: sources.{victim.dataset}: {error}") from None
+            if needed > there:
+                raise SettingsError(
+                    f"clients.{name}.targets: image {needed} of {victim.dataset} is needed, but {source} has {there}"
+                )
+        if source != "packaged" and config.data_root is None:
+            raise SettingsError(
+                f"data_root: scale '{config.scale}' takes {victim.dataset} from '{source}'; "
+                "name the folder that holds your data sets: --config data_root=…"
+            )
 
 
 def _refuse_unused(override: Mapping[str, Any], content: Mapping[str, Any], experiments: Experiments) -> None:
@@ -221,7 +283,17 @@ def _exists(name: str, known: Mapping[str, Any], what: str, where: str) -> None:
 def _merged(base: Any, patch: Any) -> Any:
     if not (isinstance(base, dict) and isinstance(patch, dict)):
         return patch
+    if any(key in patch and patch[key] != base.get(key) for key in ("kind", "name")):
+        return patch  # another kind of thing, whose other settings are not meant for it
     return base | {key: _merged(base.get(key), value) for key, value in patch.items()}
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _typed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_typed(each) for each in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def _leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -414,6 +414,15 @@ def _positions(files: list[Path]) -> list[int]:
 SOURCES: dict[SourceName, Source] = {"packaged": _packaged, "torchvision": _torchvision, "folder": _folder}
 
 
+def available(dataset: str, split: str, source: str, registry: Path = REGISTRY) -> int:
+    """How many images a source has of a split, from the registry alone; `SettingsError` if it has none."""
+    data = describe(dataset, registry)
+    name = _split_name(split)
+    supply = data.sources[_source_name(dataset, data, source, name)]
+    samples = 0 if data.crops else sum(len(package.files) for package in supply.packages)
+    return samples or data.images[name]
+
+
 def _split_name(split: str) -> SplitName:
     if split not in get_args(SplitName):
         raise SettingsError(unknown("split", split, get_args(SplitName)))

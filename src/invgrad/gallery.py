@@ -1,5 +1,6 @@
 """Originals beside their reconstructions, read from the results for a figure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +27,12 @@ class Gallery:
     """dB, not a number where the trial failed."""
 
 
-def read_gallery(results: Path, cell: str, clients: str, seed: int, count: int) -> Gallery:
-    """The first `count` images of a cell (fewer, if it has fewer), from its first shards."""
+def read_gallery(reconstructions: Sequence[str], truths: Sequence[str], count: int) -> Gallery:
+    """The first `count` images (fewer, if there are fewer) of the shards in these files, in their order."""
     galleries: list[Gallery] = []
-    shard = 0
-    while sum(len(each.index) for each in galleries) < count:
-        name = f"seed{seed}-shard{shard}.safetensors"
-        if not (results / "reconstructions" / cell / name).exists():
-            break
-        galleries.append(_read_shard(results / "reconstructions" / cell / name, results / "truth" / clients / name))
-        shard += 1
+    for reconstruction, truth in zip(reconstructions, truths, strict=True):
+        if sum(len(each.index) for each in galleries) < count:
+            galleries.append(_read_shard(Path(reconstruction), Path(truth)))
     return Gallery(
         dataset=galleries[0].dataset,
         source=galleries[0].source,

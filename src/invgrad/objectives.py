@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, NonNegativeInt
 from torch import Tensor
 
-from invgrad.settings import Settings
+from invgrad.settings import Settings, SettingsError
 
 Gradient = Sequence[Tensor]
 
@@ -152,9 +152,9 @@ class ListedLayers(LayerChoice):
     layers: tuple[NonNegativeInt, ...] = Field(min_length=1)
 
     def mask(self, target: Gradient) -> Tensor:
-        """Ones at the listed layers; raises `ValueError` for a layer that the network does not have."""
+        """Ones at the listed layers; raises `SettingsError` for a layer that the network does not have."""
         if max(self.layers) >= len(target):
-            raise ValueError(f"layer {max(self.layers)} does not exist; the last one is {len(target) - 1}")
+            raise SettingsError(f"layer {max(self.layers)} does not exist; the last one is {len(target) - 1}")
         return _mask(target, self.layers)
 
 

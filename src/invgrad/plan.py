@@ -6,6 +6,7 @@ The workflow's rules are thin because everything that they need to know of an ex
 import ast
 import json
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,9 @@ from invgrad.steps.share import ShareStep
 from invgrad.steps.train import TrainStep
 
 PACKAGE = Path(__file__).parent
+
+RECONSTRUCTIONS = "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"
+TRUTHS = "truth/{clients}/seed{seed}-shard{shard}.safetensors"
 
 
 def run_jobs_with_this_python() -> None:
@@ -77,11 +81,13 @@ class Plan:
         parts = range(len(self.clients[name].shards()))
         return [Shard(seed, part) for seed in self.victim_of(name).seeds for part in parts]
 
-    def data_settings(self, dataset: str, split: str) -> dict[str, str]:
-        """Options of `invgrad data` for a split, with the registry's word on its source."""
-        source = self.project.scale.sources[dataset]
-        options = {"dataset": dataset, "split": split, "source": source}
-        return options if source == "packaged" else options | {"root": str(self.project.config.data_root)}
+    def data_options(self, dataset: str, split: str) -> str:
+        """Options of `invgrad data` for a split, ready for the shell."""
+        source, root = self.project.scale.sources[dataset], self.project.config.data_root
+        options = ["--dataset", dataset, "--split", split, "--source", source]
+        if source != "packaged":
+            options += ["--root", str(root.expanduser() if root else None)]
+        return shlex.join(options)
 
     def train_settings(self, victim: str, seed: int) -> str:
         """Settings of `invgrad train`, as JSON."""
@@ -106,19 +112,42 @@ class Plan:
         """Why cells are not comparable with the paper, as JSON."""
         return json.dumps({cell: self.project.obstacles(cell) for cell in self.cells})
 
+    def shard_files(self, cell: str, pattern: str, seed: int | None = None) -> list[str]:
+        """The pattern, below the results, filled in for every shard of a cell (of one network seed, if given)."""
+        clients = self.cells[cell].clients
+        return [
+            str(self.results / pattern).format(cell=cell, clients=clients, seed=shard.seed, shard=shard.number)
+            for shard in self.shards(cell)
+            if seed in (None, shard.seed)
+        ]
+
     def notebook_parameters(self, artefact: str) -> str:
         """Parameters of an artefact's notebook, as JSON."""
         chosen = self.project.experiments.artefacts[artefact]
         return json.dumps(
             {
                 "title": chosen.title,
-                "about": self.project.scale.about,
-                "cells": {cell: self.cells[cell].label for cell in chosen.cells},
-                "clients": {cell: self.cells[cell].clients for cell in chosen.cells},
-                "results": str(self.results),
+                "about": self._about(),
+                "cells": {cell: self._images(cell) for cell in chosen.cells},
+                "rows": str(self.results / "rows.csv"),
                 "figures": str(self.figures),
             }
         )
+
+    def _about(self) -> str:
+        config = self.project.config
+        override = f" With settings changed: {json.dumps(config.override)}." if config.override else ""
+        return f"Scale {config.scale}: {self.project.scale.about}.{override}"
+
+    def _images(self, cell: str) -> dict[str, Any]:
+        """What a notebook needs to show a cell's images with its first network seed."""
+        seed = self.victim_of(self.cells[cell].clients).seeds[0]
+        return {
+            "label": self.cells[cell].label,
+            "seed": seed,
+            "reconstructions": self.shard_files(cell, RECONSTRUCTIONS, seed),
+            "truths": self.shard_files(cell, TRUTHS, seed),
+        }
 
     def threads(self, clients: str, available: int) -> int:
         """CPU threads of an attack on these clients' victim.
@@ -136,7 +165,8 @@ class Plan:
 def step_code(step: str) -> list[str]:
     """The package's files that a step runs: its module, and every module of the package that this imports in turn."""
     module = PACKAGE / "steps" / f"{step}.py"
-    return [os.path.relpath(module), *imported_code(module)]
+    # Every command chooses its device and prepares the process there, though no step imports it.
+    return sorted({os.path.relpath(PACKAGE / "devices.py"), os.path.relpath(module), *imported_code(module)})
 
 
 @cache

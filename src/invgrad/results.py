@@ -119,7 +119,7 @@ def source_version() -> tuple[str, bool | None]:
     try:
         commit, status = (
             subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown", None

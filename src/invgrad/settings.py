@@ -61,8 +61,8 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file; `SettingsError` if it is missing or not YAML."""
     try:
         return yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 

@@ -477,7 +477,8 @@ class Passes:
 
 def trace(network: nn.Module) -> Passes | None:
     """The passes through a network in evaluation mode, or None if it does anything that is not known here."""
-    if any(module.training for module in network.modules()):
+    # Tracing does not see hooks.
+    if any(module.training or module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
         return None
     try:
         nodes = list(fx.Tracer().trace(network).nodes)

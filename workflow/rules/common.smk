@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from invgrad.config import load
-from invgrad.plan import Plan, imported_code, run_jobs_with_this_python, step_code
+from invgrad.plan import RECONSTRUCTIONS, TRUTHS, Plan, imported_code, run_jobs_with_this_python, step_code
 from invgrad.settings import SettingsError
 
 try:
@@ -35,11 +35,3 @@ def split_file(dataset, split):
 
 def victim_file(victim, seed):
     return RESULTS / f"victims/{victim}/seed{seed}.safetensors"
-
-
-def shard_files(cell, pattern):
-    """The pattern filled in for every shard of a cell."""
-    return [
-        str(RESULTS / pattern).format(cell=cell, clients=plan.cells[cell].clients, seed=shard.seed, shard=shard.number)
-        for shard in plan.shards(cell)
-    ]

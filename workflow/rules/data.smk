@@ -10,8 +10,6 @@ rule data:
     conda:
         "../../envs/environment.yaml"
     params:
-        options=lambda w: " ".join(
-            f"--{key} {value!r}" for key, value in plan.data_settings(w.dataset, w.split).items()
-        ),
+        options=lambda w: plan.data_options(w.dataset, w.split),
     shell:
         "python -m invgrad data {params.options} --out {output.split} 2>&1 | tee {log}"

@@ -18,11 +18,8 @@ for name, artefact in ARTEFACTS.items():
             images=[
                 path
                 for cell in artefact.cells
-                for pattern in (
-                    "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors",
-                    "truth/{clients}/seed{seed}-shard{shard}.safetensors",
-                )
-                for path in shard_files(cell, pattern)
+                for pattern in (RECONSTRUCTIONS, TRUTHS)
+                for path in plan.shard_files(cell, pattern)
             ],
         output:
             [FIGURES / f"{name}.{kind}" for kind in artefact.writes],

@@ -1,8 +1,8 @@
 rule measure:
     input:
         code=step_code("measure"),
-        reconstructions=lambda w: shard_files(w.cell, "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"),
-        truths=lambda w: shard_files(w.cell, "truth/{clients}/seed{seed}-shard{shard}.safetensors"),
+        reconstructions=lambda w: plan.shard_files(w.cell, RECONSTRUCTIONS),
+        truths=lambda w: plan.shard_files(w.cell, TRUTHS),
     output:
         rows=RESULTS / "metrics/{cell}.csv",
         record=RESULTS / "metrics/{cell}.json",

@@ -1,6 +1,6 @@
 rule reconstructions:
     input:
-        [shard_files(cell, "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors") for cell in plan.cells],
+        [plan.shard_files(cell, RECONSTRUCTIONS) for cell in plan.cells],
 
 
 # What the server sees and the clients' images go to different files: an attack has only the first as input.

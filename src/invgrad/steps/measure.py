@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from invgrad.data import denormalise, to_unit
 from invgrad.metrics import mean_squared_error, psnr, ssim
@@ -28,7 +29,8 @@ def rows(cell: str, seed: int, reconstruction: Path, truth: Path) -> pd.DataFram
     candidates = denormalise(attacked["images"].flatten(0, 1), about["mean"], about["std"])
     failed = ~candidates.isfinite().flatten(1).all(1)
     selected = attacked["selected"]
-    cost = attacked["matching_cost"].gather(1, selected.clamp(min=0)[:, None])[:, 0]
+    chosen = attacked["matching_cost"].gather(1, selected.clamp(min=0)[:, None])[:, 0]
+    cost = torch.where(selected >= 0, chosen, math.nan)  # averaged restarts have no matching cost of their own
     table = pd.DataFrame(
         {
             "cell": cell,

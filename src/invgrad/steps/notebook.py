@@ -23,7 +23,7 @@ def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -
     """Execute the percent script `source` with these parameters in this very Python and write the notebook to `out`.
 
     The notebook as far as it came is left in `log`, also when a cell fails. Raises `SettingsError` for a parameter that
-    the notebook does not have.
+    the notebook does not have and for a cell that fails.
     """
     record = Record({"notebook": str(source), "parameters": dict(parameters)})
     notebook = jupytext.read(source)
@@ -37,9 +37,12 @@ def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -
         for name in parameters:
             if name not in known:
                 raise SettingsError(f"{source}: {unknown('parameter', name, known)}")
-        papermill.execute_notebook(
-            str(draft), str(log), parameters=dict(parameters), progress_bar=False, cwd=str(Path.cwd())
-        )
+        try:
+            papermill.execute_notebook(
+                str(draft), str(log), parameters=dict(parameters), progress_bar=False, cwd=str(Path.cwd())
+            )
+        except papermill.PapermillExecutionError as error:
+            raise SettingsError(f"{source}: {error.ename}: {error.evalue} (the notebook so far: {log})") from None
     write(out, lambda partial: nbformat.write(_tidied(nbformat.read(log, as_version=4)), partial))
     record.write(out)
 

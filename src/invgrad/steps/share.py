@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from invgrad.client import Client, cross_entropy
 from invgrad.data import clients, normalise, read_split
 from invgrad.results import Record, write_tensors
+from invgrad.seeds import derive
 from invgrad.settings import Settings, SettingsError
 from invgrad.victims import load_victim
 
@@ -30,6 +31,12 @@ class ShareStep(Settings):
 def share(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, device: torch.device) -> None:
     """Write what the clients share to `out` and their images and labels to `truth`, each with a record."""
     record = Record(step.model_dump(mode="json"), device)
+    if step.first >= step.last:
+        raise SettingsError(f"--settings: first {step.first} must be less than last {step.last}")
+    try:
+        step.shares.check(step.images_per_client)
+    except ValueError as error:
+        raise SettingsError(f"--settings: shares: {error}") from None
     network, about = load_victim(victim, device)
     split = read_split(data)
     if split.dataset != about.dataset:
@@ -49,8 +56,8 @@ def share(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, dev
         "shape": list(split.images.shape[1:]),
         "mean": split.mean,
         "std": split.std,
-        # A client is named by its first image, so that its noise does not depend on how clients are sharded.
-        "names": [f"{split.dataset}-{split.split}-{first}" for first in index[:, 0].tolist()],
+        # A client's name comes from its first image, so that its noise does not depend on how clients are sharded.
+        "names": [str(derive(split.dataset, split.split, first)) for first in index[:, 0].tolist()],
     }
     labels = split.labels[torch.tensor(held)]
     known = {"labels": labels} if step.labels_known else {}

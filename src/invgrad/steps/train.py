@@ -37,11 +37,15 @@ def train_victim(
         seed=step.seed,
     )
     network = about.build().to(device)
+    if training_path and not step.training:
+        raise SettingsError("--data: the settings say that this victim is not trained")
     curve = []
     if step.training:
         if training_path is None:
             raise SettingsError("--data: a victim that is to be trained needs the training split")
         data = read_split(training_path)
+        if data.dataset != validation.dataset:
+            raise SettingsError(f"{training_path}: holds {data.dataset}, but {validation_path} {validation.dataset}")
         with Progress(f"train {out.stem}", step.training.epochs) as progress:
             for epoch in train(network, step.training, data, validation, seed=step.seed):
                 curve.append(epoch.as_row())

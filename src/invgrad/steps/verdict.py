@@ -13,7 +13,8 @@ def judge(
     """Write all per-image rows to `rows` and the verdicts to `out`; `obstacles[cell]` says why it is not comparable."""
     record = Record({"obstacles": {cell: list(reasons) for cell, reasons in obstacles.items()}})
     table = read_tables(tables)
+    judged = verdicts(read_values(paper_values), table, obstacles)
     write_csv(rows, table)
-    write_csv(out, verdicts(read_values(paper_values), table, obstacles))
+    write_csv(out, judged)
     record.write(rows)
     record.write(out)
