@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from invgrad import results
 from invgrad.networks import LeNetZhu
@@ -31,6 +32,17 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
         results.write(target, fail)
     assert target.read_text() == "old"
     assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
+
+
+def test_a_full_disk_is_an_error_of_the_system_for_tensors_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(results, "save_file", full)
+    with pytest.raises(OSError, match=r"x\.safetensors: .*No space left"):
+        results.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(3)}, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tensors_come_back_with_what_was_said_of_them(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def write(path: Path, writer: Callable[[Path], object]) -> None:
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except SafetensorError as error:  # its form of a full disk
+        raise OSError(f"{path}: {error}") from None
     finally:
         partial.unlink(missing_ok=True)
 
