@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+PACKAGED = ["data", "--dataset", "cifar10", "--split", "validation", "--source", "packaged"]
 ATTACK = ["reconstruct", "--settings", '{"attack": {}, "seed_key": "k"}', "--victim", "README.md"]
 ATTACK += ["--shared", "README.md", "--out", "x", "--device"]
 COMMANDS = ["data", "train", "share", "reconstruct", "measure", "verdict", "notebook", "schema", "check"]
@@ -31,6 +32,7 @@ def test_help(command: str) -> None:
         (["check", "demo"], "must be key=value"),
         (["check", "override={"], "not valid YAML"),
         (["data", "--dataset", "cifar", "--split", "train", "--source", "packaged", "--out", "x"], "'cifar'"),
+        ([*PACKAGED, "--root", "somewhere", "--out", "x"], "leave it out"),
         (["train", "--settings", "{", "--validation", "README.md", "--out", "x"], "not valid JSON"),
         (["train", "--settings", "{}", "--validation", "README.md", "--out", "x"], "network"),
         ([*ATTACK, "cpu"], "README.md: not a result file"),

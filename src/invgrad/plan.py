@@ -121,6 +121,10 @@ class Plan:
             if seed in (None, shard.seed)
         ]
 
+    def notebook(self, artefact: str) -> Path:
+        """The script that draws an artefact."""
+        return self.project.config.notebooks / f"{artefact}.py"
+
     def notebook_parameters(self, artefact: str) -> str:
         """Parameters of an artefact's notebook, as JSON."""
         chosen = self.project.experiments.artefacts[artefact]

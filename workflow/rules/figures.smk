@@ -11,8 +11,8 @@ for name, artefact in ARTEFACTS.items():
         name:
             name
         input:
-            code=sorted({*step_code("notebook"), *imported_code(Path(f"notebooks/{name}.py"))}),
-            notebook=f"notebooks/{name}.py",
+            code=sorted({*step_code("notebook"), *imported_code(plan.notebook(name))}),
+            notebook=plan.notebook(name),
             rows=rules.verdict.output.rows,
             verdicts=rules.verdict.output.verdicts,
             images=[

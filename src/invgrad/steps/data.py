@@ -4,10 +4,13 @@ from pathlib import Path
 
 from invgrad.data import load, save_split
 from invgrad.results import Record, write
+from invgrad.settings import SettingsError
 
 
 def prepare(dataset: str, split: str, source: str, root: Path | None, out: Path) -> None:
     """Write the split to `out` and a record beside it."""
+    if source == "packaged" and root is not None:
+        raise SettingsError(f"--root: the packaged source reads installed packages, not {root}; leave it out")
     record = Record({"dataset": dataset, "split": split, "source": source, "root": str(root) if root else None})
     data = load(dataset, split, source, root)
     write(out, lambda partial: save_split(data, partial))
