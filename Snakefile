@@ -25,3 +25,4 @@ rule all:
         rules.victims.input,
         rules.reconstructions.input,
         rules.figures.input,
+        rules.report.output,

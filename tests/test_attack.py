@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from invgrad.attack import Attack, Shared, reconstruct, select
+from invgrad.attack import Attack, Reconstruction, Shared, reconstruct, select
 from invgrad.client import FederatedAveraging, GradientClient, cross_entropy
-from invgrad.metrics import psnr, ssim
 from invgrad.networks import ConvNet, LeNetZhu, Network, build
-from invgrad.objectives import SquaredEuclidean
+from invgrad.objectives import RandomLayers, SquaredEuclidean
 from invgrad.optimisers import LBFGS, SGD, Adam
 from invgrad.priors import box
 from invgrad.settings import SettingsError
@@ -169,19 +168,6 @@ def test_batched_lbfgs_is_torchs_run_alone(offset: float) -> None:
         torch.testing.assert_close(batch[trial], x.detach(), rtol=1e-6, atol=1e-9)
 
 
-@given(st.integers(0, 2**31))
-@settings(max_examples=20, deadline=None)
-def test_psnr_and_ssim_are_symmetric_and_know_the_exact_image(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    a, b = torch.rand(2, 2, 3, 16, 16, generator=generator, dtype=torch.float64)
-    torch.testing.assert_close(psnr(a, b), psnr(b, a))
-    assert psnr(a, a).tolist() == [float("inf")] * 2
-    assert ssim(a, b) == pytest.approx(ssim(b, a))
-    assert ssim(a, a) == pytest.approx([1, 1])
-    noise = torch.full_like(a, 0.01)
-    torch.testing.assert_close(psnr(a * 0.9 + noise, a * 0.9), torch.full((2,), 40.0, dtype=torch.float64))
-
-
 def test_labels_of_a_batch_are_inferred_if_they_are_distinct() -> None:
     net = victim(LeNetZhu())
     generator = torch.Generator().manual_seed(8)
@@ -278,3 +264,94 @@ def test_mini_batches_must_fill_the_images() -> None:
     client = FederatedAveraging(steps=2, batch_size=2)
     with pytest.raises(SettingsError, match="does not divide 1 images"):
         reconstruct(net, client, shared_by(net), Exact(iterations=1), seed_key="k")
+
+
+ADAM = Exact(iterations=7, restarts=2)
+WATCHED = [
+    ADAM,
+    Exact(iterations=2, optimiser=LBFGS(), distance=SquaredEuclidean(), box=False),
+    Exact(iterations=7, layers=RandomLayers(count=3)),
+    Exact(iterations=7, unknown_labels="optimised"),
+]
+
+
+def followed(attack: Attack, shared: Shared | None = None, memory: int | None = None) -> Reconstruction:
+    net = victim(LeNetZhu())
+    return reconstruct(net, GradientClient(), shared or shared_by(net), attack, seed_key="k", memory=memory)
+
+
+@pytest.mark.parametrize("attack", WATCHED, ids=["adam", "lbfgs", "random layers", "soft labels"])
+@pytest.mark.parametrize("memory", [None, 1])
+def test_watching_an_attack_does_not_change_it(attack: Attack, memory: int | None) -> None:
+    """Not even where memory is short."""
+    shared = shared_by(victim(LeNetZhu()))
+    if attack.unknown_labels == "optimised":
+        shared = replace(shared, labels=None)
+    plain, watched = (followed(each, shared, memory) for each in (attack, attack.with_(snapshots=3)))
+    for name in ("images", "labels", "matching_cost", "iterations", "selected"):
+        assert torch.equal(getattr(plain, name), getattr(watched, name)), name
+    assert plain.trajectory.shape == (IMAGES, attack.restarts, 0, 1, 3, 32, 32)
+    assert plain.trajectory_cost.shape == (IMAGES, attack.restarts, 0)
+    assert watched.trajectory.shape == (IMAGES, attack.restarts, 3, 1, 3, 32, 32)
+    assert torch.equal(watched.trajectory_cost[:, :, -1], watched.matching_cost)
+
+
+@pytest.mark.parametrize(("iterations", "snapshots"), [(7, 8), (8, 3), (10, 4), (3, 9), (5, 1), (5, 0)])
+def test_snapshots_are_evenly_spread(iterations: int, snapshots: int) -> None:
+    kept = followed(Exact(iterations=iterations, snapshots=snapshots)).trajectory_iteration
+    expected = {
+        (7, 8): [0, 1, 2, 3, 4, 5, 6, 7],
+        (8, 3): [0, 4, 8],
+        (10, 4): [0, 3, 7, 10],
+        (3, 9): [0, 1, 2, 3],
+        (5, 1): [5],
+        (5, 0): [],
+    }
+    assert kept.dtype == torch.int64
+    assert kept.tolist() == expected[iterations, snapshots]
+
+
+@pytest.mark.parametrize("attack", WATCHED[:2], ids=["adam", "lbfgs"])
+def test_a_snapshot_is_what_a_shorter_attack_ends_with(attack: Attack) -> None:
+    attack = attack.with_(step_decay=False, snapshots=attack.iterations + 1)
+    watched = followed(attack)
+    for done in range(1, attack.iterations + 1):
+        short = followed(attack.with_(iterations=done, snapshots=1))
+        assert torch.equal(watched.trajectory[:, :, done], short.trajectory[:, :, 0])
+        torch.testing.assert_close(watched.trajectory_cost[:, :, done], short.matching_cost, rtol=1e-9, atol=1e-12)
+
+
+def test_the_first_snapshot_is_the_start_and_each_cost_is_of_its_images() -> None:
+    net = victim(LeNetZhu())
+    shared = shared_by(net)
+    start = torch.randn(IMAGES, 1, 1, 3, 32, 32, generator=torch.Generator().manual_seed(2)).half()
+    attack = Exact(iterations=6, snapshots=3, optimiser=Adam(step_size=0.125), box=False)
+    watched = reconstruct(net, GradientClient(), shared, attack, seed_key="k", start=start.float())
+    assert torch.equal(watched.trajectory[:, :, 0], start)
+    assert shared.labels is not None
+    for point, cost in zip(watched.trajectory[:, 0].unbind(1), watched.trajectory_cost[:, 0].unbind(1), strict=True):
+        for client in range(IMAGES):
+            loss = F.cross_entropy(net(point[client].double()), shared.labels[client])
+            found = torch.cat([each.flatten() for each in torch.autograd.grad(loss, net.parameters())])
+            target = torch.cat([each[client].flatten() for each in shared.tensors])
+            assert 1 - F.cosine_similarity(found, target, dim=0).item() == pytest.approx(cost[client].item(), abs=1e-4)
+
+
+def test_a_trial_that_rests_stays_in_its_snapshots() -> None:
+    net = victim(LeNetZhu())
+    shared = shared_by(net)
+    attack = Exact(iterations=60, snapshots=13)
+    limit = followed(attack).matching_cost.max().item()
+    rested = followed(attack.with_(tolerance=limit), shared)
+    assert bool((rested.iterations < 60).any()), "none rests: the case says nothing"
+    for client, taken in enumerate(rested.iterations[:, 0].tolist()):
+        after = rested.trajectory_iteration >= taken
+        assert torch.equal(rested.trajectory[client, 0, after][-1], rested.images[client].half())
+        assert len(rested.trajectory[client, 0, after].unique(dim=0)) == 1
+        costs = rested.trajectory_cost[client, 0, after]
+        torch.testing.assert_close(costs, costs[-1:].expand_as(costs), rtol=1e-9, atol=0)
+        assert bool((rested.trajectory_cost[client, 0, ~after] > limit).all())
+    at_once = followed(attack.with_(tolerance=100.0), shared)
+    assert at_once.iterations.unique().tolist() == [0]
+    assert len(at_once.trajectory[0, 0].unique(dim=0)) == 1
+    assert torch.equal(at_once.trajectory_cost, at_once.matching_cost[:, :, None].expand(-1, -1, 13))

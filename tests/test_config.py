@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from invgrad.config import CONFIG, load, schema
+from invgrad.analytic import Analytic
+from invgrad.attack import Attack
+from invgrad.config import CONFIG, Project, load, schema
 from invgrad.networks.resnet import ResNet
 from invgrad.optimisers import SGD
+from invgrad.paper import read_values
 from invgrad.settings import SettingsError, read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -20,14 +23,20 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
+SOURCES = {"cifar10": ["packaged"], "cifar100": ["packaged"], "imagenet64": ["packaged"]}
 FEDERATED = {"kind": "federated-averaging", "steps": 1}
-CELLS = ["lenet-untrained-proposed", "lenet-trained-proposed"]
-CELL = {"label": "x", "clients": "lenet-trained", "attack": "proposed"}
-ARTEFACT = {"title": "x", "cells": ["lenet-trained-proposed"], "writes": ["png"]}
+UNTRAINED, TRAINED = "lenet-untrained-proposed", "lenet-trained-proposed"
+CELL = {"label": "x", "clients": "lenet-trained", "attack": {"iterations": 1}}
+ARTEFACT = {"title": "x", "where": "x", "about": "x", "cells": [TRAINED], "writes": ["png"]}
 
 
-def change(**changes: Any) -> Any:
+def change(**changes: Any) -> Project:
     return load(read_yaml(CONFIG) | changes)
+
+
+def attack(**settings: Any) -> dict[str, Any]:
+    """An override of one cell's attack."""
+    return {"cells": {UNTRAINED: {"attack": settings}}}
 
 
 @pytest.mark.parametrize("scale", [path.stem for path in (ROOT / "config/scales").glob("*.yaml")])
@@ -40,23 +49,33 @@ def test_every_scale_is_valid(scale: str) -> None:
     [
         ({"scale": "nonsense"}, "unknown scale 'nonsense'; nearest: 'demo'"),
         ({"scal": "demo"}, "unknown key 'scal'; nearest: 'scale'"),
-        ({"override": {"attacks": {"proposed": {"total_variation": -1}}}}, "total_variation: -1 is out of range"),
-        ({"override": {"attacks": {"proposed": {"total_variation": "a lot"}}}}, "total_variation: input should be"),
-        ({"override": {"attacks": {"proposed": {"iteration": 5}}}}, "unknown key 'iteration'; nearest: 'iterations'"),
-        ({"override": {"attacks": {"propose": {"iterations": 5}}}}, "unknown name 'propose'; nearest: 'proposed'"),
+        ({"artefacts": ["table9"]}, "unknown artefact 'table9'; nearest: 'table2'"),
+        ({"sources": {"cifar10": "web"}}, "sources.cifar10: unknown source 'web'"),
+        ({"sources": {"cifar11": "folder"}}, "unknown data set 'cifar11'"),
+        ({"override": attack(total_variation=-1)}, "total_variation: -1 is out of range"),
+        ({"override": attack(total_variation="a lot")}, "total_variation: input should be"),
+        ({"override": attack(iteration=5)}, "unknown key 'iteration'; nearest: 'iterations'"),
+        ({"override": attack(kind="analitic")}, "unknown kind 'analitic'; nearest: 'analytic'"),
+        ({"override": {"cells": {"lenet-untraind-proposed": {"attack": {}}}}}, "nearest: 'lenet-untrained-proposed'"),
+        ({"override": {"cells": {"lenet-untraind*": {"attack": {"iterations": 1}}}}}, "unknown name 'lenet-untraind*'"),
         (
             {"override": {"victims": {"lenet-trained": {"network": {"name": "lenet-zoo"}}}}},
             "unknown name 'lenet-zoo'; nearest: 'lenet-zhu'",
         ),
         ({"override": {"victims": {"lenet-trained": {"dataset": "cifar11"}}}}, "unknown data set 'cifar11'"),
-        ({"override": {"cells": {"lenet-trained-proposed": {"attack": "propsed"}}}}, "unknown attack 'propsed'"),
+        ({"override": {"cells": {TRAINED: {"clients": "lenet-traind"}}}}, "unknown clients 'lenet-traind'"),
+        ({"override": {"cells": {TRAINED: {"provenance": {"iteration": "code"}}}}}, "unknown setting 'iteration'"),
         ({"override": {"clients": {"lenet-trained": {"targets": {"count": 0}}}}}, "count"),
         ({"override": {"clients": {"lenet-untrained": {"targets": {"count": 21}}}}}, "but packaged has 20"),
+        ({"override": {"clients": {"convnet": {"targets": {"indices": [3, 20]}}}}}, "but packaged has 20"),
+        ({"override": {"clients": {"fig1-x": {"targets": {"indices": [3]}}}}}, "unknown name 'fig1-x'"),
+        ({"override": {"clients": {"lenet-epoch1": {"epoch": 99}}}}, "lenet-trained has no epoch 99; nearest: 30"),
         ({"override": {"victims": {"lenet-trained": {"dataset": "cifar10"}}}}, "has no train images of cifar10"),
         (
             {"override": {"clients": {"lenet-trained": {"labels_known": False, "shares": FEDERATED}}}},
             "labels can be inferred",
         ),
+        ({"override": {"clients": {"mlp-n1": {"shares": FEDERATED}}}}, "an analytic attack needs a gradient"),
         ({"override": {"artefacts": {"fig99": ARTEFACT}}}, "there is no notebook notebooks/fig99.py"),
         ({"override": {"cells": {"Bad_Name": CELL}}}, "Bad_Name"),
         ({"device": "gpu"}, "device: string should match pattern"),
@@ -75,12 +94,14 @@ def test_a_wrong_setting_is_one_clear_line(changes: dict[str, Any], words: str) 
 @pytest.mark.parametrize(
     ("patch", "words"),
     [
-        ({"attacks": {"proposed": {"total_variation": 0.1}}}, "attacks.proposed.total_variation: a scale may change"),
-        ({"attacks": {"proposed": {"layers": {"count": 1}}}}, "attacks.proposed.layers.count: a scale may change"),
+        ({"cells": {UNTRAINED: {"attack": {"total_variation": 0.1}}}}, "attack.total_variation: a scale may change"),
+        ({"cells": {"*": {"attack": {"total_variation": 0.1}}}}, "cells.*.attack.total_variation: a scale may change"),
+        ({"cells": {UNTRAINED: {"attack": {"layers": {"count": 1}}}}}, "attack.layers.count: a scale may change"),
         ({"victims": {"lenet-untrained": {"training": {"epochs": 1}}}}, "training.epochs: a scale may change"),
-        ({"sources": {"cifar10": "packaged"}}, "unknown data set 'photos10'"),
-        ({"sources": {"cifar10": "packaged", "photos10": "web"}}, "sources.photos10: unknown source 'web'"),
-        ({"sources": {"cifar10": "folder", "photos10": "packaged"}}, "data_root: scale 'demo' takes cifar10 from"),
+        ({"clients": {"lenet-epoch1": {"epoch": 2}}}, "clients.lenet-epoch1.epoch: a scale may change"),
+        ({"artefacts": {"table1": {"cells": [UNTRAINED, "fedavg-e1-n4-b2"]}}}, "unknown cell 'fedavg-e1-n4-b2'"),
+        ({"sources": {"cifar10": ["packaged"]}}, "unknown data set"),
+        ({"sources": SOURCES | {"photos10": ["web"]}}, "sources.photos10: unknown source 'web'"),
     ],
 )
 def test_a_scale_changes_counts_and_data_only(patch: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -93,34 +114,84 @@ def test_a_scale_changes_counts_and_data_only(patch: dict[str, Any], words: str,
 
 def test_values_of_an_override_may_be_text_as_snakemake_hands_them_on() -> None:
     override = {"victims": {"lenet-trained": {"training": "null", "network": {"name": "resnet", "depth": "20"}}}}
+    override |= {"artefacts": {"training-curve": {"cells": ["lenet-epoch0"]}}}
     victim = change(override=override).experiments.victims["lenet-trained"]
     assert victim.training is None
     assert victim.network == ResNet(depth=20)
 
 
 def test_another_kind_of_optimiser_brings_its_own_defaults() -> None:
-    project = change(override={"attacks": {"proposed": {"optimiser": {"kind": "sgd"}}}})
-    assert project.experiments.attacks["proposed"].optimiser == SGD()
+    found = change(override=attack(optimiser={"kind": "sgd"})).experiments.cells[UNTRAINED].attack
+    assert isinstance(found, Attack)
+    assert found.optimiser == SGD()
+
+
+def test_a_pattern_changes_what_the_parts_that_it_fits_have() -> None:
+    cells = change(override={"cells": {"*": {"attack": {"iterations": 7}}, "lenet-*": {"attack": {"restarts": 2}}}})
+    attacks = {name: cell.attack for name, cell in cells.experiments.cells.items()}
+    assert {each.iterations for each in attacks.values() if isinstance(each, Attack)} == {7}
+    assert isinstance(attacks["prop1-n1"], Analytic)
+    restarts = {name: each.restarts for name, each in attacks.items() if isinstance(each, Attack)}
+    assert restarts["lenet-untrained-proposed"] == 2
+    assert restarts["convnet-zeros"] == 1
 
 
 def test_a_label_is_no_obstacle() -> None:
-    assert change(override={"cells": {"lenet-untrained-proposed": {"label": "A"}}}).obstacles(CELLS[0]) == []
+    assert change(override={"cells": {UNTRAINED: {"label": "A"}}}).obstacles(UNTRAINED) == []
+
+
+def test_labels_say_what_the_network_really_is() -> None:
+    experiments = change().experiments
+    assert experiments.label("resnet18-w16-untrained-proposed") == "ResNet-18, base width 4"
+    assert experiments.label("resnet20-4-trained-proposed") == "ResNet20-1, 3 epochs: proposed"
+    assert change(scale="paper").experiments.label("resnet20-4-untrained-lbfgs").startswith("ResNet20-4, untrained")
 
 
 def test_what_changed_is_why_a_cell_is_not_comparable() -> None:
-    project = change(override={"attacks": {"proposed": {"total_variation": 0.1, "iterations": 10}}})
-    assert project.obstacles("lenet-untrained-proposed") == [
+    project = change(override=attack(total_variation=0.1, iterations=10))
+    assert sorted(project.obstacles(UNTRAINED)) == [
         "iterations 10 instead of 4800",
         "total variation 0.1 instead of 0.01",
     ]
-    assert "other data: photos10 instead of cifar10" in project.obstacles("lenet-trained-proposed")
+    assert "other data: photos10 instead of cifar10" in project.obstacles(TRAINED)
 
 
 def test_fewer_images_and_more_seeds_are_comparable() -> None:
     project = change()
     assert project.experiments.clients["lenet-untrained"].targets.count == 20
     assert project.paper.clients["lenet-untrained"].targets.count == 100
-    assert project.obstacles("lenet-untrained-proposed") == []
+    assert project.obstacles(UNTRAINED) == []
+    assert change(scale="paper").obstacles(UNTRAINED) == []
+
+
+def test_data_that_is_nowhere_is_missing_and_no_error(tmp_path: Path) -> None:
+    project = change(scale="paper", data_root=str(tmp_path))
+    assert set(project.missing) == {"imagenet"}
+    assert str(tmp_path / "imagenet") in project.missing["imagenet"]
+    (tmp_path / "imagenet/val").mkdir(parents=True)
+    assert not change(scale="paper", data_root=str(tmp_path)).missing
+
+
+def test_every_setting_of_the_paper_has_a_provenance() -> None:
+    """But for what is beyond the paper, where we chose, and how much is run, which a reader sees."""
+    experiments = change(scale="paper").paper
+    for name, cell in experiments.cells.items():
+        assert set(cell.provenance) == set(cell.with_provenance()), name
+    for name, victim in experiments.victims.items():
+        assert set(victim.provenance) >= {"network", "dataset"} | ({"training"} if victim.epochs else set()), name
+
+
+def test_only_the_quoted_weight_is_marked_as_quoted() -> None:
+    cells = change(scale="paper").paper.cells
+    quoted = {name for name, cell in cells.items() if "quoted" in cell.provenance.values()}
+    assert quoted == {UNTRAINED}
+    assert cells[UNTRAINED].provenance["total_variation"] == "quoted"
+
+
+def test_every_value_that_the_paper_reports_has_its_cell_and_artefact() -> None:
+    project = change(scale="paper")
+    for value in read_values(project.config.paper_values).to_dict("records"):
+        assert value["cell"] in project.experiments.artefacts[value["id"]].cells
 
 
 def test_the_written_schema_is_that_of_the_code() -> None:

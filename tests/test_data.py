@@ -16,7 +16,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from invgrad import data
-from invgrad.data import Crops, Split, clients, denormalise, describe, load, normalise, read_split, save_split, to_unit
+from invgrad.data import (
+    Crops,
+    Split,
+    clients,
+    denormalise,
+    describe,
+    find_source,
+    load,
+    normalise,
+    read_split,
+    save_split,
+    to_unit,
+)
 from invgrad.settings import SettingsError
 
 REGISTRY = Path(__file__).parents[1] / "data" / "datasets.yaml"
@@ -58,7 +70,7 @@ def edited_registry(path: Path, edit: Callable[[dict], None]) -> Path:
     return path
 
 
-def labelled(labels: list[int]) -> Split:
+def labelled(labels: list[int], first: int = 0) -> Split:
     n = len(labels)
     return Split(
         dataset="toy",
@@ -66,7 +78,7 @@ def labelled(labels: list[int]) -> Split:
         source="made up",
         images=torch.randint(0, 256, (n, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
         labels=torch.tensor(labels, dtype=torch.int64),
-        index=torch.arange(n) + 7,
+        index=torch.arange(n) + first,
         classes=10,
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.25, 0.3),
@@ -423,29 +435,56 @@ def test_clients_are_those_of_the_released_walk(draw: st.DataObject) -> None:
         with pytest.raises(
             SettingsError, match=rf"enough for (\d) clients of {images} images of distinct labels"
         ) as error:
-            clients(split, start, count, images, distinct_labels=True)
+            clients(split, start=start, count=count, images_per_client=images, distinct_labels=True)
         possible = int(str(error.value).split("enough for ")[1].split()[0])
         assert possible < count
         if possible:
-            assert clients(split, start, possible, images, True) == released_walk(labels, start, possible, images)
+            assert clients(
+                split, start=start, count=possible, images_per_client=images, distinct_labels=True
+            ) == released_walk(labels, start, possible, images)
     else:
-        assert clients(split, start, count, images, distinct_labels=True) == expected
+        assert clients(split, start=start, count=count, images_per_client=images, distinct_labels=True) == expected
 
 
 def test_clients_without_distinct_labels_hold_consecutive_images() -> None:
     split = labelled([1, 1, 1, 2, 2, 3, 3])
-    assert clients(split, 1, 2, 3, distinct_labels=False) == [[1, 2, 3], [4, 5, 6]]
-    assert clients(split, 0, 2, 2, distinct_labels=True) == [[0, 3], [4, 5]]
+    assert clients(split, start=1, count=2, images_per_client=3, distinct_labels=False) == [[1, 2, 3], [4, 5, 6]]
+    assert clients(split, start=0, count=2, images_per_client=2, distinct_labels=True) == [[0, 3], [4, 5]]
     for distinct in (False, True):
-        assert clients(split, 2, 4, 1, distinct_labels=distinct) == [[2], [3], [4], [5]]
-    with pytest.raises(SettingsError, match="7 images from 1 on are enough for 2 clients of 3 images, not for 3"):
-        clients(split, 1, 3, 3, distinct_labels=False)
+        assert clients(split, start=2, count=4, images_per_client=1, distinct_labels=distinct) == [[2], [3], [4], [5]]
+    with pytest.raises(SettingsError, match="6 images from 1 on are enough for 2 clients of 3 images, not for 3"):
+        clients(split, start=1, count=3, images_per_client=3, distinct_labels=False)
+
+
+def test_clients_count_positions_of_the_published_split() -> None:
+    split = labelled([0, 1, 2, 3, 4, 5], first=10)
+    settings = {"images_per_client": 1, "distinct_labels": True}
+    assert clients(split, start=11, count=3, every=2, **settings) == [[1], [3], [5]]
+    assert clients(split, indices=[15, 10], count=2, **settings) == [[5], [0]]
+    with pytest.raises(SettingsError, match="no image has index 3; nearest: 10"):
+        clients(split, indices=[3], count=1, **settings)
+    with pytest.raises(SettingsError, match="2 images at the given positions are enough for 2 clients"):
+        clients(split, indices=[15, 10], count=3, **settings)
+
+
+def test_the_first_source_that_is_there_is_found(tmp_path: Path) -> None:
+    assert find_source("cifar10", ["validation"], ["folder", "packaged"], tmp_path) == "packaged"
+    assert find_source("cifar10", ["train", "validation"], ["folder", "torchvision"], tmp_path) == "torchvision"
+    assert find_source("imagenet", ["validation"], ["torchvision"], tmp_path) is None
+    (tmp_path / "cifar10/train").mkdir(parents=True)
+    assert find_source("cifar10", ["train", "validation"], ["folder", "torchvision"], tmp_path) == "torchvision"
+    (tmp_path / "cifar10/test").mkdir()
+    assert find_source("cifar10", ["train", "validation"], ["folder", "torchvision"], tmp_path) == "folder"
+    with pytest.raises(SettingsError, match="source 'packaged' has no train images of cifar10"):
+        find_source("cifar10", ["train"], ["packaged"], tmp_path)
+    with pytest.raises(SettingsError, match="unknown source 'web'; nearest"):
+        find_source("cifar10", ["train"], ["web", "folder"], tmp_path)
 
 
 @pytest.mark.parametrize(("start", "count", "images"), [(-1, 1, 1), (0, 0, 1), (0, 1, 0)])
 def test_clients_refuses_impossible_numbers(start: int, count: int, images: int) -> None:
-    with pytest.raises(SettingsError, match="at least 0, 1 and 1 are needed"):
-        clients(labelled([0, 1]), start, count, images, distinct_labels=False)
+    with pytest.raises(SettingsError, match="at least 0, 1, 1 and 1 are needed"):
+        clients(labelled([0, 1]), start=start, count=count, images_per_client=images, distinct_labels=False)
 
 
 # Coordinates and files

@@ -1,5 +1,7 @@
 """Every kind of network: its size, its seed, its checkpoint, and one clear line where it cannot be built."""
 
+import json
+import subprocess
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -26,6 +28,7 @@ from invgrad.networks import (
     Torchvision,
     build,
     outline,
+    resnet,
     source_file,
 )
 from invgrad.settings import Settings, SettingsError, parse
@@ -79,6 +82,7 @@ def nothing(*, classes, size):
 number = 3
 '''
 
+STEPS = ("train", "share", "attack", "measure")
 TIED = Custom(factory="nets.mine:tied", arguments={"width": 4})
 KINDS: dict[str, Network] = {
     "lenet-zhu": LeNetZhu(),
@@ -193,6 +197,34 @@ def test_mobilenet_differs_from_torchvisions_in_its_strides_only() -> None:
     assert [tensor.shape for tensor in parameters(mine)] == [tensor.shape for tensor in parameters(theirs)]
     images = torch.zeros(1, 3, 32, 32)
     assert mine.features(images).shape[-1] == 4 * theirs.features(images).shape[-1]
+
+
+@pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_residual_blocks_are_those_of_torchvision(name: str, stride: int) -> None:
+    """Names, order, initial values and results to the last bit, with and without a convolution beside."""
+    blocks = []
+    for module in (resnet, models.resnet):
+        kind = getattr(module, name)
+        channels = 4 * kind.expansion
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            shortcut = nn.Conv2d(channels, channels, 1, stride=stride) if stride > 1 else None
+            blocks.append(kind(channels, 4, stride, shortcut))
+    mine, theirs = blocks
+    assert [name for name, _ in mine.named_modules()] == [name for name, _ in theirs.named_modules()]
+    assert list(mine.state_dict()) == list(theirs.state_dict())
+    assert all(map(torch.equal, mine.state_dict().values(), theirs.state_dict().values()))
+    features = torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(mine(features.clone()), theirs(features.clone()))
+
+
+def test_jobs_start_without_torchvision() -> None:
+    """It takes as long as all the rest, in every job; only networks that are torchvision's own need it."""
+    modules = ", ".join(f"invgrad.{name}" for name in ("config", *(f"steps.{step}" for step in STEPS)))
+    code = f"import json, sys, {modules}; print(json.dumps(list(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"torchvision", "torch._dynamo"} & set(json.loads(shown))
 
 
 def test_a_dense_layer_puts_its_own_features_first() -> None:

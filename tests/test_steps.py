@@ -1,23 +1,31 @@
 """Steps from files to files: what they write, and what they refuse."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
+from invgrad.analytic import Analytic
+from invgrad.attack import Attack
+from invgrad.attacks import AnyAttack
 from invgrad.client import FederatedAveraging, GradientClient
 from invgrad.data import load, save_split
-from invgrad.gallery import read_gallery
-from invgrad.metrics import best_order
-from invgrad.networks import LeNetZhu
+from invgrad.gallery import read_gallery, read_trajectories
+from invgrad.networks import MLP, LeNetZhu, Network
+from invgrad.progress import Progress
 from invgrad.results import read_tensors, write_tensors
-from invgrad.settings import SettingsError
+from invgrad.settings import SettingsError, parse
+from invgrad.steps.attack import AttackStep, attack_shard
 from invgrad.steps.measure import rows
 from invgrad.steps.share import ShareStep, share
 from invgrad.steps.train import TrainStep, train_victim
 from invgrad.training import Training
+from invgrad.victims import load_victim, save_victim, untrained
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
@@ -28,8 +36,8 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with CIFAR-10's first images and an untrained victim for them."""
     monkeypatch.chdir(ROOT)
     save_split(load("cifar10", "validation", "packaged", None), tmp_path / "cifar10.safetensors")
-    step = TrainStep(network=LeNetZhu(), training=None, seed=0)
-    train_victim(step, tmp_path / "cifar10.safetensors", None, tmp_path / "victim.safetensors", CPU)
+    step = TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0)
+    train_victim(step, None, None, tmp_path / "victim.safetensors", None, CPU)
     return tmp_path
 
 
@@ -76,17 +84,169 @@ def test_clients_that_cannot_be_are_refused(made: Path, changes: dict[str, objec
     assert not (made / "shared.safetensors").exists()
 
 
-def test_training_data_must_be_the_victims_own(made: Path) -> None:
-    save_split(load("photos10", "train", "packaged", None), made / "photos.safetensors")
-    for training, words in ((Training(epochs=1), "holds photos10"), (None, "is not trained")):
-        with pytest.raises(SettingsError, match=words):
-            train_victim(
-                TrainStep(network=LeNetZhu(), training=training, seed=0),
-                made / "cifar10.safetensors",
-                made / "photos.safetensors",
-                made / "other.safetensors",
-                CPU,
-            )
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Validation and training split of a few photographs; every epoch counts as a slow one."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("invgrad.steps.train.SECONDS_BETWEEN_WRITES", 0)
+    paths = tmp_path / "validation.safetensors", tmp_path / "train.safetensors"
+    for split, path in zip(("validation", "train"), paths, strict=True):
+        save_split(load("photos10", split, "packaged", None, limit=40), path)
+    return paths
+
+
+def training_of(**changes: Any) -> TrainStep:
+    recipe = Training(epochs=4, batch_size=16, milestones=(3,))
+    settings = {"network": LeNetZhu(), "dataset": "photos10", "training": recipe, "seed": 0, "snapshots": (4, 0, 2)}
+    return TrainStep(**settings | changes)
+
+
+def stopped(last: int, step: TrainStep, photos: tuple[Path, Path], out: Path, kept: Path) -> None:
+    """A training that is stopped right after this epoch."""
+
+    def show(_: Progress, done: int, note: str) -> None:
+        if done == last:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "show", show)
+        with pytest.raises(KeyboardInterrupt):
+            train_victim(step, *photos, out, kept, CPU)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
+
+
+def curve(record: Path) -> list[dict[str, Any]]:
+    return json.loads(record.read_text())["curve"]
+
+
+def test_a_stopped_training_ends_as_if_it_had_not_been(
+    photos: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Snakemake removes what a failed job was to write, so only the checkpoint's folder may be relied upon."""
+    step, kept = training_of(), tmp_path / "unfinished" / "seed0.safetensors"
+    train_victim(step, *photos, tmp_path / "whole" / "seed0.safetensors", None, CPU)
+    for last in (1, 3):
+        stopped(last, step, photos, tmp_path / "parts" / "seed0.safetensors", kept)
+        assert not (tmp_path / "parts").exists()
+    train_victim(step, *photos, tmp_path / "parts" / "seed0.safetensors", kept, CPU)
+    assert f"{kept}: the training goes on after epoch 3" in capsys.readouterr().out
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert list(contents(tmp_path / "whole")) == [
+        f"seed0{after}.safetensors" for after in ("-epoch0", "-epoch2", "-epoch4", "")
+    ]
+    records = {file.stem: curve(file) for file in (tmp_path / "parts").glob("*.json")}
+    assert records == {file.stem: curve(file) for file in (tmp_path / "whole").glob("*.json")}
+    assert {name: len(each) for name, each in records.items()} == {
+        "seed0": 4,
+        "seed0-epoch0": 0,
+        "seed0-epoch2": 2,
+        "seed0-epoch4": 4,
+    }
+    assert not list(kept.parent.iterdir())
+
+
+def test_snapshots_are_victims_of_shorter_trainings(photos: tuple[Path, Path], tmp_path: Path) -> None:
+    """The milestones are the same, since they do not depend on how many epochs are run."""
+    train_victim(training_of(), *photos, tmp_path / "long.safetensors", None, CPU)
+    for epochs in (0, 2, 4):
+        short = training_of(training=training_of().training.with_(epochs=epochs), snapshots=())
+        shown = (photos[0], photos[1] if epochs else None)
+        train_victim(short, *shown, tmp_path / "short.safetensors", None, CPU)
+        first, _ = load_victim(tmp_path / "short.safetensors", CPU)
+        second, _ = load_victim(tmp_path / f"long-epoch{epochs}.safetensors", CPU)
+        assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
+
+
+@pytest.mark.parametrize(
+    "damage", ["other settings", "other data", "not a checkpoint", "cut", "other network", "snapshot"]
+)
+def test_a_checkpoint_that_does_not_belong_is_not_used(
+    damage: str, photos: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, out = tmp_path / "unfinished" / "seed0.safetensors", tmp_path / "made" / "seed0.safetensors"
+    step = training_of(seed=1) if damage == "other settings" else training_of()
+    stopped(3, step, photos, out, kept)
+    words = f"{kept}: is of other settings or other data"
+    tensors, about = read_tensors(kept)
+    match damage:
+        case "other data":
+            save_split(load("photos10", "train", "packaged", None, limit=39), photos[1])
+        case "not a checkpoint":
+            kept.write_text("not a checkpoint")
+            words = f"{kept}: not a result file"
+        case "cut":
+            kept.write_bytes(kept.read_bytes()[:-1000])
+            words = f"{kept}: not a result file"
+        case "other network":
+            write_tensors(kept, {name: tensor for name, tensor in tensors.items() if "bias" not in name}, about)
+            words = f"{kept}: does not fit its own description"
+        case "snapshot":
+            kept.with_stem("seed0-epoch2").unlink()
+            words = f"{kept}: lacks its snapshot"
+    train_victim(training_of(), *photos, out, kept, CPU)
+    said = capsys.readouterr().out
+    assert said.startswith(words)
+    assert said.count("\n") == 1
+    assert "the training starts anew" in said
+    assert json.loads(out.with_suffix(".json").read_text())["resumed_after"] == 0
+    made = contents(out.parent)
+    train_victim(training_of(), *photos, out, None, CPU)
+    assert contents(out.parent) == made
+
+
+def test_a_checkpoint_is_written_every_few_seconds_and_after_every_slow_epoch(
+    photos: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "unfinished.safetensors"
+    clock = iter([0.0, 1.0, 4.9, 5.5, 5.5, 6.0, 30.0, 30.0, 60.0, 60.0])  # read once more for every write
+    seen = []
+
+    def show(_: Progress, done: int, note: str) -> None:
+        seen.append(len(read_tensors(kept)[1]["curve"]) if kept.exists() else None)
+
+    monkeypatch.setattr("invgrad.steps.train.SECONDS_BETWEEN_WRITES", 5)
+    monkeypatch.setattr("invgrad.steps.train.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(Progress, "show", show)
+    step = training_of(training=training_of().training.with_(epochs=5))
+    train_victim(step, *photos, tmp_path / "victim.safetensors", kept, CPU)
+    assert seen == [None, 2, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "validation", "training", "words"),
+    [
+        ({}, True, False, "a victim that is to be trained needs both splits"),
+        ({"dataset": "cifar10"}, True, True, "holds photos10, but the settings are for cifar10"),
+        ({"training": None, "snapshots": ()}, True, True, "the settings say that this victim is not trained"),
+        ({"training": Training(epochs=0), "snapshots": ()}, True, True, "is not trained"),
+        ({"training": None, "snapshots": ()}, False, False, "--validation: give this split, since photos10 has no"),
+    ],
+)
+def test_files_must_be_those_that_the_settings_need(
+    changes: dict[str, Any], validation: bool, training: bool, words: str, photos: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = [path if wanted else None for path, wanted in zip(photos, (validation, training), strict=True)]
+    with pytest.raises(SettingsError, match=words):
+        train_victim(training_of(**changes), *given, tmp_path / "out" / "victim.safetensors", None, CPU)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_untrained_victim_needs_no_images(made: Path, tmp_path: Path) -> None:
+    step = training_of(dataset="cifar10", training=Training(epochs=0), snapshots=(0,))
+    for name, images in (("with", made / "cifar10.safetensors"), ("without", None)):
+        train_victim(step, images, None, tmp_path / name / "victim.safetensors", None, CPU)
+    assert contents(tmp_path / "with") == contents(tmp_path / "without")
+    network, about = load_victim(tmp_path / "without" / "victim-epoch0.safetensors", CPU)
+    assert about.dataset == "cifar10"
+    assert all(map(torch.equal, network.state_dict().values(), about.build().state_dict().values()))
+
+
+def test_there_is_no_snapshot_after_the_end() -> None:
+    with pytest.raises(SettingsError, match="the training has no epoch 5; nearest: 4"):
+        parse(TrainStep, training_of().model_dump() | {"snapshots": (1, 5)}, "here")
 
 
 def measured(folder: Path, selected: list[int], failed: int | None = None) -> pd.DataFrame:
@@ -145,11 +305,58 @@ def test_images_whose_order_the_attack_could_not_know_are_assigned(made: Path) -
     assert shown.psnr == table.psnr.tolist()
 
 
-def test_the_assignment_is_the_best_as_a_whole() -> None:
-    """Each on its own, two originals are closest to the first reconstruction; a failed one takes what is left."""
-    originals, found = (
-        torch.tensor(values)[:, None, None, None].expand(-1, 3, 2, 2)
-        for values in ([0.5, 0.6, 0], [0.6, 0.2, torch.nan])
+def attack_into(folder: Path, attack: AnyAttack, network: Network | None = None) -> dict[str, Tensor]:
+    """What the attack on the clients of this folder writes."""
+    if network:
+        about = untrained(network, "cifar10", seed=0)
+        save_victim(folder / "victim.safetensors", about, about.build())
+    share_into(folder, step())
+    names = ("victim", "shared", "found")
+    attack_shard(AttackStep(attack=attack, seed_key="k"), *(folder / f"{name}.safetensors" for name in names), CPU)
+    return read_tensors(folder / "found.safetensors")[0]
+
+
+def test_trajectories_are_written_if_there_are_any(made: Path) -> None:
+    settings = Attack(iterations=4, restarts=2)
+    plain, watched = (attack_into(made, each) for each in (settings, settings.with_(snapshots=3)))
+    trajectory = {"trajectory", "trajectory_cost", "trajectory_iteration"}
+    assert set(watched) - set(plain) == trajectory
+    assert watched["trajectory_iteration"].tolist() == [0, 2, 4]
+    assert watched["trajectory"].shape == (2, 2, 3, 1, 3, 32, 32)
+    assert watched["trajectory"].dtype == torch.float16
+    for name, tensor in plain.items():
+        assert torch.equal(tensor, watched[name])
+    files = [str(made / "found.safetensors")], [str(made / "truth.safetensors")]
+    last = read_trajectories(*files).query("iteration == 4").set_index(["image", "restart"])
+    table = rows("cell", 0, Path(files[0][0]), Path(files[1][0]))
+    for row in table.itertuples():
+        ended = last.loc[(row.image, row.selected_restart)]
+        assert ended.psnr == pytest.approx(row.psnr, abs=0.01)
+        assert ended.matching_cost == pytest.approx(row.matching_cost)
+
+
+def test_an_analytic_attack_is_measured_like_any_other(made: Path) -> None:
+    found = attack_into(made, Analytic(), MLP(widths=(16,)))
+    assert not {name for name in found if name.startswith("trajectory")}
+    table = rows("cell", 0, made / "found.safetensors", made / "truth.safetensors")
+    assert table.status.tolist() == ["ok", "ok"]
+    assert (table.psnr > 80).all()
+    assert table.matching_cost.isna().all()
+    assert table.matched_by.tolist() == ["position"] * 2
+    assert (
+        table[["restarts", "selected_restart", "iterations", "attacked_label"]].to_numpy().tolist()
+        == [[1, 0, 0, -1]] * 2
     )
-    assert best_order(found[:2], originals[:2]).tolist() == [1, 0]
-    assert best_order(found, originals).tolist() == [2, 0, 1]
+
+
+def test_an_analytic_attack_needs_a_network_that_it_can_invert(made: Path) -> None:
+    with pytest.raises(SettingsError, match="not a Conv2d"):
+        attack_into(made, Analytic())
+    assert not (made / "found.safetensors").exists()
+
+
+def test_an_attack_without_a_kind_is_one_by_optimisation() -> None:
+    attack = parse(AttackStep, {"attack": {"iterations": 7}, "seed_key": "k"}, "here").attack
+    assert attack == Attack(iterations=7)
+    with pytest.raises(SettingsError, match="here: attack: unknown kind 'analitic'; nearest: 'analytic'"):
+        parse(AttackStep, {"attack": {"kind": "analitic"}, "seed_key": "k"}, "here")

@@ -1,10 +1,16 @@
-"""Victims: the same seed gives the same network, training learns, crops and flips are what they say."""
+"""Victims: the same seed gives the same network, training learns, crops and flips are what they say, a state of a
+training is all that its future depends on.
+"""
 
+from collections.abc import Mapping
+
+import pytest
 import torch
+from torch import Tensor, nn
 
 from invgrad.data import Split
-from invgrad.networks import LeNetZhu, build
-from invgrad.training import Training, accuracy, augment, train
+from invgrad.networks import IRevNet, LeNetZhu, Network, ResNet, build
+from invgrad.training import State, Training, accuracy, augment, train
 
 
 def coloured(count: int) -> Split:
@@ -31,7 +37,7 @@ def test_training_learns_and_repeats() -> None:
     recipe = Training(epochs=4, batch_size=32, learning_rate=0.01)
     networks = [build(LeNetZhu(), classes=3, size=32, seed=1) for _ in range(2)]
     before = accuracy(networks[0], data)
-    curves = [list(train(network, recipe, data, data, seed=1)) for network in networks]
+    curves = [list(train(State(network, recipe, seed=1), data, data)) for network in networks]
     assert curves[0] == curves[1]
     assert curves[0][-1].validation_accuracy > max(0.9, before)
     assert curves[0][-1].training_loss < curves[0][0].training_loss
@@ -67,7 +73,7 @@ def test_the_recipe_is_that_of_the_released_code() -> None:
     data = coloured(24)
     recipe = Training(epochs=3, batch_size=24, milestones=(1, 2), crop_padding=0, flip=False)
     ours, theirs = (build(LeNetZhu(), classes=3, size=32, seed=2).double().float() for _ in range(2))
-    list(train(ours, recipe, data, data, seed=0))
+    list(train(State(ours, recipe, seed=0), data, data))
     images = (data.images.float() / 255 - 0.3) / 0.2
     optimiser = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
     for rate in (0.1, 0.01, 0.001):
@@ -77,3 +83,59 @@ def test_the_recipe_is_that_of_the_released_code() -> None:
         optimiser.step()
     for mine, plain in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-6)
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("network", [LeNetZhu(), ResNet(depth=20, width=2), IRevNet(blocks=(1, 1), width=4)])
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_a_training_goes_on_from_its_state_as_if_never_stopped(network: Network, momentum: float) -> None:
+    """Bit by bit, with batch statistics, dropout, random crops, and a fall of the learning rate after the stop."""
+    data, recipe = coloured(48), Training(epochs=4, batch_size=16, milestones=(3,), momentum=momentum)
+
+    def fresh(seed: int) -> State:
+        return State(build(network, classes=3, size=32, seed=seed), recipe, seed=1)
+
+    whole, stopped, resumed = fresh(1), fresh(1), fresh(2)
+    curve = list(train(whole, data, data))
+    for _ in zip(range(2), train(stopped, data, data), strict=False):
+        torch.rand(3)  # others may use the global generator
+    kept, reached = stopped.tensors(), list(stopped.curve)
+    resumed.restore(kept, reached)
+    assert [epoch.epoch for epoch in train(resumed, data, data)] == [3, 4]
+    assert resumed.curve == whole.curve == curve
+    assert same(resumed.tensors(), whole.tensors())
+    assert not same(kept, whole.tensors())
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    other = State(build(ResNet(depth=20, width=2), classes=3, size=32, seed=0), Training(), seed=0)
+    state = State(build(LeNetZhu(), classes=3, size=32, seed=0), Training(), seed=0)
+    with pytest.raises(RuntimeError, match="is in one of them only"):
+        state.restore(other.tensors(), [])
+
+
+def test_training_leaves_the_global_random_state_alone() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 64), nn.Dropout(), nn.Linear(64, 3))
+    before = torch.get_rng_state()
+    list(train(State(network, Training(epochs=1, batch_size=8), seed=0), coloured(16), coloured(16)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_epochs_leave_the_network_as_it_is() -> None:
+    state = State(build(LeNetZhu(), classes=3, size=32, seed=0), Training(epochs=0), seed=0)
+    assert list(train(state, coloured(3), coloured(3))) == []
+    assert same(state.network.state_dict(), build(LeNetZhu(), classes=3, size=32, seed=0).state_dict())
+
+
+def test_the_learning_rate_falls_after_its_milestones() -> None:
+    """As by torch's own scheduler, to the last bit."""
+    recipe = Training(epochs=6, learning_rate=0.3, milestones=(1, 3, 4))
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=recipe.learning_rate)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(recipe.milestones), gamma=0.1)
+    for epoch in range(1, 7):
+        assert recipe.rate(epoch) == optimiser.param_groups[0]["lr"]
+        optimiser.step()
+        schedule.step()

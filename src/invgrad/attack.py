@@ -1,8 +1,10 @@
 """The attack: optimise candidate images until what they would make a client share matches what it did share."""
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, NamedTuple, Self
 
 import torch
@@ -25,9 +27,31 @@ Progress = Callable[[int, int, Tensor], None]
 """Called after every iteration with (iterations done, iterations in all, matching cost of the trials at hand)."""
 
 
-class Attack(Settings):
-    """The settings of the attack; the defaults are the paper's proposed one (Sec. 4)."""
+class AttackSettings(Settings):
+    """The settings of an attack of some kind, which run it."""
 
+    @abstractmethod
+    def run(
+        self,
+        network: nn.Module,
+        client: Client,
+        shared: "Shared",
+        *,
+        seed_key: str,
+        memory: int | None = None,
+        progress: Progress | None = None,
+    ) -> "Reconstruction":
+        """Attack every client in `shared`; the arguments are those of `reconstruct`."""
+
+    @abstractmethod
+    def steps(self, clients: int) -> int:
+        """What there is to do for this many clients, in the unit in which progress is told."""
+
+
+class Attack(AttackSettings):
+    """The settings of the attack by optimisation; the defaults are the paper's proposed one (Sec. 4)."""
+
+    kind: Literal["optimisation"] = "optimisation"
     distance: Distance = Cosine()
     layers: Layers = AllLayers()
     weighting: Weighting = "equal"
@@ -50,6 +74,27 @@ class Attack(Settings):
     """
     precision: Precision = "float32"
     deterministic: bool = False
+    snapshots: int = Field(default=0, ge=0)
+    """At how many moments, evenly spread from the start to the end, the candidates of every trial are kept (see
+    `moments`).
+    """
+
+    def run(
+        self,
+        network: nn.Module,
+        client: Client,
+        shared: "Shared",
+        *,
+        seed_key: str,
+        memory: int | None = None,
+        progress: Progress | None = None,
+    ) -> "Reconstruction":
+        """See `reconstruct`."""
+        return reconstruct(network, client, shared, self, seed_key=seed_key, memory=memory, progress=progress)
+
+    def steps(self, clients: int) -> int:
+        """The iterations of all trials."""
+        return clients * self.restarts * self.iterations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +158,25 @@ class Reconstruction:
     images: Tensor
     """Selected images [clients, n, 3, h, w] in normalised coordinates; not a number where every restart failed."""
     labels: Tensor
-    """The labels that the attack used, or found, [clients, n]."""
+    """The labels that the attack used, or found, [clients, n]; −1 of an attack that does neither."""
     matching_cost: Tensor
-    """Final matching cost of every restart without the prior, [clients, restarts]; not finite where it failed."""
+    """Final matching cost of every restart without the prior, [clients, restarts]; not finite where it failed, not a
+    number of an attack that matches nothing.
+    """
     iterations: Tensor
     """How many iterations every restart took, [clients, restarts]."""
     selected: Tensor
     """The selected restart [clients]; −1 where every restart failed or the restarts were averaged."""
+    trajectory: Tensor = field(default_factory=partial(torch.empty, 0))
+    """The candidates of every restart on the way, [clients, restarts, points, n, 3, h, w], float16, on the CPU, in
+    normalised coordinates; no points without snapshots.
+    """
+    trajectory_cost: Tensor = field(default_factory=partial(torch.empty, 0))
+    """The matching cost of exactly these candidates, [clients, restarts, points], on the CPU. With `layers` drawn anew
+    for every iteration it is of the layers drawn then; that of the last point is the final one, of all layers.
+    """
+    trajectory_iteration: Tensor = field(default_factory=partial(torch.empty, 0, dtype=torch.long))
+    """After how many iterations they were kept, int64 [points]. A trial that came to rest before stays as it was."""
 
 
 def reconstruct(
@@ -160,6 +217,9 @@ def reconstruct(
         matching_cost=ended.matching_cost,
         iterations=ended.iterations,
         selected=selected,
+        trajectory=ended.trajectory,
+        trajectory_cost=ended.trajectory_cost,
+        trajectory_iteration=torch.tensor(moments(attack), dtype=torch.long),
     )
 
 
@@ -181,6 +241,15 @@ def milestones(iterations: int) -> tuple[int, int, int]:
     return int(iterations // 2.667), int(iterations // 1.6), int(iterations // 1.142)
 
 
+def moments(attack: Attack) -> list[int]:
+    """After how many iterations the candidates are kept: evenly spread, the first 0, the last all iterations; a single
+    one is the last, and there are no more than there are different ones.
+    """
+    spread = torch.linspace(attack.iterations, 0, attack.snapshots, dtype=torch.float64)
+    kept: list[int] = spread.round().long().unique().tolist()
+    return kept
+
+
 def select(candidates: Tensor, cost: Tensor, attack: Attack) -> tuple[Tensor, Tensor]:
     """Choose or average among the restarts, candidates [clients, restarts, n, 3, h, w] with matching costs
     [clients, restarts]. Failed restarts (cost or pixels not finite) never take part.
@@ -200,19 +269,53 @@ def select(candidates: Tensor, cost: Tensor, attack: Attack) -> tuple[Tensor, Te
 
 
 class _Outcome(NamedTuple):
-    """How a batch of trials ended: for each, its images, the labels that it used, its cost, its iterations."""
+    """How a batch of trials ended: for each, its images, the labels that it used, its cost, its iterations, and its
+    images and costs on the way.
+    """
 
     images: Tensor
     labels: Tensor
     matching_cost: Tensor
     iterations: Tensor
+    trajectory: Tensor
+    trajectory_cost: Tensor
+
+
+class _Snapshots:
+    """The candidates of a batch of trials at some moments, and their matching costs, on the CPU."""
+
+    def __init__(self, moments: Sequence[int], images: Tensor) -> None:
+        """`moments`: iterations done, ascending; `images`: the candidates at the start."""
+        self._moments = moments
+        points = len(images), len(moments)
+        self.images = torch.empty(*points, *images.shape[1:], dtype=torch.float16)
+        self.cost = torch.empty(points, dtype=images.dtype)
+        self.keep(0, images)
+
+    def keep(self, done: int, images: Tensor) -> None:
+        """Keep these candidates if this is a moment; their cost is known when the next iteration is done."""
+        if done in self._moments:
+            self.images[:, self._moments.index(done)] = images
+
+    def price(self, done: int, cost: Tensor) -> None:
+        """The matching cost of the candidates after this many iterations."""
+        if done in self._moments:
+            self.cost[:, self._moments.index(done)] = cost
+
+    def end(self, done: int, images: Tensor, cost: Tensor) -> None:
+        """The final candidates and their cost: they are those of all moments from now on."""
+        rest = [moment >= done for moment in self._moments]
+        self.images[:, rest] = images[:, None].to("cpu", torch.float16)
+        self.cost[:, rest] = cost[:, None].cpu()
 
 
 class _Server:
     """Runs trials, numbered client by client and restart by restart."""
 
     def __init__(self, network: nn.Module, client: Client, shared: Shared, attack: Attack, seed_key: str) -> None:
-        _check(network, client, shared, attack)
+        check(network, client, shared)
+        if attack.batch_statistics and (client.statistics == "withheld" or not shared.statistics):
+            raise SettingsError("batch_statistics: the clients sent no batch-norm statistics (nearest: 0)")
         parameter = next(network.parameters())
         self._device, self._dtype = parameter.device, dtype_of(attack.precision)
         if parameter.dtype != self._dtype:
@@ -229,8 +332,10 @@ class _Server:
         """Optimise all trials from `starts` [trials, n, 3, h, w], in batches that fit into `memory` bytes."""
         size = 1
         if runs_together(self._network):
-            size = fitting(lambda few: self._batch(starts, slice(0, few), 1), len(starts), self._device, memory)
+            # Snapshots do not count: they stay until the end, and must not change which trials run together.
+            size = fitting(lambda few: self._batch(starts, slice(0, few), 1, ()), len(starts), self._device, memory)
         total = len(starts) * self._attack.iterations
+        kept = moments(self._attack)
         outcomes = []
         for batch in in_batches(len(starts), size):
             with batch as which:
@@ -240,7 +345,7 @@ class _Server:
                     if progress:
                         progress(before * self._attack.iterations + done * trials, total, matching)
 
-                outcomes.append(self._batch(starts, which, self._attack.iterations, show))
+                outcomes.append(self._batch(starts, which, self._attack.iterations, kept, show))
         return outcomes
 
     def _batch(
@@ -248,6 +353,7 @@ class _Server:
         starts: Tensor,
         which: slice,
         iterations: int,
+        moments: Sequence[int],
         show: Callable[[int, Tensor], None] = lambda done, matching: None,
     ) -> _Outcome:
         images = starts[which].to(self._device, self._dtype, copy=True)
@@ -256,11 +362,17 @@ class _Server:
         labels = self._start_labels(numbers, images.shape[1])
         taken = torch.zeros(len(images), dtype=torch.long, device=self._device)
         steps = self._optimise(images, labels, trials, numbers, iterations)
+        snapshots = _Snapshots(moments, images)
+        done = 0
         for done, (matching, running) in enumerate(steps, start=1):
             taken += running
+            snapshots.price(done - 1, matching)
+            snapshots.keep(done, images)
             show(done, matching)
         cost = self._objective.matching_cost(images, labels, trials)
-        return _Outcome(images, labels.argmax(-1) if labels.is_floating_point() else labels, cost, taken)
+        snapshots.end(done, images, cost)
+        used = labels.argmax(-1) if labels.is_floating_point() else labels
+        return _Outcome(images, used, cost, taken, snapshots.images, snapshots.cost)
 
     def _optimise(
         self, images: Tensor, labels: Tensor, trials: Trials, numbers: Sequence[int], iterations: int
@@ -361,7 +473,7 @@ def known_labels(network: nn.Module, client: Client, shared: Shared, attack: Att
     return inferred
 
 
-def _check(network: nn.Module, client: Client, shared: Shared, attack: Attack) -> None:
+def check(network: nn.Module, client: Client, shared: Shared) -> None:
     """Raise `SettingsError` if these do not belong together."""
     training = [name or "the network" for name, module in network.named_modules() if module.training]
     if training:
@@ -380,5 +492,3 @@ def _check(network: nn.Module, client: Client, shared: Shared, attack: Attack) -
         raise SettingsError(f"labels: {list(shared.labels.shape)} instead of {[len(shared), shared.images]}")
     if len(shared.mean) != shared.shape[0] or len(shared.std) != shared.shape[0]:
         raise SettingsError(f"shared: mean and std must have {shared.shape[0]} values, one for each channel")
-    if attack.batch_statistics and (client.statistics == "withheld" or not shared.statistics):
-        raise SettingsError("batch_statistics: the clients sent no batch-norm statistics (nearest: 0)")

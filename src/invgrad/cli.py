@@ -32,26 +32,32 @@ def data(
     source: Annotated[str, typer.Option(help="packaged, torchvision or folder.")],
     out: Out,
     root: Annotated[Path | None, typer.Option(help="The folder of your data sets.")] = None,
+    index: Annotated[list[int] | None, typer.Option(help="Only the images at these positions of the split.")] = None,
 ) -> None:
     """Prepare one split of a data set as one file."""
     from invgrad.steps.data import prepare
 
-    prepare(dataset, split, source, root, out)
+    prepare(dataset, split, source, root, out, index)
 
 
 @app.command()
 def train(
     settings: Step,
-    validation: Annotated[Path, File],
     out: Out,
+    validation: Annotated[
+        Path | None, typer.Option(exists=True, help="The validation split; without it the registry describes the data.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(exists=True, help="The training split, if it is to be trained.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Where the unfinished training is kept and found; default: beside --out.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
     """Build a victim network, train it if its settings say so, and write its checkpoint."""
     from invgrad.steps.train import TrainStep, train_victim
 
-    train_victim(_step(TrainStep, settings), validation, data, out, _start(device, threads))
+    train_victim(_step(TrainStep, settings), validation, data, out, checkpoint, _start(device, threads))
 
 
 @app.command()
@@ -99,12 +105,29 @@ def measure(
     """Compare the reconstructions of a cell with the truth: one row per image."""
     from invgrad.steps.measure import measure as run
 
-    if not len(seed) == len(reconstruction) == len(truth):
-        raise SettingsError(
-            f"measure: {len(seed)} --seed, {len(reconstruction)} --reconstruction and {len(truth)} --truth; "
-            "each shard needs one of each"
-        )
+    _one_of_each_a_shard(seed=seed, reconstruction=reconstruction, truth=truth)
     run(cell, list(zip(seed, reconstruction, truth, strict=True)), out)
+
+
+@app.command()
+def activations(
+    cell: Annotated[str, typer.Option(help="The name of the cell, for the rows.")],
+    seed: Annotated[list[int], typer.Option(help="The network seed of each shard.")],
+    victim: Annotated[list[Path], File],
+    reconstruction: Annotated[list[Path], File],
+    truth: Annotated[list[Path], File],
+    out: Out,
+    custom: Annotated[str, typer.Option(help="The victim's network, if it is your own: JSON.")] = "null",
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Compare the activations of a cell's reconstructions with those of the truth, layer by layer."""
+    from invgrad.networks.custom import Custom
+    from invgrad.steps.activations import activations as run
+
+    _one_of_each_a_shard(seed=seed, victim=victim, reconstruction=reconstruction, truth=truth)
+    network = None if custom == "null" else _step(Custom, custom)
+    run(cell, list(zip(seed, victim, reconstruction, truth, strict=True)), out, _start(device, threads), network)
 
 
 @app.command()
@@ -112,14 +135,25 @@ def verdict(
     table: Annotated[list[Path], File],
     paper_values: Annotated[Path, File],
     rows: Annotated[Path, typer.Option(help="Where to write all per-image rows.")],
+    description: Annotated[Path, typer.Option(exists=True, help="What `invgrad describe` wrote.")],
     out: Out,
-    obstacles: Annotated[str, typer.Option(help="Why cells are not comparable: JSON, cell to list of reasons.")] = "{}",
 ) -> None:
     """Put each value that the paper reports beside ours, with a verdict."""
-    from invgrad.arguments import json_object
     from invgrad.steps.verdict import judge
 
-    judge(table, paper_values, json_object(obstacles, "--obstacles"), rows, out)
+    judge(table, paper_values, description, rows, out)
+
+
+@app.command()
+def describe(
+    config: Annotated[str, typer.Option(help="The configuration: JSON.")],
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+) -> None:
+    """Write what a configuration runs: artefacts, cells, every setting and where it comes from."""
+    from invgrad.arguments import json_object
+    from invgrad.steps.describe import describe as run
+
+    run(json_object(config, "--config"), out)
 
 
 @app.command()
@@ -134,6 +168,22 @@ def notebook(
     from invgrad.steps.notebook import execute
 
     execute(source, json_object(parameters, "--parameters"), out, log)
+
+
+@app.command()
+def report(
+    description: Annotated[Path, File],
+    paper_values: Annotated[Path, File],
+    details: Annotated[Path, typer.Option(exists=True, help="The details that the paper leaves open: YAML.")],
+    results: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder of the scale's results.")],
+    figures: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder of the scale's figures.")],
+    index: Annotated[Path, typer.Option(help="Where to write the same as Markdown, beside --out.")],
+    out: Out,
+) -> None:
+    """Gather every table and figure with its verdicts into one page."""
+    from invgrad.steps.report import write_report
+
+    write_report(description, paper_values, details, results, figures, out, index)
 
 
 @app.command()
@@ -228,12 +278,25 @@ def check(
     setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: scale=small …")] = None,
 ) -> None:
     """Check the configuration without running anything."""
-    from invgrad.arguments import assignment
-    from invgrad.config import CONFIG, load
-    from invgrad.settings import read_yaml
-
-    project = load(read_yaml(CONFIG) | dict(assignment(item) for item in setting or []))
+    project = _project(setting)
     print(f"{project.config.scale}: {len(project.experiments.cells)} cells, configuration is valid")
+
+
+@app.command()
+def plan(
+    setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: artefacts=[table1] …")] = None,
+    scale: Annotated[str | None, typer.Option(help="demo, small, paper, or your own.")] = None,
+    bench: Annotated[
+        Path, typer.Option(help="What `invgrad bench --out` wrote; of a GPU: its hours are measured, not assumed.")
+    ] = Path("docs/bench.json"),
+) -> None:
+    """Say what a scale will cost: jobs, gradients, hours and disk, before anything runs."""
+    from invgrad.costs import costs
+    from invgrad.estimate import Speed, report
+    from invgrad.plan import Plan
+
+    speed = Speed.read(bench)
+    print(report(costs(Plan(_project([*(setting or []), *([f"scale={scale}"] if scale else [])])), speed), speed))
 
 
 def main() -> NoReturn:
@@ -247,6 +310,21 @@ def main() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
+
+
+def _project(changes: list[str] | None):  # type: ignore[no-untyped-def]
+    """The configuration with these `key=value`."""
+    from invgrad.arguments import assignment
+    from invgrad.config import CONFIG, load
+    from invgrad.settings import read_yaml
+
+    return load(read_yaml(CONFIG) | dict(assignment(item) for item in changes or []))
+
+
+def _one_of_each_a_shard(**given: list[Any]) -> None:
+    if len({len(values) for values in given.values()}) > 1:
+        counts = ", ".join(f"{len(values)} --{name}" for name, values in given.items())
+        raise SettingsError(f"{counts}: each shard needs one of each")
 
 
 def _start(device: str, threads: int):  # type: ignore[no-untyped-def]

@@ -1,22 +1,23 @@
 """The configuration: every experiment as the paper ran it, and what a scale changes about it.
 
-`config/experiments.yaml` holds the paper's settings. A scale is a patch over it that may change counts and where the
-data comes from, nothing else; a user's `override` may change everything. What both changed is the reason why a cell is
-not comparable with the paper.
+`config/experiments.yaml` holds the paper's settings, each with its provenance. A scale is a patch over it that may
+change counts and where the data comes from, nothing else; a user's `override` may change everything. What both changed
+is the reason why a cell is not comparable with the paper.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, StringConstraints, field_validator, model_validator
 
-from invgrad.attack import Attack
+from invgrad.attacks import AnyAttack
 from invgrad.client import Client, GradientClient
-from invgrad.data import available, describe
+from invgrad.data import available, describe, find_source, what_to_put_where
 from invgrad.networks import Network, outline
 from invgrad.networks.custom import Custom
 from invgrad.networks.torchvision_zoo import Torchvision
@@ -27,52 +28,101 @@ from invgrad.training import Training
 CONFIG = Path("config/config.yaml")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-"""Of a victim, a group of clients, an attack, a cell or an artefact; it becomes part of file names."""
+"""Of a victim, a group of clients, a cell or an artefact; it becomes part of file names."""
+
+Provenance = Literal["code", "quoted", "recalled", "chosen"]
+"""Where a setting is from: the released code, a public quotation of the paper, memory of the paper, or our choice."""
 
 SCALABLE = {
-    "victims": frozenset({"dataset", "seeds", "training.epochs", "network.width"}),
-    "clients": frozenset({"targets.count", "clients_per_shard"}),
-    "attacks": frozenset({"iterations", "restarts"}),
+    "victims": frozenset({"dataset", "training.epochs", "network.width", "network.weights"}),
+    "clients": frozenset(
+        {"seeds", "clients_per_shard"}
+        | {f"targets.{key}" for key in ("split", "start", "every", "indices", "count", "images_per_client")}
+    ),
+    "cells": frozenset({"attack.iterations", "attack.restarts", "attack.snapshots"}),
+    "artefacts": frozenset({"cells"}),
 }
-"""What a scale may change of each part: counts and where the data comes from."""
+"""What a scale may change of each part: counts, which images, and where the data comes from."""
 
 HARMLESS = {
-    "victims": frozenset({"seeds"}),
-    "clients": frozenset({"targets.count", "clients_per_shard"}),
-    "attacks": frozenset[str](),
-    "cells": frozenset({"label"}),
+    "victims": frozenset({"provenance"}),
+    "clients": frozenset({"provenance", "seeds", "targets.count", "clients_per_shard"}),
+    "cells": frozenset({"provenance", "label", "attack.snapshots"}),
 }
 """What may change while a cell stays comparable with the paper: how much is run, not what."""
 
 
-class Victim(Settings):
-    """A network and the data it is for; untrained if `training` is None."""
+class Part(Settings):
+    """A part of the experiments, whose settings come from somewhere; those that `provenance` leaves out are chosen."""
+
+    provenance: dict[str, Provenance] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _of_settings(self) -> "Part":
+        for name in self.provenance:
+            if name not in self.with_provenance():
+                raise ValueError(f"provenance: {unknown('setting', name, self.with_provenance())}")
+        return self
+
+    def with_provenance(self) -> list[str]:
+        """The settings that have a provenance."""
+        return [name for name in type(self).model_fields if name != "provenance"]
+
+
+class Victim(Part):
+    """A network and the data it is for; untrained if there is no `training`, or one of no epochs."""
 
     network: Network
     dataset: str
     training: Training | None = None
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
 
     @model_validator(mode="after")
     def _known_dataset(self) -> "Victim":
         describe(self.dataset)
         return self
 
+    @property
+    def epochs(self) -> int:
+        """How long it is trained."""
+        return self.training.epochs if self.training else 0
+
 
 class Targets(Settings):
-    """Which images the clients hold: `count` clients with `images_per_client` images each, walking on from `start`."""
+    """Which images the clients hold: `count` clients with `images_per_client` images each, taken one after another,
+    either every `every`-th from the position `start` of the published split on, or those at the positions `indices`.
+    """
 
     split: Literal["train", "validation"] = "validation"
     start: NonNegativeInt = 0
+    every: PositiveInt = 1
+    indices: tuple[NonNegativeInt, ...] | None = None
     count: PositiveInt
     images_per_client: PositiveInt = 1
     distinct_labels: bool = True
 
+    def positions(self) -> list[int] | None:
+        """All positions that are taken, if they do not depend on the labels; else None."""
+        needed = self.count * self.images_per_client
+        if self.images_per_client > 1 and self.distinct_labels:
+            return None
+        if self.indices is not None:
+            return list(self.indices[:needed])
+        return [self.start + self.every * number for number in range(needed)]
 
-class Clients(Settings):
-    """A group of clients: the victim they train, their images, and what they share."""
+
+class Clients(Part):
+    """A group of clients: the victim they train, their images, and what they share.
+
+    The server sends them the network as it is after `epoch` epochs of its training (None: at the end). With
+    `swapped_rows` it is dishonest: it swaps the rows of classes 2k and 2k+1 in the classification layer, so that every
+    image seems to have a wrong label.
+    """
 
     victim: str
+    epoch: NonNegativeInt | None = None
+    swapped_rows: bool = False
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    """Of the network's initial parameters; every seed is attacked with the same images."""
     targets: Targets
     shares: Client = GradientClient()
     labels_known: bool = True
@@ -89,19 +139,31 @@ class Clients(Settings):
         return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-class Cell(Settings):
+class Cell(Part):
     """One attack on one group of clients: a number in a table, or a row of a figure."""
 
     label: str
+    """For readers; `{network}` and `{training}` in it become what the victim is."""
     clients: str
-    attack: str
+    attack: AnyAttack
+
+    def with_provenance(self) -> list[str]:
+        """The settings of the attack."""
+        return list(type(self.attack).model_fields)
 
 
 class Artefact(Settings):
-    """A table or figure: the cells that it shows, in order, and the kinds of files that its notebook writes."""
+    """A table or figure: the cells that it shows, in order, what its notebook reads and the kinds of files it writes."""
 
     title: str
-    cells: tuple[str, ...] = Field(min_length=1)
+    where: str
+    """In the paper, or "beyond the paper"."""
+    about: str
+    cells: tuple[str, ...] = ()
+    reads: tuple[Literal["images", "activations", "curves", "description"], ...] = ()
+    """Besides the rows of every cell: its images, its activation errors, its victim's training curve; or the
+    description of all that is run.
+    """
     writes: tuple[Literal["png", "pdf", "csv", "md", "tex"], ...] = Field(min_length=1)
 
 
@@ -110,9 +172,14 @@ class Experiments(Settings):
 
     victims: dict[Name, Victim]
     clients: dict[Name, Clients]
-    attacks: dict[Name, Attack]
     cells: dict[Name, Cell]
     artefacts: dict[Name, Artefact]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_templates(cls, data: Any) -> Any:
+        """`templates` is where a YAML file keeps what several cells have in common."""
+        return {key: value for key, value in data.items() if key != "templates"} if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Experiments":
@@ -120,16 +187,35 @@ class Experiments(Settings):
             _exists(clients.victim, self.victims, "victim", f"clients.{name}.victim")
         for name, cell in self.cells.items():
             _exists(cell.clients, self.clients, "clients", f"cells.{name}.clients")
-            _exists(cell.attack, self.attacks, "attack", f"cells.{name}.attack")
-            _possible(name, self.clients[cell.clients], self.attacks[cell.attack])
+            _possible(name, self.clients[cell.clients], cell.attack)
         for name, artefact in self.artefacts.items():
             for shown in artefact.cells:
                 _exists(shown, self.cells, "cell", f"artefacts.{name}.cells")
+                self._epoch_exists(self.cells[shown].clients)
         return self
 
+    def _epoch_exists(self, name: str) -> None:
+        clients = self.clients[name]
+        epochs = self.victims[clients.victim].epochs
+        if clients.epoch is not None and clients.epoch > epochs:
+            raise ValueError(f"clients.{name}.epoch: {clients.victim} has no epoch {clients.epoch}; nearest: {epochs}")
 
-def _possible(cell: str, clients: Clients, attack: Attack) -> None:
+    def label(self, cell: str) -> str:
+        """A cell's label for readers, with what its network and training really are."""
+        chosen = self.cells[cell]
+        clients = self.clients[chosen.clients]
+        victim = self.victims[clients.victim]
+        epoch = victim.epochs if clients.epoch is None else clients.epoch
+        training = f"{epoch} epoch{'s' * (epoch != 1)}" if epoch else "untrained"
+        return chosen.label.format(network=victim.network.title, training=training)
+
+
+def _possible(cell: str, clients: Clients, attack: AnyAttack) -> None:
     """Raise `ValueError` if the attack needs more than these clients share."""
+    if attack.kind == "analytic":
+        if clients.shares.kind != "gradient":
+            raise ValueError(f"cells.{cell}: an analytic attack needs a gradient, not {clients.shares.kind}")
+        return
     labels_hidden = not clients.labels_known and attack.unknown_labels == "inferred"
     one_of_each = clients.targets.images_per_client == 1 or clients.targets.distinct_labels
     if labels_hidden and not (clients.shares.kind == "gradient" and one_of_each):
@@ -141,24 +227,37 @@ def _possible(cell: str, clients: Clients, attack: Attack) -> None:
         raise ValueError(f"cells.{cell}: batch_statistics: the clients send no batch-norm statistics (nearest: 0)")
 
 
+Patch = dict[str, dict[str, JsonValue]]
+"""Changes by name; a name may be a pattern such as `lenet-*`, which changes what the parts that it fits have."""
+
+
 class Scale(Settings):
-    """What one scale changes: a patch over the experiments, and where each data set comes from."""
+    """What one scale changes: a patch over the experiments, and where each data set comes from: the first of the named
+    sources that is there.
+    """
 
     about: str
-    sources: dict[str, str]
-    victims: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    clients: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    attacks: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    sources: dict[str, tuple[str, ...]]
+    victims: Patch = Field(default_factory=dict)
+    clients: Patch = Field(default_factory=dict)
+    cells: Patch = Field(default_factory=dict)
+    artefacts: Patch = Field(default_factory=dict)
 
 
 class Config(Settings):
     """`config/config.yaml`, and what `snakemake --config` changes about it; paths are relative to the clone."""
 
     scale: str = "demo"
+    artefacts: tuple[str, ...] | None = None
+    """Those that are made; None: all."""
     experiments: Path = Path("config/experiments.yaml")
     scales: Path = Path("config/scales")
     paper_values: Path = Path("data/paper_values.csv")
-    data_root: Path | None = None
+    open_details: Path = Path("data/open_details.yaml")
+    data_root: Path = Path("data")
+    """The folder of the user's data sets; downloads go there too."""
+    sources: dict[str, str] = Field(default_factory=dict)
+    """Data sets that come from elsewhere than the scale says."""
     results: Path = Path("results")
     figures: Path = Path("figures")
     notebooks: Path = Path("notebooks")
@@ -167,7 +266,7 @@ class Config(Settings):
     """GiB that the trials of an attack may take at once; by default 2 on a CPU, most of what is free on a GPU. A wide
     network on a CPU takes one trial at a time in any case.
     """
-    override: dict[str, JsonValue] = Field(default_factory=dict)
+    override: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
 
     @field_validator("results", "figures")
     @classmethod
@@ -191,22 +290,38 @@ class Project:
     scale: Scale
     paper: Experiments
     experiments: Experiments
+    sources: Mapping[str, str]
+    """Where every data set comes from, as far as there is a place."""
+    missing: Mapping[str, str]
+    """What to put where, for the other data sets."""
+
+    @property
+    def artefacts(self) -> dict[str, Artefact]:
+        """Those that are to be made, in the order of the configuration."""
+        chosen = self.config.artefacts
+        every = self.experiments.artefacts
+        return {name: artefact for name, artefact in every.items() if chosen is None or name in chosen}
 
     def obstacles(self, cell: str) -> list[str]:
         """Why this cell is not comparable with the paper: each setting that a scale or an override changed."""
-        names = self.experiments.cells[cell]
-        clients = self.experiments.clients[names.clients]
-        parts = {"cells": cell, "clients": names.clients, "victims": clients.victim, "attacks": names.attack}
         reasons = []
-        for kind, name in parts.items():
-            printed = getattr(self.paper, kind).get(name)
-            if printed is None:
-                return [f"{kind[:-1]} '{name}' is not the paper's"]
-            run = getattr(self.experiments, kind)[name]
-            for key, before, now in _differences(printed.model_dump(mode="json"), run.model_dump(mode="json")):
-                if key not in HARMLESS[kind]:
+        for kind, name in self.parts(cell).items():
+            if name not in getattr(self.paper, kind):
+                return [f"{kind.removesuffix('s')} '{name}' is not the paper's"]
+            for key, before, now in self.changes(kind, name):
+                if key not in HARMLESS[kind] and key.split(".")[0] not in HARMLESS[kind]:
                     reasons.append(_reason(key, before, now))
         return reasons
+
+    def parts(self, cell: str) -> dict[str, str]:
+        """The names of the parts that a cell is made of."""
+        clients = self.experiments.cells[cell].clients
+        return {"cells": cell, "clients": clients, "victims": self.experiments.clients[clients].victim}
+
+    def changes(self, kind: str, name: str) -> list[tuple[str, Any, Any]]:
+        """The settings of a part of the paper's that a scale or an override changed: key, the paper's value, ours."""
+        before, now = (getattr(each, kind)[name].model_dump(mode="json") for each in (self.paper, self.experiments))
+        return list(_differences(before, now))
 
 
 def load(raw: Mapping[str, Any]) -> Project:
@@ -219,18 +334,20 @@ def load(raw: Mapping[str, Any]) -> Project:
     paper = parse(Experiments, content, str(config.experiments))
     path = _scale_file(config)
     scale = parse(Scale, read_yaml(path), str(path))
-    patch = scale.model_dump(include={"victims", "clients", "attacks"})
+    patch = scale.model_dump(include=set(SCALABLE))
     _refuse_physics(patch, content, path)
-    resolved = merged(merged(content, patch), config.override)
+    resolved = patched(patched(content, patch, str(path)), config.override, "override")
+    _refuse_unused(config.override, content, resolved)
     experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
-    _refuse_unused(config.override, content, experiments)
+    for name in config.artefacts or ():
+        _exists(name, experiments.artefacts, "artefact", "config: artefacts")
     _refuse_impossible_networks(experiments)
-    _refuse_missing_data(config, scale, experiments, path)
+    sources, missing = _sources(config, scale, experiments, path)
     for artefact in experiments.artefacts:
         if not (config.notebooks / f"{artefact}.py").is_file():
             raise SettingsError(f"artefacts.{artefact}: there is no notebook {config.notebooks / f'{artefact}.py'}")
     read_values(config.paper_values)
-    return Project(config=config, scale=scale, paper=paper, experiments=experiments)
+    return Project(config=config, scale=scale, paper=paper, experiments=experiments, sources=sources, missing=missing)
 
 
 def schema() -> dict[str, Any]:
@@ -238,38 +355,110 @@ def schema() -> dict[str, Any]:
     return {model.__name__: model.model_json_schema() for model in (Config, Experiments, Scale)}
 
 
-def _refuse_physics(patch: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> None:
+def patched(content: Mapping[str, Any], patch: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The experiments' plain content with what a patch says; later names in the patch win over earlier ones.
+
+    A name that is a pattern changes, of the parts that it fits, the settings that they have; another name changes or
+    adds one part. Raises `SettingsError` for a pattern that fits no part.
+    """
+    result = dict(content)
     for kind, changes in patch.items():
-        for key in _leaves(changes):
-            name, _, setting = key.partition(".")
-            _exists(name, content[kind], kind[:-1], f"{path}: {kind}")
-            group = setting.rpartition(".")[0]
-            if setting not in SCALABLE[kind] or (group and not content[kind][name].get(group)):
-                allowed = ", ".join(sorted(SCALABLE[kind]))
-                raise SettingsError(f"{path}: {kind}.{key}: a scale may change nothing here but {allowed}")
+        parts = dict(result.get(kind, {}))
+        for name, change in changes.items():
+            if not _is_pattern(name):
+                parts[name] = merged(parts.get(name), change)
+                continue
+            fitting = [part for part in parts if fnmatch(part, name)]
+            if not fitting:
+                raise SettingsError(f"{where}: {kind}: {unknown('name', name, parts)}")
+            for part in fitting:
+                parts[part] = merged(parts[part], _common(parts[part], change))
+        result[kind] = parts
+    return result
 
 
-def _refuse_missing_data(config: Config, scale: Scale, experiments: Experiments, path: Path) -> None:
-    for name, clients in experiments.clients.items():
+def _is_pattern(name: str) -> bool:
+    return any(character in name for character in "*?[")
+
+
+def _common(part: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """What the change says about settings that the part has."""
+    common = {}
+    for key, value in change.items():
+        if isinstance(value, dict):
+            if isinstance(part.get(key), dict):
+                common[key] = _common(part[key], value)
+        elif key in part:
+            common[key] = value
+    return common
+
+
+def _refuse_physics(patch: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> None:
+    for kind, parts in patch.items():
+        for name, change in parts.items():
+            if not _is_pattern(name):
+                _exists(name, content[kind], kind.removesuffix("s"), f"{path}: {kind}")
+            for setting, _ in leaves(change):
+                group = setting.rpartition(".")[0]
+                absent = group and not _is_pattern(name) and not content[kind][name].get(group)
+                if setting not in SCALABLE[kind] or absent:
+                    allowed = ", ".join(sorted(SCALABLE[kind]))
+                    raise SettingsError(
+                        f"{path}: {kind}.{name}.{setting}: a scale may change nothing here but {allowed}"
+                    )
+            if kind == "artefacts" and not _is_pattern(name):
+                for cell in change.get("cells", ()):
+                    _exists(cell, content[kind][name]["cells"], "cell", f"{path}: artefacts.{name}.cells")
+
+
+def _sources(
+    config: Config, scale: Scale, experiments: Experiments, path: Path
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Where every data set comes from; of those that are nowhere, what to put where."""
+    sources: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for dataset, splits in _needed(experiments).items():
+        _exists(dataset, scale.sources, "data set", f"{path}: sources")
+        wanted = (config.sources[dataset],) if dataset in config.sources else scale.sources[dataset]
+        try:
+            found = find_source(dataset, splits, wanted, config.data_root)
+        except SettingsError as error:
+            raise SettingsError(f"sources.{dataset}: {error}") from None
+        if found:
+            sources[dataset] = found
+        else:
+            missing[dataset] = what_to_put_where(dataset, splits, wanted, config.data_root)
+    for dataset in config.sources:
+        _exists(dataset, scale.sources, "data set", "config: sources")
+    _refuse_too_few_images(experiments, sources)
+    return sources, missing
+
+
+def _needed(experiments: Experiments) -> dict[str, set[str]]:
+    """The splits of every data set that is used."""
+    needed: dict[str, set[str]] = {}
+    for clients in experiments.clients.values():
         victim = experiments.victims[clients.victim]
-        _exists(victim.dataset, scale.sources, "data set", f"{path}: sources")
-        source, targets = scale.sources[victim.dataset], clients.targets
-        splits: dict[str, int] = {targets.split: targets.start + targets.count * targets.images_per_client}
-        if victim.training:
-            splits = {"train": 1, **splits}
-        for split, needed in splits.items():
-            try:
-                there = available(victim.dataset, split, source)
-            except SettingsError as error:
-                raise SettingsError(f"{path}: sources.{victim.dataset}: {error}") from None
-            if needed > there:
-                raise SettingsError(
-                    f"clients.{name}.targets: image {needed} of {victim.dataset} is needed, but {source} has {there}"
-                )
-        if source != "packaged" and config.data_root is None:
+        training = {"train", "validation"} if victim.epochs else set()
+        needed.setdefault(victim.dataset, set()).update({clients.targets.split}, training)
+    return needed
+
+
+def _refuse_too_few_images(experiments: Experiments, sources: Mapping[str, str]) -> None:
+    for name, clients in experiments.clients.items():
+        targets, dataset = clients.targets, experiments.victims[clients.victim].dataset
+        if dataset not in sources:
+            continue
+        there = available(dataset, targets.split, sources[dataset])
+        needed = targets.count * targets.images_per_client
+        if targets.indices is not None and needed > len(targets.indices):
             raise SettingsError(
-                f"data_root: scale '{config.scale}' takes {victim.dataset} from '{source}'; "
-                "name the folder that holds your data sets: --config data_root=…"
+                f"clients.{name}.targets: {needed} images are needed, but indices has {len(targets.indices)}"
+            )
+        last = max(targets.indices) if targets.indices else targets.start + targets.every * (needed - 1)
+        if last >= there:
+            raise SettingsError(
+                f"clients.{name}.targets: image {last + 1} of {dataset} is needed, but {sources[dataset]} has {there}"
             )
 
 
@@ -284,17 +473,14 @@ def _refuse_impossible_networks(experiments: Experiments) -> None:
                 raise SettingsError(f"victims.{name}.network: {error}") from None
 
 
-def _refuse_unused(override: Mapping[str, Any], content: Mapping[str, Any], experiments: Experiments) -> None:
-    """A new name in an override that no cell refers to is a slip of the pen, not an experiment."""
-    used = {
-        "victims": {clients.victim for clients in experiments.clients.values()},
-        "clients": {cell.clients for cell in experiments.cells.values()},
-        "attacks": {cell.attack for cell in experiments.cells.values()},
-        "cells": {cell for artefact in experiments.artefacts.values() for cell in artefact.cells},
-    }
-    for kind, names in used.items():
+def _refuse_unused(override: Mapping[str, Any], content: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+    """A new name in an override that nothing refers to is a slip of the pen, not an experiment."""
+    referring = {"victims": ("clients", "victim"), "clients": ("cells", "clients"), "cells": ("artefacts", "cells")}
+    for kind, (others, key) in referring.items():
+        used = [part.get(key) for part in resolved[others].values() if isinstance(part, dict)]
+        names = {name for each in used for name in (each if isinstance(each, list) else [each])}
         for name in override.get(kind, {}):
-            if name not in content[kind] and name not in names:
+            if not _is_pattern(name) and name not in content[kind] and name not in names:
                 raise SettingsError(f"override: {kind}: {unknown('name', name, content[kind])}")
 
 
@@ -318,12 +504,13 @@ def _typed(value: Any) -> Any:
     return yaml.safe_load(value) if isinstance(value, str) else value
 
 
-def _leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Path and value of every value that is not a group itself."""
     for key, value in nested.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value
 
 
 def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

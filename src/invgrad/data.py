@@ -7,7 +7,7 @@ What each data set is and who can supply it is written in the registry, `data/da
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -198,10 +198,16 @@ Source = Callable[[str, Dataset, SplitName, Path | None], Listing]
 
 def describe(dataset: str, registry: Path = REGISTRY) -> Dataset:
     """The registry's entry of a data set; `SettingsError` if there is none or the registry is not valid."""
-    datasets = parse(_Registry, read_yaml(registry), str(registry)).datasets
+    datasets = _datasets(registry, registry.stat().st_mtime_ns if registry.exists() else 0)
     if dataset not in datasets:
         raise SettingsError(f"{registry}: {unknown('data set', dataset, datasets)}")
     return datasets[dataset]
+
+
+@lru_cache(maxsize=4)
+def _datasets(registry: Path, _: int) -> dict[str, Dataset]:
+    """Of a registry as it was at this time: a plan asks hundreds of times."""
+    return parse(_Registry, read_yaml(registry), str(registry)).datasets
 
 
 def load(
@@ -261,34 +267,55 @@ def read_split(path: Path) -> Split:
         raise SettingsError(f"{path}: not a saved split: {error}") from None
 
 
-def clients(split: Split, start: int, count: int, images_per_client: int, distinct_labels: bool) -> list[list[int]]:
-    """Positions, in the split's tensors, of the images that each of `count` clients holds.
+def clients(
+    split: Split,
+    *,
+    count: int,
+    images_per_client: int,
+    distinct_labels: bool,
+    start: int = 0,
+    every: int = 1,
+    indices: Sequence[int] | None = None,
+) -> list[list[int]]:
+    """Rows, in the split's tensors, of the images that each of `count` clients holds.
 
-    Clients take their images one after another, from position `start` on: the next ones, or with `distinct_labels` the
-    next ones whose label the client does not hold yet (as the released code does). `SettingsError` if images run out.
+    Clients take their images one after another: those at the positions `indices` of the published split, or every
+    `every`-th from position `start` on, as far as the split has them; with `distinct_labels` the next ones whose label
+    the client does not hold yet (as the released code does). `SettingsError` if images run out.
     """
-    if start < 0 or count < 1 or images_per_client < 1:
+    if start < 0 or every < 1 or count < 1 or images_per_client < 1:
         raise SettingsError(
-            f"start {start}, count {count}, images_per_client {images_per_client}: at least 0, 1 and 1 are needed"
+            f"start {start}, every {every}, count {count}, images_per_client {images_per_client}: "
+            "at least 0, 1, 1 and 1 are needed"
         )
     labels: list[int] = split.labels.tolist()
-    walk = iter(range(start, len(labels)))
+    offered = _offered(split, start, every, indices)
+    walk = iter(offered)
     held: list[list[int]] = []
     while len(held) < count:
         taken: list[int] = []
         seen: set[int] = set()
         while len(taken) < images_per_client:
-            position = next(walk, None)
-            if position is None:
+            row = next(walk, None)
+            if row is None:
                 raise SettingsError(
-                    f"{split.dataset} {split.split}: {len(labels)} images from {start} on are enough for {len(held)} "
+                    f"{split.dataset} {split.split}: {len(offered)} images "
+                    f"{f'from {start} on' if indices is None else 'at the given positions'} are enough for {len(held)} "
                     f"clients of {images_per_client} images{' of distinct labels' * distinct_labels}, not for {count}"
                 )
-            if not distinct_labels or labels[position] not in seen:
-                taken.append(position)
-                seen.add(labels[position])
+            if not distinct_labels or labels[row] not in seen:
+                taken.append(row)
+                seen.add(labels[row])
         held.append(taken)
     return held
+
+
+def _offered(split: Split, start: int, every: int, indices: Sequence[int] | None) -> list[int]:
+    """The rows that clients may take, in order."""
+    row_of = {position: row for row, position in enumerate(split.index.tolist())}
+    if indices is None:
+        return [row for position, row in row_of.items() if position >= start and (position - start) % every == 0]
+    return _at(row_of, indices, f"{split.dataset} {split.split}")
 
 
 def to_unit(images: Tensor, dtype: torch.dtype, device: torch.device | str) -> Tensor:
@@ -298,7 +325,12 @@ def to_unit(images: Tensor, dtype: torch.dtype, device: torch.device | str) -> T
 
 def normalise(images: Tensor, mean: Channels, std: Channels, dtype: torch.dtype, device: torch.device | str) -> Tensor:
     """uint8 images [n, 3, h, w] in the coordinates that networks take: (value in [0, 1] - mean) / std per channel."""
-    return (to_unit(images, dtype, device) - _per_channel(mean, dtype, device)) / _per_channel(std, dtype, device)
+    return standardise(to_unit(images, dtype, device), mean, std)
+
+
+def standardise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
+    """Images with values in [0, 1] in the coordinates that networks take."""
+    return (images - _per_channel(mean, images.dtype, images.device)) / _per_channel(std, images.dtype, images.device)
 
 
 def denormalise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
@@ -444,6 +476,44 @@ def available(dataset: str, split: str, source: str, registry: Path = REGISTRY) 
     return samples or data.images[name]
 
 
+def find_source(
+    dataset: str, splits: Iterable[str], wanted: Sequence[str], root: Path, registry: Path = REGISTRY
+) -> SourceName | None:
+    """The first of the wanted sources that is there with these splits; None if data has to be put somewhere first.
+
+    Archives that torchvision downloads count as there. `SettingsError` if no wanted source could have the splits.
+    """
+    data, names = describe(dataset, registry), [_split_name(split) for split in splits]
+    able = [cast(SourceName, source) for source in wanted if set(names) <= set(_supplied(dataset, data, source))]
+    if not able:
+        for name in names:
+            _source_name(dataset, data, wanted[-1], name)
+        raise SettingsError(f"no source has all of {', '.join(names)}; give another than {', '.join(wanted)}")
+    there = (source for source in able if all(_is_there(dataset, name, source, root) for name in names))
+    return next(there, None)
+
+
+def what_to_put_where(dataset: str, splits: Iterable[str], wanted: Sequence[str], root: Path) -> str:
+    """For a reader whose data is not found: one line."""
+    data = describe(dataset)
+    origins = " or ".join(data.sources[cast(SourceName, source)].origin for source in wanted)
+    folders = " and ".join(" or ".join(SPLIT_FOLDERS[_split_name(split)]) for split in sorted(splits))
+    return f"put {origins} into {root / dataset}, in the folder {folders} with a folder for each class"
+
+
+def _supplied(dataset: str, data: Dataset, source: str) -> tuple[SplitName, ...]:
+    if source not in SOURCES:
+        raise SettingsError(unknown("source", source, SOURCES))
+    supply = data.sources.get(source)
+    return supply.splits if supply else ()
+
+
+def _is_there(dataset: str, split: SplitName, source: str, root: Path) -> bool:
+    downloaded = source == "torchvision" and dataset != "imagenet"
+    folders = (root / dataset / name for name in SPLIT_FOLDERS[split])
+    return source == "packaged" or downloaded or any(folder.is_dir() for folder in folders)
+
+
 def _split_name(split: str) -> SplitName:
     if split not in get_args(SplitName):
         raise SettingsError(unknown("split", split, get_args(SplitName)))
@@ -472,11 +542,15 @@ def _rows(index: Sequence[int], limit: int | None, indices: Sequence[int] | None
         return list(range(len(index)))[:limit]
     if limit is not None:
         raise SettingsError(f"{where}: limit and indices exclude each other")
-    row_of = {position: row for row, position in enumerate(index)}
-    if missing := [position for position in indices if position not in row_of]:
-        nearest = min(index, key=lambda position: abs(position - missing[0]))
+    return _at({position: row for row, position in enumerate(index)}, indices, where)
+
+
+def _at(row_of: Mapping[int, int], positions: Sequence[int], where: str) -> list[int]:
+    """The rows of these positions; `SettingsError` that starts with `where` if one is not there."""
+    if missing := [position for position in positions if position not in row_of]:
+        nearest = min(row_of, key=lambda position: abs(position - missing[0]))
         raise SettingsError(f"{where}: no image has index {missing[0]}; nearest: {nearest}")
-    return [row_of[position] for position in indices]
+    return [row_of[position] for position in positions]
 
 
 def _statistics(dataset: str, data: Dataset, source: SourceName, root: Path | None) -> tuple[Channels, Channels]:

@@ -36,17 +36,20 @@ def arithmetic(precision: Precision, deterministic: bool, device: torch.device) 
         raise SettingsError(f"precision: tf32 needs a GPU, not {device.type} (nearest: float32)")
     products = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = [each.fp32_precision for each in products]
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    # Not switched on where it is on already, or not asked for: torch takes a second for that.
+    switched = deterministic and not torch.are_deterministic_algorithms_enabled()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts, ignored on a CPU
     try:
         for each in products:
             each.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-        torch.use_deterministic_algorithms(deterministic or was_deterministic)
+        if switched:
+            torch.use_deterministic_algorithms(True)
         yield
     finally:
         for each, value in zip(products, before, strict=True):
             each.fp32_precision = value
-        torch.use_deterministic_algorithms(was_deterministic)
+        if switched:
+            torch.use_deterministic_algorithms(False)
 
 
 def choose(name: str) -> torch.device:

@@ -1,15 +1,19 @@
-"""Originals beside their reconstructions, read from the results for a figure."""
+"""Originals beside their reconstructions, and how these came about, read from the results for a figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from invgrad.data import denormalise, to_unit
-from invgrad.metrics import pair, psnr
+from invgrad.data import denormalise
+from invgrad.metrics import Aligned, align, psnr
 from invgrad.results import read_tensors
+from invgrad.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -18,44 +22,127 @@ class Gallery:
 
     dataset: str
     source: str
+    client: list[int]
+    """The position of the client that holds each image, 0 … over all shards."""
     index: list[int]
+    label: list[int]
+    attacked_label: list[int]
+    """What the attack took, or found, for the label of the reconstruction; −1 if it did neither."""
     originals: Tensor
-    """[n, 3, h, w]"""
+    """float32 [n, 3, h, w]"""
     reconstructions: Tensor
-    """[n, 3, h, w], clamped to [0, 1]; black where the trial failed."""
+    """float32 [n, 3, h, w], clamped to [0, 1]; not a number where the trial failed."""
     psnr: list[float]
     """dB, not a number where the trial failed."""
 
+    @property
+    def ranking(self) -> list[int]:
+        """The positions of the images from the highest PSNR to the lowest; failed ones are last."""
+        return sorted(
+            range(len(self.psnr)),
+            key=lambda position: -self.psnr[position] if self.psnr[position] == self.psnr[position] else math.inf,
+        )
 
-def read_gallery(reconstructions: Sequence[str], truths: Sequence[str], count: int) -> Gallery:
-    """The first `count` images (fewer, if there are fewer) of the shards in these files, in their order."""
+    def pick(self, positions: Sequence[int]) -> "Gallery":
+        """The images at these positions, in this order."""
+        chosen = list(positions)
+        return Gallery(
+            dataset=self.dataset,
+            source=self.source,
+            client=[self.client[position] for position in chosen],
+            index=[self.index[position] for position in chosen],
+            label=[self.label[position] for position in chosen],
+            attacked_label=[self.attacked_label[position] for position in chosen],
+            originals=self.originals[chosen],
+            reconstructions=self.reconstructions[chosen],
+            psnr=[self.psnr[position] for position in chosen],
+        )
+
+
+def read_gallery(reconstructions: Sequence[str], truths: Sequence[str], count: int | None = None) -> Gallery:
+    """The first `count` images (all, if None or if there are fewer) of the shards in these files, in their order."""
     galleries: list[Gallery] = []
     for reconstruction, truth in zip(reconstructions, truths, strict=True):
-        if sum(len(each.index) for each in galleries) < count:
-            galleries.append(_read_shard(Path(reconstruction), Path(truth)))
+        if count is None or sum(len(each.index) for each in galleries) < count:
+            first = galleries[-1].client[-1] + 1 if galleries else 0
+            galleries.append(_gallery(_read(reconstruction, truth), first))
     return Gallery(
         dataset=galleries[0].dataset,
         source=galleries[0].source,
+        client=[client for each in galleries for client in each.client][:count],
         index=[index for each in galleries for index in each.index][:count],
+        label=[label for each in galleries for label in each.label][:count],
+        attacked_label=[label for each in galleries for label in each.attacked_label][:count],
         originals=torch.cat([each.originals for each in galleries])[:count],
         reconstructions=torch.cat([each.reconstructions for each in galleries])[:count],
         psnr=[value for each in galleries for value in each.psnr][:count],
     )
 
 
-def _read_shard(reconstruction: Path, truth: Path) -> Gallery:
-    attacked, about = read_tensors(reconstruction)
-    true, source = read_tensors(truth)
-    originals = to_unit(true["images"], torch.float32, "cpu")
-    candidates = denormalise(attacked["images"], about["mean"], about["std"])
-    positions, _ = pair(candidates, attacked["labels"], originals, true["labels"])
-    originals = originals.flatten(0, 1)
-    candidates = candidates.take_along_dim(positions[:, :, None, None, None], 1).flatten(0, 1)
+def read_trajectories(reconstructions: Sequence[str], truths: Sequence[str]) -> pd.DataFrame:
+    """How the candidates of every restart came closer, from the shards in these files: a row per client, image, restart
+    and point, with the columns `client` (the index of its first image), `image` (its index), `restart`, `iteration`
+    (how many were done), `matching_cost` and `psnr` (dB).
+
+    Which of a client's candidates belongs to which image is found by the selected reconstructions, for all restarts
+    and points. Raises `SettingsError` if the attack kept no snapshots.
+    """
+    shards = [_read(*each) for each in zip(reconstructions, truths, strict=True)]
+    tables = [_trajectory(shard, client) for shard in shards for client in range(shard.clients)]
+    return pd.concat(tables, ignore_index=True)
+
+
+class _Shard(NamedTuple):
+    """A file of reconstructions, and the truth about them."""
+
+    path: str
+    attacked: dict[str, Tensor]
+    about: dict[str, Any]
+    true: dict[str, Tensor]
+    source: dict[str, Any]
+    aligned: Aligned
+
+    @property
+    def clients(self) -> int:
+        return len(self.true["index"])
+
+
+def _read(reconstruction: str, truth: str) -> _Shard:
+    attacked, about = read_tensors(Path(reconstruction))
+    true, source = read_tensors(Path(truth))
+    aligned = align(attacked, true["images"], true["labels"], about["mean"], about["std"])
+    return _Shard(reconstruction, attacked, about, true, source, aligned)
+
+
+def _gallery(shard: _Shard, first_client: int) -> Gallery:
+    aligned, index = shard.aligned, shard.true["index"]
+    clients = torch.arange(shard.clients) + first_client
     return Gallery(
-        dataset=source["dataset"],
-        source=source["source"],
-        index=true["index"].flatten().tolist(),
-        originals=originals,
-        reconstructions=candidates.clamp(0, 1).nan_to_num(0),
-        psnr=psnr(candidates, originals).tolist(),
+        dataset=shard.source["dataset"],
+        source=shard.source["source"],
+        client=clients.repeat_interleave(index.shape[1]).tolist(),
+        index=index.flatten().tolist(),
+        label=shard.true["labels"].flatten().tolist(),
+        attacked_label=shard.attacked["labels"].take_along_dim(aligned.positions, 1).flatten().tolist(),
+        originals=aligned.originals.flatten(0, 1).float(),
+        reconstructions=aligned.reconstructions.flatten(0, 1).float().clamp(0, 1),
+        psnr=aligned.psnr.flatten().tolist(),
+    )
+
+
+def _trajectory(shard: _Shard, client: int) -> pd.DataFrame:
+    """The rows of one client."""
+    if "trajectory" not in shard.attacked:
+        raise SettingsError(f"{shard.path}: holds no trajectories; set `snapshots` of the attack")
+    candidates = denormalise(shard.attacked["trajectory"][client].float(), shard.about["mean"], shard.about["std"])
+    candidates = candidates[:, :, shard.aligned.positions[client]].movedim(2, 0)  # [n, restarts, points, 3, h, w]
+    originals = shard.aligned.originals[client].to(candidates.dtype)[:, None, None].expand_as(candidates)
+    index: list[int] = shard.true["index"][client].tolist()
+    iterations: list[int] = shard.attacked["trajectory_iteration"].tolist()
+    return pd.DataFrame(
+        product(index[:1], index, range(candidates.shape[1]), iterations),
+        columns=["client", "image", "restart", "iteration"],
+    ).assign(
+        matching_cost=shard.attacked["trajectory_cost"][client].expand(candidates.shape[:3]).flatten().tolist(),
+        psnr=psnr(candidates.flatten(0, 2), originals.flatten(0, 2)).tolist(),
     )

@@ -20,7 +20,7 @@ from invgrad.results import Record, device_name, sha256, write, write_csv
 from invgrad.settings import Settings, SettingsError
 from invgrad.steps.attack import reconstruct_with_progress
 from invgrad.steps.measure import compare
-from invgrad.victims import VictimFile, load_victim
+from invgrad.victims import VictimFile, load_victim, untrained
 
 
 class PictureAttack(Settings):
@@ -55,7 +55,7 @@ def attack_pictures(
     with arithmetic("float32", step.attack.deterministic, device):
         about, build = _victim(step, victim, device)
         data = describe(about.dataset)
-        _check_client(step, len(pictures), about.classes)
+        _check_request(step, len(pictures), about.classes)
         pixels = _read(pictures, about.size, data.resize)
         network = build()
         images = normalise(pixels, about.mean, about.std, torch.float32, device)
@@ -106,7 +106,10 @@ def _victim(
     if checkpoint is None:
         if step.network is None:
             raise SettingsError("--network: name one, or a checkpoint with --victim")
-        about = untrained(step.network, step.dataset or "cifar10", step.seed)
+        try:
+            about = untrained(step.network, step.dataset or "cifar10", step.seed)
+        except SettingsError as error:
+            raise SettingsError(f"--dataset: {error}; or name a checkpoint with --victim") from None
         return about, lambda: about.build().to(device)
     custom = step.network if isinstance(step.network, Custom) else None
     network, told = load_victim(checkpoint, device, custom=custom)
@@ -116,22 +119,13 @@ def _victim(
     return told, lambda: network
 
 
-def untrained(network: Network, dataset: str, seed: int) -> VictimFile:
-    """A victim for a data set of published mean and std; `SettingsError` for any other."""
-    data = describe(dataset)
-    if data.statistics is None:
-        raise SettingsError(f"--dataset: {dataset} has no published mean and std; use a checkpoint of it with --victim")
-    mean, std = data.statistics.mean, data.statistics.std
-    return VictimFile(
-        network=network, dataset=dataset, classes=data.classes, size=data.size, mean=mean, std=std, seed=seed
-    )
-
-
-def _check_client(step: PictureAttack, pictures: int, classes: int) -> None:
+def _check_request(step: PictureAttack, pictures: int, classes: int) -> None:
     if step.labels and len(step.labels) != pictures:
         raise SettingsError(f"--label: {len(step.labels)} labels for {pictures} pictures; give one for each, or none")
     if too_large := [label for label in step.labels if label >= classes]:
         raise SettingsError(f"--label: the network has no class {too_large[0]}; nearest: {classes - 1}")
+    if step.attack.snapshots:
+        raise SettingsError("--set snapshots: images on the way are kept in the pipeline only; nearest: 0")
     try:
         step.shares.check(pictures)
     except ValueError as error:

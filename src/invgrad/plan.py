@@ -1,4 +1,4 @@
-"""From the configuration to jobs: which files there are, and the settings of the step that makes each.
+"""From the configuration to jobs: which there are, and the settings of the step that each runs.
 
 The workflow's rules are thin because everything that they need to know of an experiment is asked here.
 """
@@ -13,18 +13,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from invgrad.config import Cell, Clients, Project, Victim
-from invgrad.data import describe
+from invgrad.attack import Attack
+from invgrad.config import Artefact, Cell, Clients, Project, Victim, leaves
+from invgrad.data import available, describe
+from invgrad.layout import Layout
 from invgrad.networks import is_narrow, outline, source_file
 from invgrad.networks.custom import Custom
+from invgrad.settings import SettingsError
 from invgrad.steps.attack import AttackStep
 from invgrad.steps.share import ShareStep
 from invgrad.steps.train import TrainStep
 
 PACKAGE = Path(__file__).parent
 
-RECONSTRUCTIONS = "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"
-TRUTHS = "truth/{clients}/seed{seed}-shard{shard}.safetensors"
+LARGEST_SPLIT = 2**30
+"""Bytes of images up to which a split is prepared as a whole; of a larger one, what each group of clients holds is."""
 
 
 def run_jobs_with_this_python() -> None:
@@ -46,14 +49,26 @@ class Plan:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.results = project.config.results / project.config.scale
+        self.files = Layout(project.config.results / project.config.scale)
         self.figures = project.config.figures / project.config.scale
+
+    # What there is
+
+    @property
+    def artefacts(self) -> dict[str, Artefact]:
+        """Every artefact, also those that are not to be made now."""
+        return self.project.experiments.artefacts
 
     @property
     def cells(self) -> dict[str, Cell]:
         """Every cell that an artefact shows, in the order of the configuration."""
-        shown = {cell for artefact in self.project.experiments.artefacts.values() for cell in artefact.cells}
+        shown = {cell for artefact in self.artefacts.values() for cell in artefact.cells}
         return {name: cell for name, cell in self.project.experiments.cells.items() if name in shown}
+
+    def cells_of(self, artefacts: dict[str, Artefact]) -> list[str]:
+        """The cells that these artefacts show, each once."""
+        shown = {cell for artefact in artefacts.values() for cell in artefact.cells}
+        return [cell for cell in self.cells if cell in shown]
 
     @property
     def clients(self) -> dict[str, Clients]:
@@ -61,19 +76,13 @@ class Plan:
         return self.project.experiments.clients
 
     @property
-    def victims(self) -> list[tuple[str, int]]:
-        """Every victim that a cell needs, with its network seed."""
-        names = dict.fromkeys(self.clients[cell.clients].victim for cell in self.cells.values())
-        return [(name, seed) for name in names for seed in self.victim(name).seeds]
+    def victims(self) -> list[str]:
+        """Every victim that a cell needs."""
+        return list(dict.fromkeys(self.clients[cell.clients].victim for cell in self.cells.values()))
 
     def victim(self, name: str) -> Victim:
         """A victim by name."""
         return self.project.experiments.victims[name]
-
-    def victim_files(self, name: str) -> list[Path]:
-        """Files outside the package that define a victim."""
-        file = source_file(self.victim(name).network)
-        return [file] if file else []
 
     def victim_of(self, clients: str) -> Victim:
         """The victim that a group of clients trains."""
@@ -81,32 +90,129 @@ class Plan:
 
     def shards(self, cell: str) -> list[Shard]:
         """The jobs of a cell: every network seed, every part of its clients."""
-        name = self.cells[cell].clients
-        parts = range(len(self.clients[name].shards()))
-        return [Shard(seed, part) for seed in self.victim_of(name).seeds for part in parts]
+        clients = self.clients[self.cells[cell].clients]
+        return [Shard(seed, part) for seed in clients.seeds for part in range(len(clients.shards()))]
 
-    def data_options(self, dataset: str, split: str) -> str:
+    # Files
+
+    def victim_file(self, clients: str, seed: int | str) -> Path:
+        """The network that the server sends to a group of clients."""
+        chosen = self.clients[clients]
+        final = chosen.epoch in (None, self.victim(chosen.victim).epochs)
+        return self.files.victim(chosen.victim, seed, None if final else chosen.epoch)
+
+    def victim_files(self, cells: list[str]) -> list[Path]:
+        """Every checkpoint that these cells need."""
+        groups = dict.fromkeys(self.cells[cell].clients for cell in cells)
+        files = [self.victim_file(name, seed) for name in groups for seed in self.clients[name].seeds]
+        return list(dict.fromkeys(files))
+
+    def snapshots(self, victim: str) -> list[int]:
+        """The epochs, but for the last, after which a victim is kept, since a group of clients trains it from there."""
+        used = {self.cells[cell].clients for cell in self.cells}
+        epochs = {self.clients[name].epoch for name in used if self.clients[name].victim == victim}
+        return sorted(epoch for epoch in epochs if epoch not in (None, self.victim(victim).epochs))
+
+    def network_files(self, victim: str) -> list[Path]:
+        """Files outside the package that define a victim."""
+        file = source_file(self.victim(victim).network)
+        return [file] if file else []
+
+    def data_for_training(self, victim: str) -> list[Path]:
+        """The splits that a victim's step reads: those to train and test it on, and else none where the data set's
+        statistics are published.
+        """
+        chosen = self.victim(victim)
+        splits = ["validation", "train"] if chosen.epochs else []
+        if not splits and describe(chosen.dataset).statistics is None:
+            splits = ["validation"]
+        return [self._split(chosen.dataset, split) for split in splits]
+
+    def data_for_clients(self, clients: str) -> Path:
+        """The images that a group of clients takes its own from."""
+        targets, dataset = self.clients[clients].targets, self.victim_of(clients).dataset
+        return self._split(dataset, targets.split, clients if self._too_large(dataset, targets.split) else None)
+
+    def attack_files(self, cell: str) -> list[Path]:
+        """Files that a cell's attack reads besides what was shared."""
+        attack = self.cells[cell].attack
+        return [attack.start.path] if isinstance(attack, Attack) and attack.start.kind == "picture" else []
+
+    def reconstructions(self, cell: str) -> list[Path]:
+        """What the attack found, shard by shard."""
+        return [self.files.reconstruction(cell, shard.seed, shard.number) for shard in self.shards(cell)]
+
+    def truths(self, cell: str) -> list[Path]:
+        """The true images of the same shards."""
+        return [self.files.truth(self.cells[cell].clients, shard.seed, shard.number) for shard in self.shards(cell)]
+
+    def shown(self, artefact: str) -> list[Path]:
+        """What an artefact's notebook reads."""
+        chosen = self.artefacts[artefact]
+        files = [self.files.rows(cell) for cell in chosen.cells]
+        if "images" in chosen.reads:
+            files += [path for cell in chosen.cells for path in (*self.reconstructions(cell), *self.truths(cell))]
+        if "activations" in chosen.reads:
+            files += [self.files.activations(cell) for cell in chosen.cells]
+        if "curves" in chosen.reads:
+            files += [path.with_suffix(".json") for path in self._trained(chosen)]
+        if "description" in chosen.reads:
+            files.append(self.files.description())
+        return list(dict.fromkeys(files))
+
+    def outputs(self, artefact: str) -> list[Path]:
+        """What an artefact's notebook writes for its readers."""
+        return [self.figures / f"{artefact}.{kind}" for kind in self.artefacts[artefact].writes]
+
+    def notebook(self, artefact: str) -> Path:
+        """The script that draws an artefact."""
+        return self.project.config.notebooks / f"{artefact}.py"
+
+    def report_templates(self) -> list[str]:
+        """The package's files that lay out the report."""
+        return sorted(os.path.relpath(path) for path in PACKAGE.glob("*.jinja"))
+
+    # Settings of steps
+
+    def data_options(self, dataset: str, split: str, clients: str | None) -> str:
         """Options of `invgrad data` for a split, ready for the shell."""
-        source, root = self.project.scale.sources[dataset], self.project.config.data_root
+        if dataset in self.project.missing:
+            others = [name for name in self.artefacts if dataset not in self._datasets(name)]
+            raise SettingsError(
+                f"{dataset} is missing: {self.project.missing[dataset]}; "
+                f"without it there are: --config 'artefacts=[{', '.join(others)}]'"
+            )
+        source = self.project.sources[dataset]
         options = ["--dataset", dataset, "--split", split, "--source", source]
         if source != "packaged":
-            options += ["--root", str(root.expanduser() if root else None)]
+            options += ["--root", str(self.project.config.data_root.expanduser())]
+        if clients:
+            for position in self.clients[clients].targets.positions() or ():
+                options += ["--index", str(position)]
         return shlex.join(options)
 
     def train_settings(self, victim: str, seed: int) -> str:
         """Settings of `invgrad train`, as JSON."""
         chosen = self.victim(victim)
-        return _json(TrainStep(network=chosen.network, training=chosen.training, seed=seed))
+        step = TrainStep(
+            network=chosen.network,
+            dataset=chosen.dataset,
+            training=chosen.training,
+            snapshots=tuple(self.snapshots(victim)),
+            seed=seed,
+        )
+        return _json(step)
 
     def share_settings(self, name: str, shard: int) -> str:
         """Settings of `invgrad share`, as JSON."""
         clients = self.clients[name]
         first, last = clients.shards()[shard]
-        targets = clients.targets.model_dump(include={"start", "images_per_client", "distinct_labels"})
+        targets = clients.targets.model_dump(exclude={"split", "count"})
         return _json(
             ShareStep(
                 shares=clients.shares,
                 labels_known=clients.labels_known,
+                swapped_rows=clients.swapped_rows,
                 custom=self._custom(name),
                 first=first,
                 last=last,
@@ -117,62 +223,51 @@ class Plan:
     def attack_settings(self, cell: str, seed: int) -> str:
         """Settings of `invgrad attack`, as JSON. The noise depends on the cell, the network seed and the image."""
         chosen = self.cells[cell]
-        attack = self.project.experiments.attacks[chosen.attack]
-        return _json(AttackStep(attack=attack, seed_key=f"{cell}/{seed}", custom=self._custom(chosen.clients)))
+        return _json(AttackStep(attack=chosen.attack, seed_key=f"{cell}/{seed}", custom=self._custom(chosen.clients)))
 
-    def attack_files(self, cell: str) -> list[Path]:
-        """Files that a cell's attack reads besides what was shared."""
-        start = self.project.experiments.attacks[self.cells[cell].attack].start
-        return [start.path] if start.kind == "picture" else []
-
-    def obstacles(self) -> str:
-        """Why cells are not comparable with the paper, as JSON."""
-        return json.dumps({cell: self.project.obstacles(cell) for cell in self.cells})
-
-    def shard_files(self, cell: str, pattern: str, seed: int | None = None) -> list[str]:
-        """The pattern, below the results, filled in for every shard of a cell (of one network seed, if given)."""
+    def activation_options(self, cell: str) -> str:
+        """Options of `invgrad activations` for the shards of a cell, ready for the shell."""
         clients = self.cells[cell].clients
-        return [
-            str(self.results / pattern).format(cell=cell, clients=clients, seed=shard.seed, shard=shard.number)
-            for shard in self.shards(cell)
-            if seed in (None, shard.seed)
-        ]
+        options = []
+        for shard, reconstruction, truth in zip(
+            self.shards(cell), self.reconstructions(cell), self.truths(cell), strict=True
+        ):
+            victim = self.victim_file(clients, shard.seed)
+            options += ["--seed", str(shard.seed), "--victim", str(victim)]
+            options += ["--reconstruction", str(reconstruction), "--truth", str(truth)]
+        if custom := self._custom(clients):
+            options += ["--custom", _json(custom)]
+        return shlex.join(options)
 
-    def notebook(self, artefact: str) -> Path:
-        """The script that draws an artefact."""
-        return self.project.config.notebooks / f"{artefact}.py"
-
-    def notebook_parameters(self, artefact: str) -> str:
+    def notebook_parameters(self, name: str) -> str:
         """Parameters of an artefact's notebook, as JSON."""
-        chosen = self.project.experiments.artefacts[artefact]
-        return json.dumps(
-            {
-                "title": chosen.title,
-                "about": self._about(),
-                "cells": {cell: self._images(cell) for cell in chosen.cells},
-                "rows": str(self.results / "rows.csv"),
-                "figures": str(self.figures),
-            }
-        )
+        artefact = self.artefacts[name]
+        content = {
+            "name": name,
+            "title": artefact.title,
+            "about": self.about,
+            "cells": {cell: self._summary(cell) for cell in artefact.cells},
+            "results": str(self.files.root),
+            "figures": str(self.figures),
+            "paper_values": str(self.project.config.paper_values),
+        }
+        return json.dumps({"artefact": content}, separators=(",", ":"))
 
-    def _custom(self, clients: str) -> Custom | None:
-        """The network of the user's own that the clients train, if it is one."""
-        network = self.victim_of(clients).network
-        return network if isinstance(network, Custom) else None
-
-    def _about(self) -> str:
+    @property
+    def about(self) -> str:
+        """Which scale this is, and what the user changed about it: a sentence for every caption."""
         config = self.project.config
         override = f" With settings changed: {json.dumps(config.override)}." if config.override else ""
         return f"Scale {config.scale}: {self.project.scale.about}.{override}"
 
-    def _images(self, cell: str) -> dict[str, Any]:
-        """What a notebook needs to show a cell's images with its first network seed."""
-        seed = self.victim_of(self.cells[cell].clients).seeds[0]
+    def description(self) -> dict[str, Any]:
+        """What is run, for readers: every artefact, and every cell's settings with where they come from."""
         return {
-            "label": self.cells[cell].label,
-            "seed": seed,
-            "reconstructions": self.shard_files(cell, RECONSTRUCTIONS, seed),
-            "truths": self.shard_files(cell, TRUTHS, seed),
+            "scale": self.project.config.scale,
+            "about": self.about,
+            "changed": self.project.config.override,
+            "artefacts": {name: self._described(name) for name in self.artefacts},
+            "cells": {name: self._summary(name) | {"settings": self._settings(name)} for name in self.cells},
         }
 
     def threads(self, clients: str, available: int) -> int:
@@ -185,6 +280,82 @@ class Plan:
         dataset = describe(chosen.dataset)
         network = outline(chosen.network, classes=dataset.classes, size=dataset.size)
         return 1 if is_narrow(network) else available
+
+    # Details
+
+    def _split(self, dataset: str, split: str, clients: str | None = None) -> Path:
+        return self.files.split(dataset, split, clients)
+
+    def _too_large(self, dataset: str, split: str) -> bool:
+        images = available(dataset, split, self.project.sources.get(dataset, "torchvision"))
+        return images * 3 * describe(dataset).size ** 2 > LARGEST_SPLIT
+
+    def _custom(self, clients: str) -> Custom | None:
+        """The network of the user's own that the clients train, if it is one."""
+        network = self.victim_of(clients).network
+        return network if isinstance(network, Custom) else None
+
+    def _datasets(self, artefact: str) -> set[str]:
+        return {self.victim_of(self.cells[cell].clients).dataset for cell in self.artefacts[artefact].cells}
+
+    def _trained(self, artefact: Artefact) -> list[Path]:
+        """The final checkpoints of the trained victims that an artefact's cells attack."""
+        groups = [self.clients[self.cells[cell].clients] for cell in artefact.cells]
+        return [
+            self.files.victim(clients.victim, seed)
+            for clients in groups
+            for seed in clients.seeds
+            if self.victim(clients.victim).epochs
+        ]
+
+    def _described(self, name: str) -> dict[str, Any]:
+        artefact = self.artefacts[name]
+        lacking = sorted(self._datasets(name) & self.project.missing.keys())
+        reason = None
+        if name not in self.project.artefacts:
+            reason = "not among the artefacts chosen for this run"
+            if lacking:
+                reason += f"; {lacking[0]} is missing: {self.project.missing[lacking[0]]}"
+        return artefact.model_dump(include={"title", "where", "about", "cells", "writes"}) | {"not_made": reason}
+
+    def _summary(self, cell: str) -> dict[str, Any]:
+        """What a notebook needs to know of a cell."""
+        chosen = self.cells[cell]
+        clients = self.clients[chosen.clients]
+        return {
+            "label": self.project.experiments.label(cell),
+            "clients": chosen.clients,
+            "victim": clients.victim,
+            "epoch": clients.epoch if clients.epoch is not None else self.victim(clients.victim).epochs,
+            "seeds": clients.seeds,
+            "shards": len(clients.shards()),
+            "images_per_client": clients.targets.images_per_client,
+            "total_variation": getattr(chosen.attack, "total_variation", None),
+            "obstacles": self.project.obstacles(cell),
+        }
+
+    def _settings(self, cell: str) -> dict[str, Any]:
+        """Every setting that a cell's result depends on: its value, its provenance, and the paper's value where a scale
+        or an override changed it.
+        """
+        settings = {}
+        for kind, name in self.project.parts(cell).items():
+            part = getattr(self.project.experiments, kind)[name]
+            ours = dict(leaves(part.model_dump(mode="json", exclude=NO_SETTINGS)))
+            printed = getattr(self.project.paper, kind).get(name)
+            before = dict(leaves(printed.model_dump(mode="json", exclude=NO_SETTINGS))) if printed else ours
+            for key, value in ours.items():
+                top = key.removeprefix("attack.").split(".")[0]
+                settings[key if kind == "cells" else f"{kind}.{key}"] = {
+                    "value": _text(value),
+                    "provenance": part.provenance.get(top, "chosen"),
+                    "paper": _text(before.get(key)) if before.get(key) != value else None,
+                }
+        return settings
+
+
+NO_SETTINGS = {"provenance", "label", "clients", "victim", "clients_per_shard"}
+"""Fields of a part that no result depends on."""
 
 
 def step_code(step: str) -> list[str]:
@@ -215,6 +386,10 @@ def _source(module: str) -> Path | None:
     place = PACKAGE.joinpath(*module.split(".")[1:])
     candidates = (place.with_suffix(".py"), place / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _json(settings: Any) -> str:

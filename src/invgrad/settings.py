@@ -13,6 +13,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one written in C, where it is there, is ten times as fast."""
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used; the message is one line: what is wrong, where, the nearest valid value."""
 
@@ -69,7 +73,7 @@ def merged(base: Any, patch: Any) -> Any:
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file; `SettingsError` if it is missing or not YAML."""
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), Loader=LOADER)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:

@@ -1,31 +1,226 @@
-"""Tables as CSV, Markdown and LaTeX, from one frame."""
+"""What the tables of several notebooks say, and tables as CSV, Markdown and LaTeX, from one frame."""
 
+import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from invgrad.results import write
 
+RECALLED = "†"
+"""Marks a value of the paper that was not checked."""
+PROVENANCE = {"code": "c", "quoted": "q", "recalled": "r", "chosen": "*"}
+"""Marks where a setting comes from."""
+NONE = "–"
+LONG = 40
+"""Characters of a cell from which on LaTeX breaks its column into lines."""
+PAGE = 30
+"""Rows from which on a LaTeX table may go over several pages."""
+
 
 def mean_and_spread(mean: float, spread: float) -> str:
     """`18.00 ± 3.33`, or a dash where there is no value."""
     if math.isnan(mean):
-        return "–"
+        return NONE
     return f"{mean:.2f}" if math.isnan(spread) else f"{mean:.2f} ± {spread:.2f}"
 
 
-def save_table(table: pd.DataFrame, stem: Path, caption: str) -> None:
-    """Write `<stem>.csv`, `<stem>.md` and `<stem>.tex`; the caption stands above the latter two."""
-    write(stem.with_suffix(".csv"), lambda path: table.to_csv(path, index=False))
-    markdown = f"{caption}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n"
+def difference_and_interval(difference: float, low: float, high: float) -> str:
+    """`+0.50 (-0.20 to +1.20)`, without an interval where there is none, or a dash where there is no difference."""
+    if math.isnan(difference):
+        return NONE
+    return f"{difference:+.2f}" if math.isnan(low) else f"{difference:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def comparison(
+    summary: pd.DataFrame, verdicts: pd.DataFrame, rows: pd.DataFrame, measure: str = "psnr_mean"
+) -> pd.DataFrame:
+    """Our mean PSNR of every cell beside what the paper reports by `measure`, as text; one row a cell, in the order of
+    `summary`. The three frames are those of an `Evidence`; what the paper does not report is a dash.
+    """
+    paper = verdicts[verdicts["measure"] == measure].set_index("cell").reindex(summary.index)
+    by_cell = rows.groupby("cell")
+    iterations, restarts = ([_span(by_cell.get_group(cell)[column]) for cell in summary.index] for column in RUN)
+    return pd.DataFrame(
+        {
+            "cell": summary["label"],
+            "data": by_cell["dataset"].first(),
+            "PSNR in dB (± images)": _texts(mean_and_spread, summary["value"], summary["std_images"]),
+            "± seeds": _texts(mean_and_spread, summary["std_seeds"], [math.nan] * len(summary)),
+            "n (images × seeds)": _texts("{} × {}".format, summary["n_images"], summary["n_seeds"]),
+            "failed / exact": _texts("{} / {}".format, summary["n_failed"], summary["n_exact"]),
+            "iterations × restarts": _texts("{} × {}".format, iterations, restarts),
+            f"paper ({RECALLED} recalled)": _texts(_reported, *(paper[f"paper_{key}"] for key in REPORTED)),
+            "difference (95 % interval)": _texts(
+                difference_and_interval, *(paper[key].astype(float) for key in ("difference", "ci_low", "ci_high"))
+            ),
+            "verdict": paper["verdict"].fillna(NONE),
+            "reason": paper["reason"].fillna(NONE),
+        },
+        index=summary.index,
+    ).reset_index(drop=True)
+
+
+RUN = ("iterations", "restarts")
+REPORTED = ("value", "std", "checked")
+
+
+def finite(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose PSNR can be averaged: neither failed nor exact."""
+    return rows[(rows["status"] == "ok") & (rows["psnr"] < math.inf)]
+
+
+def left_out(rows: pd.DataFrame) -> str:
+    """How many rows `finite` leaves out, e.g. `1 failed, 2 exact`; empty if none."""
+    failed = int((rows["status"] == "failed").sum())
+    exact = len(rows) - len(finite(rows)) - failed
+    return ", ".join(f"{count} {what}" for count, what in ((failed, "failed"), (exact, "exact")) if count)
+
+
+def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    """A sentence on what keeps the cells of an `Evidence` from being compared with the paper's: first what concerns all
+    of them, then what concerns some; empty if nothing does.
+    """
+    obstacles = {about["label"]: list(about["obstacles"]) for about in cells.values()}
+    common = [each for each in next(iter(obstacles.values()), []) if all(each in mine for mine in obstacles.values())]
+    parts = ["; ".join(common)] if common else []
+    for label, mine in obstacles.items():
+        if own := [each for each in mine if each not in common]:
+            parts.append(f"{label}: {'; '.join(own)}")
+    return f"Unlike the paper: {'. '.join(parts)}." if parts else ""
+
+
+def settings_in_long_form(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Every setting of every cell of a `Plan.description`: columns `cell`, `setting`, `value`, `provenance`, `paper`."""
+    rows = [
+        {"cell": cell, "setting": name} | setting
+        for cell, about in cells.items()
+        for name, setting in about["settings"].items()
+    ]
+    return pd.DataFrame(rows, columns=["cell", "setting", "value", "provenance", "paper"]).fillna({"paper": ""})
+
+
+def settings_table(cells: Mapping[str, Mapping[str, Any]]) -> tuple[pd.DataFrame, str]:
+    """The settings of the cells of a `Plan.description` as a table to read, and a sentence on those that it leaves out
+    since they are the same wherever they apply.
+
+    One row for all cells with equal settings; one column for each setting of an attack, clients or victim, with its
+    parts, the paper's value where it is another, and the mark of its `PROVENANCE`; a dash where it does not apply.
+    """
+    long = settings_in_long_form(cells)
+    values = long.groupby("setting", sort=False)["value"].nunique()
+    groups = {name for setting in values.index for name in _parents(setting)}
+    differing = {setting for setting, count in values.items() if count > 1 or setting in groups}
+    same = long[~long["setting"].isin(differing)].drop_duplicates("setting")
+    columns = list(dict.fromkeys(_column(setting) for setting in values.index if setting in differing))
+    table: dict[tuple[str, ...], list[str]] = {}
+    for cell, about in cells.items():
+        row = tuple(_settings(about["settings"], column, differing) for column in columns)
+        table.setdefault(row, []).append(cell)
+    shown = pd.DataFrame(
+        [(", ".join(names), *row) for row, names in table.items()],
+        columns=["cells", *(column.split(".")[1].replace("_", " ") for column in columns)],
+    )
+    listed = [f"{_readable(each['setting'])} {_value(each['value'])}" for each in same.to_dict("records")]
+    return shown, f"The same wherever they apply: {', '.join(listed)}."
+
+
+def save_table(table: pd.DataFrame, stem: Path, caption: str, data: pd.DataFrame | None = None) -> None:
+    """Write `<stem>.csv`, `<stem>.md` and `<stem>.tex`; the caption stands above the latter two. The CSV holds `data`
+    instead, if that is given.
+    """
+    write(stem.with_suffix(".csv"), lambda path: (table if data is None else data).to_csv(path, index=False))
+    shown = table.map(str).apply(lambda column: column.str.replace("|", r"\|"))
+    markdown = f"{caption}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
     write(stem.with_suffix(".md"), lambda path: path.write_text(markdown))
-    styled = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    latex = styled.to_latex(hrules=True, caption=_escaped(caption))
-    write(stem.with_suffix(".tex"), lambda path: path.write_text(latex))
+    write(stem.with_suffix(".tex"), lambda path: path.write_text(_latex(table, caption)))
 
 
-def _escaped(text: str) -> str:
-    for character in "&%$#_":
-        text = text.replace(character, "\\" + character)
-    return text
+def _latex(table: pd.DataFrame, caption: str) -> str:
+    """Long cells in columns that break them into lines, which together fill the width of the text."""
+    is_long = [table[column].map(str).str.len().max() > LONG for column in table]
+    share = 0.6 / max(sum(is_long), 1)
+    styled = table.style.hide(axis="index").format(_escaped).format_index(_escaped, axis=1)
+    return styled.to_latex(
+        hrules=True,
+        caption=_escaped(caption),
+        environment="longtable" if len(table) > PAGE else None,
+        column_format="".join(rf"p{{{share:.2f}\linewidth}}" if each else "l" for each in is_long),
+    )
+
+
+LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"α": r"$\alpha$", "τ": r"$\tau$", "∞": r"$\infty$", "−": "$-$", "≥": r"$\geq$", "±": r"$\pm$", "×": r"$\times$"}
+)
+"""What LaTeX would read as commands, and what its usual fonts lack."""
+
+
+def _escaped(text: object) -> str:
+    return str(text).translate(LATEX)
+
+
+def _texts(text: Any, *columns: Sequence[Any]) -> list[str]:
+    return [text(*values) for values in zip(*columns, strict=True)]
+
+
+def _reported(value: float, std: float, checked: object) -> str:
+    shown = mean_and_spread(value, std)
+    return shown if shown == NONE or checked else f"{shown} {RECALLED}"
+
+
+def _span(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _column(setting: str) -> str:
+    """`victims.network` of `victims.network.depth`."""
+    return ".".join(setting.split(".")[:2])
+
+
+def _parents(setting: str) -> list[str]:
+    parts = setting.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _settings(settings: Mapping[str, Mapping[str, Any]], column: str, differing: set[str]) -> str:
+    """The text of one column: what differs between cells of this setting's parts, or of itself if it has none."""
+    mine = {name: each for name, each in settings.items() if _column(name) == column and name in differing}
+    texts = [_part(name, each) for name, each in mine.items() if not _is_unset(each)]
+    if not texts:
+        return NONE
+    return f"{', '.join(texts)} [{PROVENANCE[next(iter(mine.values()))['provenance']]}]"
+
+
+def _is_unset(setting: Mapping[str, Any]) -> bool:
+    return setting["value"] == "null" and setting["paper"] is None
+
+
+def _part(name: str, setting: Mapping[str, Any]) -> str:
+    value = _value(setting["value"])
+    last = name.split(".")[2:]
+    named = value if last in ([], ["kind"], ["name"], ["model"]) else f"{' '.join(last).replace('_', ' ')} {value}"
+    return named if setting["paper"] is None else f"{named} (paper: {_value(setting['paper'])})"
+
+
+def _value(text: str) -> str:
+    """As people write it; most settings are JSON."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(value, list):
+        return "+".join(map(str, value))
+    words = {True: "yes", False: "no"} if isinstance(value, bool) else {None: "none"}
+    return words.get(value, f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def _readable(setting: str) -> str:
+    """`attack: start` of `attack.start.kind`."""
+    part, *rest = setting.removesuffix(".kind").split(".")
+    return f"{part.removesuffix('s')}’s {' '.join(rest).replace('_', ' ')}"

@@ -1,17 +1,20 @@
 """Training a victim by the released code's "conservative" recipe."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from invgrad import seeds
 from invgrad.data import Split, normalise
 from invgrad.settings import Settings
+from invgrad.victims import copied_state, restore_state
 
 EVALUATION_BATCH = 500
 
@@ -20,10 +23,10 @@ class Training(Settings):
     """SGD with Nesterov momentum, step decay, random crops and flips; the defaults are the released code's.
 
     `milestones` are the epochs after which the learning rate falls by 10. They are written for 120 epochs and not
-    rescaled when fewer are run, as in the released code.
+    rescaled when fewer are run, as in the released code. No epochs leave a network as it is initialised.
     """
 
-    epochs: PositiveInt = 120
+    epochs: NonNegativeInt = 120
     batch_size: PositiveInt = 128
     learning_rate: PositiveFloat = 0.1
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -31,6 +34,10 @@ class Training(Settings):
     milestones: tuple[PositiveInt, ...] = (44, 74, 105)
     crop_padding: int = Field(default=4, ge=0)
     flip: bool = True
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 1."""
+        return math.prod([self.learning_rate, *(0.1 for milestone in self.milestones if milestone < epoch)])
 
 
 @dataclass(frozen=True)
@@ -47,41 +54,95 @@ class Epoch:
         return asdict(self)
 
 
-def train(network: nn.Module, training: Training, data: Split, validation: Split, *, seed: int) -> Iterator[Epoch]:
-    """Train `network` in place on its device, epoch by epoch; it is in evaluation mode whenever an epoch is yielded.
+class State:
+    """A training so far: a network, on its device, and all else that the next epoch depends on besides the data."""
 
-    Order, crops and flips depend on `seed` alone.
-    """
-    random = seeds.generator("training", seed)
-    optimiser = torch.optim.SGD(
-        network.parameters(),
-        lr=training.learning_rate,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        nesterov=training.momentum > 0,
-    )
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(training.milestones), gamma=0.1)
-    for epoch in range(1, training.epochs + 1):
-        network.train()
-        losses, correct = [], []
-        for batch in torch.randperm(len(data.images), generator=random).split(training.batch_size):
-            images = augment(data.images[batch], training, random)
-            logits, labels = _logits(network, images, data), data.labels[batch].to(_device(network))
-            loss = F.cross_entropy(logits, labels)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            losses.append(loss.detach() * len(batch))
-            correct.append((logits.argmax(1) == labels).sum())
-        schedule.step()
-        network.eval()
-        count = len(data.images)
-        yield Epoch(
-            epoch=epoch,
-            training_loss=torch.stack(losses).sum().item() / count,
-            training_accuracy=torch.stack(correct).sum().item() / count,
-            validation_accuracy=accuracy(network, validation),
+    def __init__(self, network: nn.Module, training: Training, *, seed: int) -> None:
+        """Before the first epoch. Order, crops, flips and dropout depend on `seed` alone."""
+        self.network = network
+        self.training = training
+        self.seed = seed
+        self.curve: list[Epoch] = []
+        self.random = seeds.generator("training", seed)
+        self.optimiser = torch.optim.SGD(
+            network.parameters(),
+            lr=training.learning_rate,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            nesterov=training.momentum > 0,
         )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of all tensors of the state: network, momentum, random numbers."""
+        momenta = {
+            f"momentum.{name}": self.optimiser.state[parameter]["momentum_buffer"].clone()
+            for name, parameter in self.network.named_parameters()
+            if "momentum_buffer" in self.optimiser.state[parameter]
+        }
+        network = {f"network.{name}": tensor for name, tensor in copied_state(self.network).items()}
+        return {**network, **momenta, "random": self.random.get_state()}
+
+    def restore(self, tensors: Mapping[str, Tensor], curve: Iterable[Epoch]) -> None:
+        """Go to the state that had these `tensors` and this curve. `KeyError` or `RuntimeError` if they are those of
+        another network or recipe, which leaves this state undefined.
+        """
+        restore_state(self.network, _part(tensors, "network."))
+        parameters = dict(self.network.named_parameters())
+        for name, momentum in _part(tensors, "momentum.").items():
+            parameter = parameters[name]
+            # in the parameter's own memory layout, as torch makes it
+            self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).detach().copy_(momentum)
+        self.random.set_state(tensors["random"])
+        self.curve = list(curve)
+
+
+def train(state: State, data: Split, validation: Split) -> Iterator[Epoch]:
+    """Train the network in place, epoch by epoch, from where `state` is to the last epoch of its recipe.
+
+    Whenever an epoch is yielded, the network is in evaluation mode and `state` is that after the epoch.
+    """
+    for number in range(len(state.curve) + 1, state.training.epochs + 1):
+        with _dropout(state.seed, number, _device(state.network)):
+            loss, correct = _pass(state, data, state.training.rate(number))
+        state.network.eval()
+        epoch = Epoch(
+            epoch=number,
+            training_loss=loss / len(data.images),
+            training_accuracy=correct / len(data.images),
+            validation_accuracy=accuracy(state.network, validation),
+        )
+        state.curve.append(epoch)
+        yield epoch
+
+
+def _pass(state: State, data: Split, rate: float) -> tuple[float, float]:
+    """One pass over the data; the sum of the losses of all images, and how many were classified correctly."""
+    network, optimiser, training = state.network.train(), state.optimiser, state.training
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    losses, correct = [], []
+    for batch in torch.randperm(len(data.images), generator=state.random).split(training.batch_size):
+        images = augment(data.images[batch], training, state.random)
+        logits, labels = _logits(network, images, data), data.labels[batch].to(_device(network))
+        loss = F.cross_entropy(logits, labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.detach() * len(batch))
+        correct.append((logits.argmax(1) == labels).sum())
+    return torch.stack(losses).sum().item(), torch.stack(correct).sum().item()
+
+
+@contextmanager
+def _dropout(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Let torch's global generators, from which dropout draws, depend on these only, and leave them as they were."""
+    numbers = seeds.derive("dropout", seed, epoch)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(numbers)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(numbers)
+        yield
 
 
 def augment(images: Tensor, training: Training, random: torch.Generator) -> Tensor:
@@ -113,3 +174,7 @@ def _logits(network: nn.Module, images: Tensor, data: Split) -> Tensor:
 
 def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,11 +1,12 @@
 """Victim checkpoints: a network's parameters with all that is needed to build it again."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from invgrad.data import Channels
+from invgrad.data import Channels, describe
 from invgrad.networks import Network, build, initial
 from invgrad.networks.custom import Custom
 from invgrad.results import read_tensors, write_tensors
@@ -28,11 +29,37 @@ class VictimFile(Settings):
         return build(self.network, classes=self.classes, size=self.size, seed=self.seed)
 
 
+def untrained(network: Network, dataset: str, seed: int) -> VictimFile:
+    """A victim for a data set of published mean and std; `SettingsError` for any other."""
+    data = describe(dataset)
+    if data.statistics is None:
+        raise SettingsError(f"{dataset} has no published mean and std")
+    mean, std = data.statistics.mean, data.statistics.std
+    return VictimFile(
+        network=network, dataset=dataset, classes=data.classes, size=data.size, mean=mean, std=std, seed=seed
+    )
+
+
 def save_victim(path: Path, about: VictimFile, network: nn.Module) -> None:
     """Write the checkpoint."""
-    # Copies, since the file format has no tensors that share memory, as those of tied layers do.
-    tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    write_tensors(path, tensors, about.model_dump(mode="json"))
+    write_tensors(path, copied_state(network), about.model_dump(mode="json"))
+
+
+def copied_state(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name; copies, since safetensors takes none that share memory as tied layers' do."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def restore_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Undo `copied_state`, on the network's device; `RuntimeError` in one line if a name or a shape differs."""
+    state = network.state_dict()  # also holds the version of every layer, which the file does not and some layers need
+    if strangers := sorted(state.keys() ^ tensors.keys()):
+        raise RuntimeError(f"'{strangers[0]}' is in one of them only")
+    state.update(tensors)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise RuntimeError(" ".join(str(error).split())) from None
 
 
 def load_victim(path: Path, device: torch.device, *, custom: Custom | None = None) -> tuple[nn.Module, VictimFile]:
@@ -49,12 +76,8 @@ def load_victim(path: Path, device: torch.device, *, custom: Custom | None = Non
             f"which runs only if the settings name it too; they name {custom.factory if custom else 'none'}"
         )
     network = initial(about.network, classes=about.classes, size=about.size, seed=about.seed)
-    state = network.state_dict()  # also holds the version of every layer, which the file does not and some layers need
     try:
-        if strangers := sorted(state.keys() ^ tensors.keys()):
-            raise RuntimeError(f"'{strangers[0]}' is in one of them only")
-        state.update(tensors)
-        network.load_state_dict(state)
+        restore_state(network, tensors)
     except RuntimeError as error:
-        raise SettingsError(f"{path}: does not fit its own description: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"{path}: does not fit its own description: {error}") from None
     return network.to(device).eval(), about

@@ -1,10 +1,10 @@
 """The plan that all rules ask, and where its files are."""
 
+import json
 import sys
-from pathlib import Path
 
 from invgrad.config import load
-from invgrad.plan import RECONSTRUCTIONS, TRUTHS, Plan, imported_code, run_jobs_with_this_python, step_code
+from invgrad.plan import Plan, imported_code, run_jobs_with_this_python, step_code
 from invgrad.settings import SettingsError
 
 try:
@@ -14,24 +14,26 @@ except SettingsError as error:
 
 run_jobs_with_this_python()
 
-RESULTS = plan.results
+files = plan.files
 FIGURES = plan.figures
-ARTEFACTS = plan.project.experiments.artefacts
+MADE = plan.project.artefacts
+CELLS = plan.cells_of(MADE)
+DEVICE = plan.project.config.device
 
 
 wildcard_constraints:
     cell="[a-z0-9.-]+",
     clients="[a-z0-9.-]+",
-    victim="[a-z0-9.-]+",
     dataset="[a-z0-9]+",
     split="train|validation",
+    part="(-[a-z0-9.-]+)?",
     seed="[0-9]+",
     shard="[0-9]+",
 
 
-def split_file(dataset, split):
-    return RESULTS / f"data/{dataset}-{split}.safetensors"
+def record(path):
+    return path.with_suffix(".json")
 
 
-def victim_file(victim, seed):
-    return RESULTS / f"victims/{victim}/seed{seed}.safetensors"
+def options(name, values):
+    return [f"--{name} {value}" for value in values]

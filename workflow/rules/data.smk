@@ -1,15 +1,24 @@
+def data_options(w):
+    try:
+        return plan.data_options(w.dataset, w.split, w.part.lstrip("-"))
+    except SettingsError as error:  # data that is not there is told before any job starts
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+# Of a split too large for one file there is a part for each group of clients.
 rule data:
     input:
         code=step_code("data"),
         registry="data/datasets.yaml",
     output:
-        split=RESULTS / "data/{dataset}-{split}.safetensors",
-        record=RESULTS / "data/{dataset}-{split}.json",
+        split=files.split("{dataset}", "{split}{part}"),
+        record=record(files.split("{dataset}", "{split}{part}")),
     log:
-        RESULTS / "logs/data/{dataset}-{split}.log",
+        files.log(files.split("{dataset}", "{split}{part}")),
     conda:
         "../../envs/environment.yaml"
     params:
-        options=lambda w: plan.data_options(w.dataset, w.split),
+        options=data_options,
     shell:
         "python -m invgrad data {params.options} --out {output.split} 2>&1 | tee {log}"

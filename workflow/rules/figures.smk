@@ -1,11 +1,10 @@
 rule figures:
     input:
-        rules.verdict.output,
-        [FIGURES / f"{name}.{kind}" for name, artefact in ARTEFACTS.items() for kind in artefact.writes],
+        [plan.outputs(name) for name in MADE],
 
 
 # One rule an artefact, because each writes other kinds of files.
-for name, artefact in ARTEFACTS.items():
+for name, artefact in plan.artefacts.items():
 
     rule:
         name:
@@ -13,25 +12,49 @@ for name, artefact in ARTEFACTS.items():
         input:
             code=sorted({*step_code("notebook"), *imported_code(plan.notebook(name))}),
             notebook=plan.notebook(name),
-            rows=rules.verdict.output.rows,
-            verdicts=rules.verdict.output.verdicts,
-            images=[
-                path
-                for cell in artefact.cells
-                for pattern in (RECONSTRUCTIONS, TRUTHS)
-                for path in plan.shard_files(cell, pattern)
-            ],
+            shown=plan.shown(name),
+            paper=plan.project.config.paper_values,
         output:
-            [FIGURES / f"{name}.{kind}" for kind in artefact.writes],
-            executed=RESULTS / f"notebooks/{name}.ipynb",
-            record=RESULTS / f"notebooks/{name}.json",
+            [
+                report(path, caption="../report/artefact.rst", category=artefact.where, labels={"artefact": name, "file": path.name})
+                for path in plan.outputs(name)
+            ],
+            executed=files.notebook(name),
+            record=record(files.notebook(name)),
         log:
-            notebook=RESULTS / f"logs/notebooks/{name}.ipynb",
-            messages=RESULTS / f"logs/notebooks/{name}.log",
+            notebook=files.log(files.notebook(name)).with_suffix(".ipynb"),
+            messages=files.log(files.notebook(name)),
         conda:
             "../../envs/environment.yaml"
         params:
             parameters=plan.notebook_parameters(name),
+            title=artefact.title,
+            about=artefact.about,
         shell:
             "python -m invgrad notebook --source {input.notebook} --parameters {params.parameters:q} --out {output.executed}"
             " --log {log.notebook} 2>&1 | tee {log.messages}"
+
+
+rule report:
+    input:
+        [plan.outputs(name) for name in MADE],
+        [record(files.notebook(name)) for name in MADE],
+        code=step_code("report"),
+        templates=plan.report_templates(),
+        verdicts=rules.verdict.output.verdicts,
+        description=files.description(),
+        paper=plan.project.config.paper_values,
+        details=plan.project.config.open_details,
+    output:
+        report=FIGURES / "report.html",
+        index=FIGURES / "index.md",
+    log:
+        files.root / "logs/report.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        results=files.root,
+        figures=FIGURES,
+    shell:
+        "python -m invgrad report --description {input.description} --paper-values {input.paper} --details {input.details}"
+        " --results {params.results} --figures {params.figures} --index {output.index} --out {output.report} 2>&1 | tee {log}"

@@ -1,41 +1,83 @@
 rule measure:
     input:
         code=step_code("measure"),
-        reconstructions=lambda w: plan.shard_files(w.cell, RECONSTRUCTIONS),
-        truths=lambda w: plan.shard_files(w.cell, TRUTHS),
+        reconstructions=lambda w: plan.reconstructions(w.cell),
+        truths=lambda w: plan.truths(w.cell),
     output:
-        rows=RESULTS / "metrics/{cell}.csv",
-        record=RESULTS / "metrics/{cell}.json",
+        rows=files.rows("{cell}"),
+        record=record(files.rows("{cell}")),
     log:
-        RESULTS / "logs/measure/{cell}.log",
+        files.log(files.rows("{cell}")),
     conda:
         "../../envs/environment.yaml"
     params:
-        seeds=lambda w: [f"--seed {shard.seed}" for shard in plan.shards(w.cell)],
-        reconstructions=lambda w, input: [f"--reconstruction {path}" for path in input.reconstructions],
-        truths=lambda w, input: [f"--truth {path}" for path in input.truths],
+        seeds=lambda w: options("seed", (shard.seed for shard in plan.shards(w.cell))),
+        reconstructions=lambda w, input: options("reconstruction", input.reconstructions),
+        truths=lambda w, input: options("truth", input.truths),
     shell:
         "python -m invgrad measure --cell {wildcards.cell} {params.seeds} {params.reconstructions} {params.truths}"
         " --out {output.rows} 2>&1 | tee {log}"
 
 
-rule verdict:
+rule activations:
     input:
-        code=step_code("verdict"),
-        tables=[RESULTS / f"metrics/{cell}.csv" for cell in plan.cells],
-        paper=plan.project.config.paper_values,
+        code=step_code("activations"),
+        victims=lambda w: plan.victim_files([w.cell]),
+        reconstructions=lambda w: plan.reconstructions(w.cell),
+        truths=lambda w: plan.truths(w.cell),
     output:
-        rows=RESULTS / "rows.csv",
-        rows_record=RESULTS / "rows.json",
-        verdicts=FIGURES / "verdicts.csv",
-        verdicts_record=FIGURES / "verdicts.json",
+        rows=files.activations("{cell}"),
+        record=record(files.activations("{cell}")),
     log:
-        RESULTS / "logs/verdict.log",
+        files.log(files.activations("{cell}")),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        device=DEVICE,
+    params:
+        shards=lambda w: plan.activation_options(w.cell),
+    shell:
+        "python -m invgrad activations --cell {wildcards.cell} {params.shards}"
+        " --out {output.rows} --device {resources.device} --threads {threads} 2>&1 | tee {log}"
+
+
+rule describe:
+    input:
+        code=step_code("describe"),
+        experiments=plan.project.config.experiments,
+        scale=plan.project.config.scales / f"{plan.project.config.scale}.yaml",
+    output:
+        files.description(),
+    log:
+        files.log(files.description()),
     conda:
         "../../envs/environment.yaml"
     params:
-        tables=lambda w, input: [f"--table {path}" for path in input.tables],
-        obstacles=plan.obstacles(),
+        config=json.dumps(config),
+        # What the paths and the data at hand make of the configuration.
+        sources=json.dumps(dict(plan.project.sources)),
     shell:
-        "python -m invgrad verdict {params.tables} --paper-values {input.paper} --obstacles {params.obstacles:q}"
+        "python -m invgrad describe --config {params.config:q} --out {output} 2>&1 | tee {log}"
+
+
+rule verdict:
+    input:
+        code=step_code("verdict"),
+        tables=[files.rows(cell) for cell in CELLS],
+        description=files.description(),
+        paper=plan.project.config.paper_values,
+    output:
+        rows=FIGURES / "rows.csv",
+        rows_record=FIGURES / "rows.json",
+        verdicts=FIGURES / "verdicts.csv",
+        verdicts_record=FIGURES / "verdicts.json",
+    log:
+        files.root / "logs/verdict.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        tables=lambda w, input: options("table", input.tables),
+    shell:
+        "python -m invgrad verdict {params.tables} --paper-values {input.paper} --description {input.description}"
         " --rows {output.rows} --out {output.verdicts} 2>&1 | tee {log}"

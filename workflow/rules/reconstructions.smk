@@ -1,26 +1,26 @@
 rule reconstructions:
     input:
-        [plan.shard_files(cell, RECONSTRUCTIONS) for cell in plan.cells],
+        [plan.reconstructions(cell) for cell in CELLS],
 
 
 # What the server sees and the clients' images go to different files: an attack has only the first as input.
 rule share:
     input:
         code=step_code("share"),
-        victim=lambda w: victim_file(plan.clients[w.clients].victim, w.seed),
-        data=lambda w: split_file(plan.victim_of(w.clients).dataset, plan.clients[w.clients].targets.split),
+        victim=lambda w: plan.victim_file(w.clients, w.seed),
+        data=lambda w: plan.data_for_clients(w.clients),
     output:
-        shared=RESULTS / "shared/{clients}/seed{seed}-shard{shard}.safetensors",
-        shared_record=RESULTS / "shared/{clients}/seed{seed}-shard{shard}.json",
-        truth=RESULTS / "truth/{clients}/seed{seed}-shard{shard}.safetensors",
-        truth_record=RESULTS / "truth/{clients}/seed{seed}-shard{shard}.json",
+        shared=files.shared("{clients}", "{seed}", "{shard}"),
+        shared_record=record(files.shared("{clients}", "{seed}", "{shard}")),
+        truth=files.truth("{clients}", "{seed}", "{shard}"),
+        truth_record=record(files.truth("{clients}", "{seed}", "{shard}")),
     log:
-        RESULTS / "logs/share/{clients}/seed{seed}-shard{shard}.log",
+        files.log(files.shared("{clients}", "{seed}", "{shard}")),
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        device=plan.project.config.device,
+        device=DEVICE,
     params:
         settings=lambda w: plan.share_settings(w.clients, int(w.shard)),
     shell:
@@ -31,18 +31,18 @@ rule share:
 rule attack:
     input:
         code=lambda w: [*step_code("attack"), *plan.attack_files(w.cell)],
-        victim=lambda w: victim_file(plan.clients[plan.cells[w.cell].clients].victim, w.seed),
-        shared=lambda w: RESULTS / f"shared/{plan.cells[w.cell].clients}/seed{w.seed}-shard{w.shard}.safetensors",
+        victim=lambda w: plan.victim_file(plan.cells[w.cell].clients, w.seed),
+        shared=lambda w: files.shared(plan.cells[w.cell].clients, w.seed, w.shard),
     output:
-        reconstruction=RESULTS / "reconstructions/{cell}/seed{seed}-shard{shard}.safetensors",
-        record=RESULTS / "reconstructions/{cell}/seed{seed}-shard{shard}.json",
+        reconstruction=files.reconstruction("{cell}", "{seed}", "{shard}"),
+        record=record(files.reconstruction("{cell}", "{seed}", "{shard}")),
     log:
-        RESULTS / "logs/attack/{cell}/seed{seed}-shard{shard}.log",
+        files.log(files.reconstruction("{cell}", "{seed}", "{shard}")),
     conda:
         "../../envs/environment.yaml"
     threads: lambda w: plan.threads(plan.cells[w.cell].clients, workflow.cores or 1)
     resources:
-        device=plan.project.config.device,
+        device=DEVICE,
         memory=str(plan.project.config.memory or 0),
     params:
         settings=lambda w: plan.attack_settings(w.cell, int(w.seed)),

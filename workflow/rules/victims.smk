@@ -1,26 +1,42 @@
 rule victims:
     input:
-        [victim_file(name, seed) for name, seed in plan.victims],
+        plan.victim_files(CELLS),
 
 
-rule victim:
-    input:
-        code=lambda w: [*step_code("train"), *plan.victim_files(w.victim)],
-        validation=lambda w: split_file(plan.victim(w.victim).dataset, "validation"),
-        data=lambda w: [split_file(v.dataset, "train") for v in [plan.victim(w.victim)] if v.training],
-    output:
-        victim=RESULTS / "victims/{victim}/seed{seed}.safetensors",
-        record=RESULTS / "victims/{victim}/seed{seed}.json",
-    log:
-        RESULTS / "logs/victims/{victim}/seed{seed}.log",
-    conda:
-        "../../envs/environment.yaml"
-    threads: 1
-    resources:
-        device=plan.project.config.device,
-    params:
-        settings=lambda w: plan.train_settings(w.victim, int(w.seed)),
-        data=lambda w, input: f"--data {input.data}" if input.data else "",
-    shell:
-        "python -m invgrad train --settings {params.settings:q} --validation {input.validation} {params.data}"
-        " --out {output.victim} --device {resources.device} --threads {threads} 2>&1 | tee {log}"
+def training_data(victim):
+    return dict(zip(("validation", "data"), plan.data_for_training(victim)))
+
+
+def train_settings(victim):
+    return lambda w: plan.train_settings(victim, int(w.seed))
+
+
+# One rule a victim, because each is kept after other epochs of its training.
+for name in plan.victims:
+
+    rule:
+        name:
+            f"victim-{name}"
+        input:
+            **training_data(name),
+            code=[*step_code("train"), *plan.network_files(name)],
+        output:
+            [files.victim(name, "{seed}", epoch) for epoch in plan.snapshots(name)],
+            [record(files.victim(name, "{seed}", epoch)) for epoch in plan.snapshots(name)],
+            victim=files.victim(name, "{seed}"),
+            record=record(files.victim(name, "{seed}")),
+        log:
+            files.log(files.victim(name, "{seed}")),
+        conda:
+            "../../envs/environment.yaml"
+        threads: 1
+        resources:
+            device=DEVICE,
+        params:
+            settings=train_settings(name),
+            # Not an output, since an unfinished training is to survive the job.
+            checkpoint=str(files.training(name, "{seed}")),
+            data=lambda w, input: [f"--{split} {input[split]}" for split in ("validation", "data") if split in input.keys()],
+        shell:
+            "python -m invgrad train --settings {params.settings:q} {params.data} --checkpoint {params.checkpoint}"
+            " --out {output.victim} --device {resources.device} --threads {threads} 2>&1 | tee {log}"

@@ -10,6 +10,11 @@ from invgrad.settings import Settings
 class NetworkSettings(Settings):
     """The settings of one architecture, which build it."""
 
+    @property
+    def title(self) -> str:
+        """What readers call it."""
+        return type(self).__name__
+
     @abstractmethod
     def build(self, *, classes: int, size: int) -> nn.Module:
         """The network for images [n, 3, size, size] and logits [n, classes], initialised from the global generator."""

@@ -18,6 +18,11 @@ class ConvNet(NetworkSettings):
     width: int = Field(default=64, ge=1)
     padding: Literal["zeros", "circular"] = "zeros"
 
+    @property
+    def title(self) -> str:
+        """With its width."""
+        return f"ConvNet, width {self.width}"
+
     def build(self, *, classes: int, size: int) -> nn.Module:
         """torch's default initialisation; `size` must be at least 9."""
         channels = [3, *(self.width * multiple for multiple in (1, 2, 2, 4, 4, 4, 4, 4))]

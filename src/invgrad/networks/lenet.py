@@ -12,6 +12,11 @@ class LeNetZhu(NetworkSettings):
 
     name: Literal["lenet-zhu"] = "lenet-zhu"
 
+    @property
+    def title(self) -> str:
+        """As the paper calls it."""
+        return "LeNet (Zhu)"
+
     def build(self, *, classes: int, size: int) -> nn.Module:
         """Parameters uniform in ±0.5, weights and biases alike."""
         side = -(-size // 4)

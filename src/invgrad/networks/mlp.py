@@ -15,6 +15,11 @@ class MLP(NetworkSettings):
     name: Literal["mlp"] = "mlp"
     widths: tuple[PositiveInt, ...] = Field(default=(1024, 1024, 1024))
 
+    @property
+    def title(self) -> str:
+        """With its widths."""
+        return f"MLP, widths {', '.join(map(str, self.widths)) or 'none'}"
+
     def build(self, *, classes: int, size: int) -> nn.Module:
         """torch's default initialisation."""
         sizes = [3 * size * size, *self.widths, classes]

@@ -3,8 +3,6 @@
 from typing import Literal
 
 from torch import nn
-from torchvision.models import MobileNetV2
-from torchvision.ops import Conv2dNormActivation
 
 from invgrad.networks.base import NetworkSettings
 
@@ -27,6 +25,10 @@ class MobileNet(NetworkSettings):
 
     def build(self, *, classes: int, size: int) -> nn.Module:
         """torchvision's initialisation, but the stem torch's default, as in the released code; any `size`."""
+        # imported here because it takes seconds, which every job would pay
+        from torchvision.models import MobileNetV2
+        from torchvision.ops import Conv2dNormActivation
+
         mobilenet = MobileNetV2(num_classes=classes, inverted_residual_setting=STAGES)
         mobilenet.features[0] = Conv2dNormActivation(3, 32, activation_layer=nn.ReLU6)
         network: nn.Module = mobilenet

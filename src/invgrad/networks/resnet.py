@@ -4,9 +4,63 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from invgrad.networks.base import NetworkSettings
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut, the stride in the first; torchvision's parameter names."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1, shortcut: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv1 = _convolution(inputs, planes, 3, stride)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = _convolution(planes, planes, 3)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = shortcut
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [n, inputs, height, width] to [n, planes, height / stride, width / stride]."""
+        hidden = self.relu(self.bn1(self.conv1(features)))
+        outputs: Tensor = self.bn2(self.conv2(hidden))
+        outputs += features if self.downsample is None else self.downsample(features)
+        positive: Tensor = self.relu(outputs)
+        return positive
+
+
+class Bottleneck(nn.Module):
+    """A 3×3 convolution, which has the stride, between two 1×1 ones, beside a shortcut; torchvision's parameter
+    names.
+    """
+
+    expansion = 4
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1, shortcut: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv1 = _convolution(inputs, planes, 1)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = _convolution(planes, planes, 3, stride)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = _convolution(planes, planes * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [n, inputs, height, width] to [n, 4 · planes, height / stride, width / stride]."""
+        hidden = self.relu(self.bn1(self.conv1(features)))
+        hidden = self.relu(self.bn2(self.conv2(hidden)))
+        outputs: Tensor = self.bn3(self.conv3(hidden))
+        outputs += features if self.downsample is None else self.downsample(features)
+        positive: Tensor = self.relu(outputs)
+        return positive
+
+
+def _convolution(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, side, stride=stride, padding=side // 2, bias=False)
 
 
 class Recipe(NamedTuple):
@@ -52,6 +106,14 @@ class ResNet(NetworkSettings):
             raise ValueError(f"strides {list(self.strides)}: ResNet-{self.depth} needs {stages} positive ones")
         return self
 
+    @property
+    def title(self) -> str:
+        """As the paper writes it, where *ResNetN-k* has three stages."""
+        width = self.width or RECIPES[self.depth].width
+        if len(RECIPES[self.depth].stages) == 3 and width % 16 == 0:
+            return f"ResNet{self.depth}-{width // 16}"
+        return f"ResNet-{self.depth}, base width {width}"
+
     def build(self, *, classes: int, size: int) -> nn.Module:
         """Convolutions Kaiming-normal (fan out), batch-norm identity, linear layer torch's default; any `size`."""
         recipe = RECIPES[self.depth]
@@ -92,6 +154,6 @@ def _stage(
     outputs = planes * block.expansion
     shortcut = None
     if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+        shortcut = nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
     first = block(inputs, planes, stride, shortcut)
     return nn.Sequential(first, *(block(outputs, planes) for _ in range(blocks - 1)))

@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from pydantic import ValidationInfo, field_validator
 from torch import nn
-from torchvision import models
 
 from invgrad.networks.base import NetworkSettings, one_line
 from invgrad.settings import SettingsError, unknown
@@ -33,6 +33,7 @@ class Torchvision(NetworkSettings):
     @field_validator("model")
     @classmethod
     def _known_model(cls, model: str) -> str:
+        models = _models()
         known = models.list_models(module=models, exclude=WITH_AUXILIARY_HEADS)
         if model in WITH_AUXILIARY_HEADS:
             raise ValueError(f"'{model}' has auxiliary heads, whose parameters have no gradient in evaluation mode")
@@ -45,11 +46,17 @@ class Torchvision(NetworkSettings):
     def _known_weights(cls, weights: str | None, info: ValidationInfo) -> str | None:
         if weights is None or "model" not in info.data:
             return weights
-        entries = models.get_model_weights(info.data["model"]).__members__
+        entries = _models().get_model_weights(info.data["model"]).__members__
         known = {name: entry for name, entry in entries.items() if entry.meta["categories"]}
         if weights not in known:
             raise ValueError(unknown("weights", weights, known))
         return str(known[weights].name)
+
+    @property
+    def title(self) -> str:
+        """Its name there, and whether it has published weights."""
+        name = f"ResNet-{self.model[6:]}" if re.fullmatch(r"resnet\d+", self.model) else self.model
+        return f"{name} of torchvision, {'published weights' if self.weights else 'untrained'}"
 
     def build(self, *, classes: int, size: int) -> nn.Module:
         """torchvision's initialisation; vision transformers are built for images of this `size`.
@@ -59,7 +66,7 @@ class Torchvision(NetworkSettings):
         if self.weights is not None and (published := len(self._entry.meta["categories"])) != classes:
             raise SettingsError(f"{self!r}: the weights are for {published} classes, the data has {classes}")
         try:
-            network: nn.Module = models.get_model(self.model, num_classes=classes, **self._sizes(size))
+            network: nn.Module = _models().get_model(self.model, num_classes=classes, **self._sizes(size))
         except (AssertionError, ValueError) as error:
             raise SettingsError(f"{self!r}: takes no {size}×{size} images: {one_line(error)}") from error
         return network
@@ -83,10 +90,17 @@ class Torchvision(NetworkSettings):
 
     @property
     def _entry(self) -> Any:
-        return models.get_model_weights(self.model)[self.weights]
+        return _models().get_model_weights(self.model)[self.weights]
 
     def _sizes(self, size: int) -> dict[str, Any]:
         """What the builders of networks for one image size call it."""
         if self.model.startswith("vit_"):
             return {"image_size": size}
         return {"input_size": (size, size)} if self.model.startswith("maxvit_") else {}
+
+
+def _models() -> ModuleType:
+    # imported here because it takes seconds, which every job would pay
+    from torchvision import models
+
+    return models  # type: ignore[no-any-return]

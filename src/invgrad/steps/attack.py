@@ -6,7 +6,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from invgrad.attack import Attack, Reconstruction, Shared, reconstruct
+from invgrad.attack import Reconstruction, Shared
+from invgrad.attacks import AnyAttack
 from invgrad.client import Client
 from invgrad.compiled import library
 from invgrad.networks.custom import Custom
@@ -21,7 +22,7 @@ CLIENT: TypeAdapter[Client] = TypeAdapter(Client)
 class AttackStep(Settings):
     """The attack, and the key from which the noise that it starts from is derived."""
 
-    attack: Attack
+    attack: AnyAttack
     seed_key: str
     custom: Custom | None = None
 
@@ -29,28 +30,28 @@ class AttackStep(Settings):
 def attack_shard(
     step: AttackStep, victim: Path, shared_path: Path, out: Path, device: torch.device, memory: int | None = None
 ) -> None:
-    """Attack every client of a shard; write the selected reconstructions to `out`, with a record. `memory`: as of
-    `reconstruct`.
+    """Attack every client of a shard; write the selected reconstructions, with the trajectories if snapshots are kept,
+    to `out`, with a record. `memory`: as of `reconstruct`.
     """
     record = Record(step.model_dump(mode="json"), device)
     network, _ = load_victim(victim, device, custom=step.custom)
     client, shared = read_shared(shared_path, network)
     title = f"attack {out.parent.name} {out.stem}"
     result = reconstruct_with_progress(title, network, client, shared, step.attack, step.seed_key, memory)
-    seconds = record.seconds
+    seconds, iterations = record.seconds, int(result.iterations.sum())
     about = {
         "mean": shared.mean,
         "std": shared.std,
         "precision": step.attack.precision,
         "device": device_name(device),
         "seconds": seconds,
-        "ms_per_trial_iteration": 1000 * seconds / max(int(result.iterations.sum()), 1),
+        "ms_per_trial_iteration": 1000 * seconds / iterations if iterations else None,
     }
-    write_tensors(out, vars(result), about)
+    write_tensors(out, {name: tensor for name, tensor in vars(result).items() if tensor.numel()}, about)
     kernels = [name for name in ("convolution", "winograd") if device.type == "cpu" and library(name)]
     record.write(
         out,
-        trials=len(shared) * step.attack.restarts,
+        trials=result.iterations.numel(),
         compiled_kernels=kernels,
         ms_per_trial_iteration=about["ms_per_trial_iteration"],
     )
@@ -61,18 +62,18 @@ def reconstruct_with_progress(
     network: nn.Module,
     client: Client,
     shared: Shared,
-    attack: Attack,
+    attack: AnyAttack,
     seed_key: str,
     memory: int | None = None,
 ) -> Reconstruction:
-    """As `reconstruct`, showing how far it is under this title."""
-    with Progress(title, len(shared) * attack.restarts * attack.iterations) as progress:
+    """As the attack's `run`, showing how far it is under this title."""
+    with Progress(title, attack.steps(len(shared))) as progress:
 
         def show(done: int, _: int, matching: Tensor) -> None:
             if progress.due():
                 progress.show(done, f"matching cost {matching.nanmean().item():.4f}")
 
-        return reconstruct(network, client, shared, attack, seed_key=seed_key, memory=memory, progress=show)
+        return attack.run(network, client, shared, seed_key=seed_key, memory=memory, progress=show)
 
 
 def read_shared(path: Path, network: nn.Module) -> tuple[Client, Shared]:

@@ -1,5 +1,6 @@
 """Data: one split of a data set, from its source, as one file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from invgrad.data import load, save_split
@@ -7,11 +8,13 @@ from invgrad.results import Record, write
 from invgrad.settings import SettingsError
 
 
-def prepare(dataset: str, split: str, source: str, root: Path | None, out: Path) -> None:
-    """Write the split to `out` and a record beside it."""
+def prepare(
+    dataset: str, split: str, source: str, root: Path | None, out: Path, indices: Sequence[int] | None = None
+) -> None:
+    """Write the split, or its images at these positions, to `out` and a record beside it."""
     if source == "packaged" and root is not None:
         raise SettingsError(f"--root: the packaged source reads installed packages, not {root}; leave it out")
     record = Record({"dataset": dataset, "split": split, "source": source, "root": str(root) if root else None})
-    data = load(dataset, split, source, root)
+    data = load(dataset, split, source, root, indices=indices)
     write(out, lambda partial: save_split(data, partial))
     record.write(out, source=data.source, images=len(data.images))

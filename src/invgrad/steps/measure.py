@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from invgrad.data import Channels, denormalise, to_unit
-from invgrad.metrics import mean_squared_error, pair, psnr, ssim
+from invgrad.data import Channels
+from invgrad.metrics import align, mean_squared_error, ssim
 from invgrad.results import Record, read_tensors, write_csv
 
 
@@ -35,6 +35,7 @@ def rows(cell: str, seed: int, reconstruction: Path, truth: Path) -> pd.DataFram
             "source": source["source"],
             "client": true["index"][:, 0].repeat_interleave(images).tolist(),
             "image": true["index"].flatten().tolist(),
+            "shared_norm": true["shared_norm"].repeat_interleave(images).tolist(),
         }
     )
     measures, _ = compare(attacked, true["images"], true["labels"], about["mean"], about["std"])
@@ -51,12 +52,8 @@ def compare(
     `attacked` holds the tensors of a `Reconstruction`. A client whose every restart failed has the status `failed` and
     no measures.
     """
-    originals = to_unit(images, attacked["images"].dtype, "cpu")
-    candidates = denormalise(attacked["images"], mean, std)
-    positions, assigned = pair(candidates, attacked["labels"], originals, labels)
-    candidates = candidates.take_along_dim(positions[:, :, None, None, None], 1).flatten(0, 1)
-    originals = originals.flatten(0, 1)
-    failed = ~candidates.isfinite().flatten(1).all(1)
+    aligned = align(attacked, images, labels, mean, std)
+    candidates, originals = (each.flatten(0, 1) for each in (aligned.reconstructions, aligned.originals))
     selected = attacked["selected"]
     chosen, taken = (
         attacked[each].gather(1, selected.clamp(min=0)[:, None])[:, 0] for each in ("matching_cost", "iterations")
@@ -70,17 +67,17 @@ def compare(
     table = pd.DataFrame(
         {
             "label": labels.flatten().tolist(),
-            "attacked_label": attacked["labels"].take_along_dim(positions, 1).flatten().tolist(),
-            "matched_by": ["assignment" if each else "position" for each in by_image(assigned)],
-            "psnr": psnr(candidates, originals).tolist(),
+            "attacked_label": attacked["labels"].take_along_dim(aligned.positions, 1).flatten().tolist(),
+            "matched_by": ["assignment" if each else "position" for each in by_image(aligned.assigned)],
+            "psnr": aligned.psnr.flatten().tolist(),
             "mse": mean_squared_error(candidates, originals).tolist(),
             "ssim": ssim(candidates, originals),
             "matching_cost": by_image(cost),
             "restarts": attacked["matching_cost"].shape[1],
             "selected_restart": by_image(selected),
             "iterations": by_image(iterations),
-            "status": ["failed" if each else "ok" for each in failed.tolist()],
+            "status": ["failed" if each else "ok" for each in aligned.failed.flatten().tolist()],
         }
     )
     table.loc[table["status"] == "failed", ["psnr", "mse", "ssim", "matching_cost"]] = math.nan
-    return table, positions
+    return table, aligned.positions

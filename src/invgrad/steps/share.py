@@ -3,10 +3,12 @@
 Two files come out: what the server sees, and the truth, which only the metrics step may read.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
 
 from invgrad.client import Client
 from invgrad.data import clients, normalise, read_split
@@ -22,10 +24,13 @@ class ShareStep(Settings):
     """Which clients share what; `first` and `last` (exclusive) number the clients of this shard."""
 
     shares: Client
-    start: NonNegativeInt
+    start: NonNegativeInt = 0
+    every: PositiveInt = 1
+    indices: tuple[NonNegativeInt, ...] | None = None
     images_per_client: PositiveInt
     distinct_labels: bool
     labels_known: bool
+    swapped_rows: bool = False
     custom: Custom | None = None
     first: NonNegativeInt
     last: PositiveInt
@@ -44,7 +49,10 @@ def share(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, dev
     split = read_split(data)
     if split.dataset != about.dataset:
         raise SettingsError(f"{data}: holds {split.dataset}, but the victim {victim} is for {about.dataset}")
-    held = clients(split, step.start, step.last, step.images_per_client, step.distinct_labels)[step.first :]
+    walk = step.model_dump(include={"start", "every", "indices", "images_per_client", "distinct_labels"})
+    held = clients(split, count=step.last, **walk)[step.first :]
+    labels = split.labels[torch.tensor(held)]
+    seen = swapped(labels, split.classes) if step.swapped_rows else labels
     try:
         loss, sent = step.shares.loss(network), step.shares.sent_statistics(network)
     except SettingsError as error:
@@ -52,9 +60,9 @@ def share(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, dev
     parameters = {name: value.detach() for name, value in network.named_parameters()}
     shares, statistics = [], []
     with arithmetic("float32", False, device):
-        for positions in held:
-            images = normalise(split.images[positions], split.mean, split.std, torch.float32, device)
-            shares.append(step.shares.share(loss, parameters, images, split.labels[positions].to(device)))
+        for rows, classes in zip(held, seen, strict=True):
+            images = normalise(split.images[rows], split.mean, split.std, torch.float32, device)
+            shares.append(step.shares.share(loss, parameters, images, classes.to(device)))
             statistics.append(sent(parameters, images))
     tensors = {
         f"shared.{name}": torch.stack(each) for name, each in zip(parameters, zip(*shares, strict=True), strict=True)
@@ -71,10 +79,29 @@ def share(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, dev
         # A client's name comes from its first image, so that its noise does not depend on how clients are sharded.
         "names": [str(derive(split.dataset, split.split, first)) for first in index[:, 0].tolist()],
     }
-    labels = split.labels[torch.tensor(held)]
-    known = {"labels": labels} if step.labels_known else {}
+    known = {"labels": seen} if step.labels_known else {}
     write_tensors(out, known | tensors, public)
     secret = {"dataset": split.dataset, "split": split.split, "source": split.source}
-    write_tensors(truth, {"images": split.images[torch.tensor(held)], "labels": labels, "index": index}, secret)
+    true = {"images": split.images[torch.tensor(held)], "labels": labels, "index": index}
+    write_tensors(truth, true | {"shared_norm": norms(tensors)}, secret)
     record.write(out)
     record.write(truth)
+
+
+def swapped(labels: Tensor, classes: int) -> Tensor:
+    """The label that an image seems to have once the classification layer's rows of classes 2k and 2k+1 have changed
+    places; the last of an odd number of classes keeps its own.
+
+    With the rows swapped, the logits of the two classes change places. The gradient is then, up to the same swap of its
+    own rows, that of the network as it was for the image with the other label, which is what a client shares here.
+    """
+    other = labels ^ 1
+    return torch.where(other < classes, other, labels)
+
+
+def norms(shared: Mapping[str, Tensor]) -> Tensor:
+    """The Euclidean norm of all that each client shares, [clients]; from tensors [clients, …]. For the metrics: the
+    server could compute it as well.
+    """
+    tensors = [tensor.double().flatten(1) for name, tensor in shared.items() if name.startswith("shared.")]
+    return torch.stack([tensor.square().sum(1) for tensor in tensors]).sum(0).sqrt()

@@ -1,0 +1,405 @@
+"""What a plan will cost before anyone pays: jobs, gradients, hours and disk, artefact by artefact.
+
+Hours come from floating-point operations, counted on networks without values, and from how fast `invgrad bench` found
+the most similar network to be. They are good to a factor of two or so.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import nn
+
+from invgrad import bench
+from invgrad.client import STEPS_AT_ONCE
+from invgrad.networks import is_narrow, outline
+from invgrad.settings import Settings, SettingsError, parse, unknown
+
+TANGENT_PASSES = 7
+"""Forward passes that an exact gradient of the objective takes per image, for a client that shares a gradient."""
+
+LOCAL_STEP_PASSES = 9
+"""The same for each local SGD step of federated averaging, but one less in all, since the first step's parameters do
+not depend on the images. Counted by torch's counter of floating-point operations.
+"""
+
+RECOMPUTED = 1.4
+"""How many times as long more than `STEPS_AT_ONCE` local steps take (measured, see there)."""
+
+LBFGS_GRADIENTS = 20
+"""Of one step of L-BFGS, at most."""
+
+TRAINING_PASSES = 3
+"""Forward passes per image: the forward pass itself and the gradients for parameters and activations."""
+
+TRAINING_BATCH = 128
+"""Images at once, roughly: more than `invgrad bench` times, so that its largest batch stands for it."""
+
+GPU_GFLOPS = 5000.0
+"""Assumed, not measured: GFLOP/s reached on an A100 or H100 in float32 without TF32. An A100's peak is 19,500; the
+small convolutions with a gradient per trial are far from it.
+"""
+
+GPU_LAYER_SECONDS = 125e-6
+"""Assumed, not measured: the least time for one gradient of a batch of trials, per tensor of parameters. About 20
+kernels, each of which takes at least 5 µs to start; 1 ms for LeNet.
+"""
+
+GPU_TRIALS = 256
+"""Assumed, not measured: trials that share that least time."""
+
+GIGA = 1e9
+COUNTS = ("jobs", "cells", "trials", "trial_iterations", "gradients")
+MEASURES = (*COUNTS, "gpu_hours", "device_hours", "disk_gb", "shared_gb")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """The attack of one cell."""
+
+    cell: str
+    group: str
+    """The name of the clients: what they share is written once for all cells that attack them."""
+    network: nn.Module
+    """As `invgrad.networks.outline` gives it; works that use the same object have its operations counted once."""
+    size: int
+    clients: int
+    """Per network seed."""
+    images: int
+    """Of each client."""
+    local_steps: int
+    """SGD steps of federated averaging; 0 for clients that share a gradient."""
+    batch: int
+    """Images per local step; all of the client's where it shares a gradient."""
+    restarts: int
+    iterations: int
+    """0 for an analytic attack."""
+    gradients_per_iteration: int
+    """`LBFGS_GRADIENTS`, otherwise 1."""
+    seeds: int
+    jobs: int
+    snapshots: int
+    """Points of each trial's trajectory that are kept."""
+
+    @property
+    def trials(self) -> int:
+        """Of all clients, restarts and network seeds."""
+        return self.clients * self.restarts * self.seeds
+
+    @property
+    def gradients(self) -> int:
+        """How often the objective's gradient is computed, for one trial each."""
+        return self.trials * self.iterations * self.gradients_per_iteration
+
+    @property
+    def gigaflops(self) -> float:
+        """GFLOP of one of these gradients."""
+        return passes(self.local_steps) * self.batch * forward_gigaflops(self.network, self.size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingWork:
+    """The training of one victim, with all its network seeds; also one that is not trained, but written to disk."""
+
+    victim: str
+    network: nn.Module
+    """As of `Work`."""
+    dataset: str
+    size: int
+    images: int
+    """In each epoch."""
+    epochs: int
+    """0 if it is not trained."""
+    seeds: int
+    snapshots: int
+    """Checkpoints that are kept of each seed, the last one included."""
+
+    @property
+    def gigaflops(self) -> float:
+        """GFLOP of it all."""
+        pictures = self.seeds * self.epochs * self.images
+        return TRAINING_PASSES * pictures * forward_gigaflops(self.network, self.size)
+
+
+class BenchRow(Settings):
+    """One row of `invgrad bench --out`."""
+
+    network: str
+    engine: str
+    trials: PositiveInt
+    images: PositiveInt
+    ms_per_trial_iteration: PositiveFloat
+    released_ms: PositiveFloat
+    ratio: float
+    share_of_matrix_rate: float
+    other_ms: float | None = None
+    ratio_to_other: float | None = None
+
+
+class BenchFile(Settings):
+    """What `invgrad bench --out` writes."""
+
+    device: str
+    threads: PositiveInt
+    torch: str
+    rounds: PositiveInt
+    rows: tuple[BenchRow, ...] = Field(min_length=1)
+
+
+Kind = Literal["gradient", "l-bfgs", "general"]
+"""What was timed: the objective's gradient for clients that share one, a step of L-BFGS for these, or plain automatic
+differentiation of one trial, as federated averaging and the training of wide networks need it.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """How fast one network was."""
+
+    kind: Kind
+    narrow: bool
+    size: int
+    forward: float
+    """GFLOP of the forward pass of one image."""
+    pictures: int
+    """Images at once, of all trials."""
+    rate: float
+    """GFLOP/s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast a device is, as `invgrad bench` found it."""
+
+    source: str
+    """The file that says so."""
+    device: str
+    threads: int
+    measured: tuple[Measured, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Speed":
+        """Of a file that `invgrad bench --out` wrote; `SettingsError`, one line, if it is none."""
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{path}: not a file that `invgrad bench --out` wrote: {error}") from None
+        file = parse(BenchFile, content, str(path))
+        measured = [_measured(row, f"{path}: rows.{number}") for number, row in enumerate(file.rows)]
+        return cls(source=str(path), device=file.device, threads=file.threads, measured=tuple(chain(*measured)))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it was a GPU that was timed."""
+        return self.device.startswith("cuda")
+
+    def attack_hours(self, work: Work) -> float:
+        """On the timed device, one job after the other."""
+        kind: Kind = "l-bfgs" if work.gradients_per_iteration > 1 else "gradient"
+        pictures = float(work.images)
+        if work.local_steps:
+            kind, pictures = "general", work.batch
+        elif is_narrow(work.network) or self.on_gpu:
+            pictures *= work.trials / work.jobs
+        return work.gradients * work.gigaflops / self.rate(work.network, work.size, kind, pictures) / 3600
+
+    def training_hours(self, training: TrainingWork) -> float:
+        """On the timed device, one seed after the other."""
+        # A few images at once, as in the general rows, would take a narrow network's time for starting operations.
+        kind: Kind = "gradient" if is_narrow(training.network) else "general"
+        rate = self.rate(training.network, training.size, kind, TRAINING_BATCH)
+        return training.gigaflops / rate / 3600
+
+    def rate(self, network: nn.Module, size: int, kind: Kind, pictures: float) -> float:
+        """GFLOP/s of the most similar network that was timed: as narrow or wide, for this kind of work if there is one
+        (for a wide network L-BFGS costs its gradients), nearest in operations and image size, then in pictures at once.
+        """
+        narrow, forward = is_narrow(network), forward_gigaflops(network, size)
+        alike = [row for row in self.measured if row.narrow == narrow]
+        candidates = [row for row in alike if row.kind == kind] or [row for row in alike if row.kind == "gradient"]
+        if not candidates:
+            raise SettingsError(
+                f"{self.source}: has no {'narrow' if narrow else 'wide'} network; run `invgrad bench` without --network"
+            )
+
+        def distance(row: Measured) -> tuple[float, float]:
+            return _far(row.forward, forward) + _far(row.size, size), _far(row.pictures, pictures)
+
+        return min(candidates, key=distance).rate
+
+
+def passes(local_steps: int) -> float:
+    """Forward passes per image that the objective's gradient costs, of all local steps; 0 steps: of a gradient."""
+    if not local_steps:
+        return TANGENT_PASSES
+    return (LOCAL_STEP_PASSES * local_steps - 1) * (RECOMPUTED if local_steps > STEPS_AT_ONCE else 1)
+
+
+@cache
+def forward_gigaflops(network: nn.Module, size: int) -> float:
+    """GFLOP of the forward pass of one `size`×`size` colour image; the network's values do not matter."""
+    copy = deepcopy(network).eval()
+    try:
+        return _counted(copy, size)
+    except RuntimeError:  # some architectures look at values on their way
+        return _counted(copy.to_empty(device="cpu"), size)
+
+
+def assumed_gpu_hours(work: Work) -> float:
+    """On a GPU as the constants of this module describe it."""
+    batches = work.jobs * math.ceil(work.trials / work.jobs / GPU_TRIALS)
+    layers = sum(1 for _ in work.network.parameters())
+    evaluations = batches * work.iterations * work.gradients_per_iteration * max(work.local_steps, 1)
+    seconds = max(work.gradients * work.gigaflops / GPU_GFLOPS, evaluations * layers * GPU_LAYER_SECONDS)
+    return seconds / 3600
+
+
+def estimate(
+    works: Sequence[Work], trainings: Sequence[TrainingWork], artefacts: Mapping[str, Sequence[str]], speed: Speed
+) -> pd.DataFrame:
+    """One row per artefact, then one per trained victim, and for untrained ones, data, notebooks and the total; columns
+    `row`, counts (int), `gpu_hours`, `device_hours`, `disk_gb` (10⁹ bytes), of which `shared_gb` is what clients share.
+
+    `artefacts`: the cells of each. What several show or use is counted once, with the first artefact that does.
+    """
+    rows = [*_attacks(works, artefacts, speed), *_trainings(trainings, speed)]
+    rows.append({"row": "notebooks", "jobs": len(artefacts)})
+    table = pd.DataFrame(rows, columns=["row", *MEASURES]).fillna(0).groupby("row", sort=False).sum()
+    table.loc["total"] = table.sum()
+    return table.astype(dict.fromkeys(COUNTS, int)).reset_index()
+
+
+def report(table: pd.DataFrame, speed: Speed) -> str:
+    """The table of `estimate` as Markdown, with footnotes that say where the hours come from."""
+    hours = {"device_hours": f"hours on {speed.device}"}
+    names = {"row": "", "trial_iterations": "trial-iterations", "gpu_hours": "GPU-hours"}
+    disk = {"disk_gb": "disk, GB", "shared_gb": "of it shared, GB"}
+    shown = table.drop(columns="device_hours") if speed.on_gpu else table
+    shown = shown.assign(
+        **{name: shown[name].map(_count if name in COUNTS else _measure) for name in shown.columns[1:]}
+    )
+    align = ["left", *["right"] * (len(shown.columns) - 1)]
+    lines = shown.rename(columns=names | hours | disk).to_markdown(index=False, disable_numparse=True, colalign=align)
+    return "\n".join([lines, "", *(f"- {note}" for note in _footnotes(table.set_index("row"), speed))])
+
+
+def _footnotes(table: pd.DataFrame, speed: Speed) -> Iterator[str]:
+    yield "A cell that several artefacts show is counted once, with the first of them; so is what its clients share."
+    yield "Jobs are those of attacks, training and notebooks; sharing, measuring and notebooks take seconds each."
+    timed = f"{speed.source}, timed on {speed.device} with {speed.threads} threads"
+    if speed.on_gpu:
+        yield f"GPU-hours: measured, from {timed}."
+    else:
+        yield (
+            f"GPU-hours: ASSUMED, no GPU was timed: {GPU_GFLOPS:,.0f} GFLOP/s in float32, but at least "
+            f"{GPU_LAYER_SECONDS * 1000:g} ms per tensor of parameters for a gradient of up to {GPU_TRIALS} trials. "
+            "To replace this, pass --bench FILE, made by `invgrad bench --device cuda --out FILE`."
+        )
+        yield f"Hours on {speed.device}: from {timed}, one job after the other."
+    shared, disk = (_measure(float(table[name]["total"])) for name in ("shared_gb", "disk_gb"))
+    yield (
+        f"Disk: {shared} of {disk} GB are what clients share, which is kept whole: every parameter, for every client "
+        "and network seed. Only the attacks read it."
+    )
+
+
+def _attacks(works: Sequence[Work], artefacts: Mapping[str, Sequence[str]], speed: Speed) -> Iterator[dict[str, Any]]:
+    of_cell = {work.cell: work for work in works}
+    groups = set()
+    for artefact, cells in artefacts.items():
+        yield {"row": artefact}
+        for work in (of_cell.pop(cell) for cell in cells if cell in of_cell):
+            shared, truth = (0.0, 0.0) if work.group in groups else _shared_gigabytes(work)
+            groups.add(work.group)
+            hours = speed.attack_hours(work)
+            yield {
+                "row": artefact,
+                "jobs": work.jobs,
+                "cells": 1,
+                "trials": work.trials,
+                "trial_iterations": work.trials * work.iterations,
+                "gradients": work.gradients,
+                "gpu_hours": hours if speed.on_gpu else assumed_gpu_hours(work),
+                "device_hours": hours,
+                "disk_gb": shared + truth + _result_gigabytes(work),
+                "shared_gb": shared,
+            }
+
+
+def _trainings(trainings: Sequence[TrainingWork], speed: Speed) -> Iterator[dict[str, Any]]:
+    data: dict[str, float] = {}
+    for work in sorted(trainings, key=lambda work: not work.epochs):
+        hours = speed.training_hours(work)
+        trained = f"training {work.victim}: {work.epochs} epochs × {work.images:,} images"
+        state = sum(tensor.nbytes for tensor in work.network.state_dict().values())
+        yield {
+            "row": trained if work.epochs else "victims that are not trained",
+            "jobs": work.seeds,
+            "gpu_hours": hours if speed.on_gpu else work.gigaflops / GPU_GFLOPS / 3600,
+            "device_hours": hours,
+            "disk_gb": state * work.seeds * work.snapshots / GIGA,
+        }
+        data[work.dataset] = max(data.get(work.dataset, 0), work.images * 3 * work.size**2 / GIGA)
+    yield {"row": "training data", "disk_gb": sum(data.values())}
+
+
+def _shared_gigabytes(work: Work) -> tuple[float, float]:
+    """What a group of clients shares, one tensor per parameter and client, and its images, uint8."""
+    update = sum(parameter.nbytes for parameter in work.network.parameters())
+    clients = work.clients * work.seeds / GIGA
+    return clients * update, clients * work.images * 3 * work.size**2
+
+
+def _result_gigabytes(work: Work) -> float:
+    """The selected images, float32, and the trajectories of all restarts, float16."""
+    pixels = work.clients * work.seeds * work.images * 3 * work.size**2
+    return pixels * (4 + 2 * work.restarts * work.snapshots) / GIGA
+
+
+def _measured(row: BenchRow, where: str) -> Iterator[Measured]:
+    cases = {case.name: case for case in bench.CASES}
+    if row.network not in cases:
+        raise SettingsError(f"{where}.network: {unknown('network', row.network, cases)}")
+    case = cases[row.network]
+    network = _of_case(case.name)
+    forward = forward_gigaflops(network, case.size)
+    of_network = partial(Measured, narrow=is_narrow(network), size=case.size, forward=forward)
+    pass_of_trial = row.images * forward * (LBFGS_GRADIENTS if case.step == "l-bfgs" else 1)
+    seconds = row.ms_per_trial_iteration / 1000
+    yield of_network(kind=case.step, pictures=row.trials * row.images, rate=passes(0) * pass_of_trial / seconds)
+    if case.step == "gradient":
+        rate = passes(1) * pass_of_trial / (row.released_ms / 1000)
+        yield of_network(kind="general", pictures=row.images, rate=rate)
+
+
+@cache
+def _of_case(name: str) -> nn.Module:
+    case = next(case for case in bench.CASES if case.name == name)
+    return outline(case.network, classes=case.classes, size=case.size)
+
+
+def _counted(network: nn.Module, size: int) -> float:
+    device = next(network.parameters()).device
+    return bench.forward_gigaflops(network, torch.zeros(1, 3, size, size, device=device))
+
+
+def _far(one: float, other: float) -> float:
+    """The distance of two positive numbers on a logarithmic scale."""
+    return abs(math.log(one / other))
+
+
+def _count(value: int) -> str:
+    return f"{value:,}" if value else "–"
+
+
+def _measure(value: float) -> str:
+    return f"{value:,.1f}" if value >= 0.05 else "<0.1" if value else "–"

@@ -1,0 +1,49 @@
+"""Activation errors: how far a reconstruction is from the original inside the network, layer by layer."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from invgrad.activations import activation_errors
+from invgrad.data import standardise
+from invgrad.gallery import read_gallery
+from invgrad.networks.custom import Custom
+from invgrad.results import Record, write_csv
+from invgrad.victims import load_victim
+
+
+def activations(
+    cell: str,
+    shards: Sequence[tuple[int, Path, Path, Path]],
+    out: Path,
+    device: torch.device,
+    custom: Custom | None = None,
+) -> None:
+    """Write a row per image and layer of a cell, whose shards are (network seed, victim, reconstructions, truth)."""
+    record = Record({"cell": cell}, device)
+    tables = [
+        errors(victim, reconstruction, truth, device, custom).assign(cell=cell, seed=seed)
+        for seed, victim, reconstruction, truth in shards
+    ]
+    write_csv(out, pd.concat(tables, ignore_index=True))
+    record.write(out)
+
+
+def errors(
+    victim: Path, reconstruction: Path, truth: Path, device: torch.device, custom: Custom | None = None
+) -> pd.DataFrame:
+    """The activation errors of every image of a shard, each passed through the network alone; none of a failed trial."""
+    network, about = load_victim(victim, device, custom=custom)
+    shown = read_gallery([str(reconstruction)], [str(truth)])
+    rows = []
+    for number, index in enumerate(shown.index):
+        if not math.isnan(shown.psnr[number]):
+            pair = (
+                standardise(images[number : number + 1].to(device), about.mean, about.std)
+                for images in (shown.originals, shown.reconstructions)
+            )
+            rows += [{"image": index, **error._asdict()} for error in activation_errors(network, *pair)]
+    return pd.DataFrame(rows)

@@ -1,0 +1,210 @@
+"""The report: everything that one scale made, gathered into `index.md` and a `report.html` that stands alone."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from invgrad.layout import Layout
+from invgrad.paper import VERDICT_COLUMNS, read_values
+from invgrad.report import (
+    ALL,
+    Artefact,
+    ArtefactDescription,
+    Cell,
+    CellDescription,
+    Description,
+    Link,
+    OpenDetails,
+    Picture,
+    Report,
+    Reported,
+    Run,
+    Table,
+    as_html,
+    as_markdown,
+)
+from invgrad.results import Record, write
+from invgrad.settings import SettingsError, parse, read_yaml
+
+LONGEST_TABLE = 60
+"""Rows that the report shows of a table; the rest is in its file."""
+
+VALUE = ["id", "cell", "measure"]
+"""The columns that name a reported value."""
+
+
+def write_report(
+    description: Path, paper_values: Path, details: Path, results: Path, figures: Path, out: Path, index: Path
+) -> None:
+    """Write the report as one HTML file `out` and as Markdown `index` in the same folder.
+
+    `results` and `figures` are the folders of one scale. Raises `SettingsError` naming the file for one that is not
+    what it should be, and for one that an artefact promises and that is not there.
+    """
+    if index.parent != out.parent:
+        raise SettingsError(f"{index}: must lie in the folder of {out}, since both share their links")
+    record = Record({"description": str(description), "paper_values": str(paper_values), "details": str(details)})
+    about = parse(Description, _json(description), str(description))
+    gathering = _Gathering(about=about, layout=Layout(results), figures=figures, base=out.parent)
+    report = gathering.report(_reported(paper_values, figures / "verdicts.csv", about), read_details(details), html=out)
+    write(index, lambda path: path.write_text(as_markdown(report)))
+    write(out, lambda path: path.write_text(as_html(report)))
+    record.write(out)
+
+
+def read_details(path: Path) -> OpenDetails:
+    """The details that the paper leaves open; `SettingsError` with one line if the file is not valid."""
+    return parse(OpenDetails, read_yaml(path), str(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Gathering:
+    """What is read for every artefact: the files of one scale, linked from the folder `base`."""
+
+    about: Description
+    layout: Layout
+    figures: Path
+    base: Path
+
+    def report(self, reported: Sequence[tuple[str, Reported]], details: OpenDetails, html: Path) -> Report:
+        made = [artefact for artefact in self.about.artefacts.values() if artefact.not_made is None]
+        cells = {name: self.cell(name, self.about.cells[name]) for artefact in made for name in artefact.cells}
+        artefacts = []
+        for name, artefact in self.about.artefacts.items():
+            values = [value for shown, value in reported if shown == name]
+            concerned = [
+                number for number, detail in enumerate(details.details, 1) if {name, ALL} & set(detail.artefacts)
+            ]
+            artefacts.append(self.artefact(name, artefact, values, concerned, cells))
+        return Report(
+            about=self.about,
+            artefacts=artefacts,
+            others=[value for shown, value in reported if shown not in self.about.artefacts],
+            details=details,
+            verdicts=self.link(self.figures / "verdicts.csv"),
+            html=self.link(html),
+        )
+
+    def artefact(
+        self,
+        name: str,
+        about: ArtefactDescription,
+        reported: Sequence[Reported],
+        details: Sequence[int],
+        cells: dict[str, Cell],
+    ) -> Artefact:
+        if about.not_made is not None:
+            return Artefact(name=name, about=about, reported=reported, details=details)
+        notebook = self.layout.notebook(name)
+        files = {kind: self.figures / f"{name}.{kind}" for kind in about.writes}
+        for path in (*files.values(), notebook, notebook.with_suffix(".json")):
+            if not path.is_file():
+                raise SettingsError(f"{path}: artefact '{name}' promises this file, but it is not there")
+        picture = Picture(png=files["png"].read_bytes(), href=self.link(files["png"]).href) if "png" in files else None
+        # A table to be read has Markdown, too; a CSV alone holds the data of a picture.
+        is_table = {"md", "csv"} <= set(files)
+        return Artefact(
+            name=name,
+            about=about,
+            reported=reported,
+            details=details,
+            cells=[cells[cell] for cell in about.cells],
+            picture=picture,
+            caption=_caption(files["md"]) if is_table else "",
+            table=_table(files["csv"]) if is_table else None,
+            notebook_run=_run(notebook.with_suffix(".json")),
+            files=[self.link(path) for path in (*files.values(), notebook)],
+        )
+
+    def cell(self, name: str, about: CellDescription) -> Cell:
+        """A cell; empty if it was not run."""
+        path = self.layout.rows(name)
+        if not path.is_file():
+            return Cell(name=name, about=about)
+        rows = _csv(path, ["dataset", "source", "psnr", "status"])
+        failed = rows["status"] == "failed"
+        shards = [(seed, shard) for seed in about.seeds for shard in range(about.shards)]
+        records = [self.layout.reconstruction(name, *shard).with_suffix(".json") for shard in shards]
+        return Cell(
+            name=name,
+            about=about,
+            images=len(rows),
+            failed=int(failed.sum()),
+            exact=int((~failed & (rows["psnr"] == math.inf)).sum()),
+            sources=(rows["dataset"] + ": " + rows["source"]).unique().tolist(),
+            runs=[_run(record) for record in records],
+            rows=self.link(path),
+        )
+
+    def link(self, path: Path) -> Link:
+        return Link(text=path.name, href=quote(Path(os.path.relpath(path, self.base)).as_posix()))
+
+
+def _reported(paper_values: Path, verdicts: Path, about: Description) -> list[tuple[str, Reported]]:
+    """Every value of the paper, in the paper's order, after the name of its artefact."""
+    values = read_values(paper_values)
+    judged = {tuple(row[key] for key in VALUE): row for row in _records(_csv(verdicts, VERDICT_COLUMNS))}
+    found = []
+    for value in _records(values):
+        row = judged.get(tuple(value[key] for key in VALUE))
+        if row is None or row["paper_value"] != value["value"]:
+            raise SettingsError(f"{verdicts}: no verdict on {value['measure']} {value['value']} of '{value['cell']}'")
+        cell = about.cells.get(value["cell"])
+        label = cell.label if cell else value["cell"]
+        reported = Reported(cell=value["cell"], label=label, where=value["where"], note=value["note"], row=row)
+        found.append((value["id"], reported))
+    return found
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _caption(path: Path) -> str:
+    """What stands above the table in its Markdown file."""
+    return path.read_text().partition("\n|")[0].strip()
+
+
+def _table(path: Path) -> Table:
+    """The table as it was written, without reading its text as numbers."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return Table(
+        columns=table.columns.tolist(),
+        rows=table.head(LONGEST_TABLE).to_numpy().tolist(),
+        omitted=max(len(table) - LONGEST_TABLE, 0),
+    )
+
+
+def _run(path: Path) -> Run:
+    record = _json(path)
+    try:
+        changed = " with uncommitted changes" if record["uncommitted_changes"] else ""
+        return Run(
+            device=record["device"],
+            seconds=record["seconds"],
+            commit=record["commit"][:10] + changed,
+            versions=record["versions"],
+        )
+    except (KeyError, TypeError) as error:
+        raise SettingsError(f"{path}: not a record of invgrad: {error}") from None
+
+
+def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, usecols=columns)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
