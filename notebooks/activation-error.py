@@ -7,65 +7,70 @@
 # ---
 
 # %% [markdown]
-# # Table 1: how well single images are reconstructed
+# # The error inside the network, layer by layer
 #
-# The mean PSNR of each cell beside the value that the paper prints. Every number comes from the per-image rows that the
-# metrics step wrote (`rows.csv`) and from the verdicts drawn from them; nothing is computed here.
+# Original and reconstruction are passed through the network, and what every layer gives is compared, as in the released
+# notebooks. Two images may be far apart in pixels and yet nearly the same to the network, or the other way round: the
+# first layers say the former, the last ones the latter. Only the finished reconstructions of the attack are shown.
 
 # %% tags=["parameters"]
-title = ""
-about = ""
-cells = {}
-rows = ""
-figures = ""
+artefact = {}
 
 # %%
-from pathlib import Path
+import numpy as np
 
-import pandas as pd
+from invgrad.charts import FAINT, legend_below, subplots
+from invgrad.evidence import Evidence
+from invgrad.plots import departures
 
-from invgrad.tables import mean_and_spread, save_table
-
-rows = pd.read_csv(rows)
-verdicts = pd.read_csv(Path(figures) / "verdicts.csv")
-verdicts = verdicts[verdicts.measure == "psnr_mean"].set_index("cell").loc[list(cells)].reset_index()
-labels = {cell: shown["label"] for cell, shown in cells.items()}
+evidence = Evidence(artefact)
+LAYER = ["cell", "layer", "call", "kind"]
+ERRORS = {
+    "squared_error": "squared error",
+    "mean_squared_error": "mean squared error",
+    "relative_error": "relative error",
+    "cosine_similarity": "cosine similarity",
+}
 
 # %% [markdown]
-# Image-to-image and network-seed spread are kept apart: the paper's ± is over the images of one network, and hides
-# how much the result depends on that network's random initialisation.
+# The table: means over the images and network seeds; a layer that is called several times has a line for each call. The
+# relative error ‖a(x) − a(x̂)‖ / ‖a(x)‖ is infinite where only the original's activations vanish: such images are
+# counted and left out of its mean.
 
 # %%
-data = rows.groupby("cell").first()
-table = pd.DataFrame(
-    {
-        "network": verdicts.cell.map(labels),
-        "data": [data.dataset[cell] for cell in verdicts.cell],
-        "PSNR in dB (± images)": list(map(mean_and_spread, verdicts.value, verdicts.std_images)),
-        "± network seeds": [f"{spread:.2f}" if spread == spread else "–" for spread in verdicts.std_seeds],
-        "n (images × seeds)": [f"{r.n_images} × {r.n_seeds}" for r in verdicts.itertuples()],
-        "failed": verdicts.n_failed,
-        "iterations": [data.iterations[cell] for cell in verdicts.cell],
-        "restarts": [data.restarts[cell] for cell in verdicts.cell],
-        "paper": list(map(mean_and_spread, verdicts.paper_value, verdicts.paper_std)),
-        "difference (95 % interval)": [
-            f"{r.difference:+.2f} ({r.ci_low:+.2f} to {r.ci_high:+.2f})" for r in verdicts.itertuples()
-        ],
-        "verdict": [f"{r.verdict}: {r.reason}" for r in verdicts.itertuples()],
-    }
+errors = evidence.activations
+infinite = np.isinf(errors["relative_error"])
+layers = errors.assign(infinite=infinite, relative_error=errors["relative_error"].mask(infinite))
+layers = layers.groupby(LAYER, sort=False).agg(
+    {name: "mean" for name in ERRORS} | {"seed": "size", "infinite": "sum"}
+).reset_index()
+layers["number"] = layers.groupby("cell").cumcount() + 1
+table = layers[["cell", "number", "layer", "call", "kind", *ERRORS, "seed", "infinite"]]
+table = table.assign(
+    cell=[evidence.cells[cell]["label"] for cell in table["cell"]],
+    **{name: table[name].map("{:.4g}".format) for name in ERRORS},
 )
+table = table.rename(columns=ERRORS | {"seed": "images × seeds"})
+evidence.save_table(table)
 table
 
-# %%
-sources = "; ".join(rows[rows.cell.isin(cells)].groupby("dataset").source.first())
-caption = f"{title}. {about} Images: {sources}."
-save_table(table, Path(figures) / "table1", caption)
-
 # %% [markdown]
-# The spread behind each number: one dot per image, one column per network seed.
+# The figure: layers in the order of the forward pass, numbered as in the table.
 
 # %%
-import seaborn as sns
-
-shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(labels))
-sns.catplot(data=shown, x="seed", y="psnr", col="network", kind="strip", height=2.5, color="0.3", size=3, jitter=0.15)
+kinds = layers["kind"].unique()
+caption = f"{evidence.caption} {departures(evidence.cells)}"
+figure, axes = subplots(2, len(evidence.cells), caption, height=1.5, width=2.3, share_x="col", share_y="row")
+for panels, (cell, about) in zip(axes.T, evidence.cells.items()):
+    line = layers[layers["cell"] == cell]
+    for panel, error in zip(panels, ("relative_error", "cosine_similarity")):
+        panel.plot(line["number"], line[error], color=FAINT, linewidth=0.6)
+        for number, kind in enumerate(kinds):
+            same = line[line["kind"] == kind]
+            panel.plot(same["number"], same[error], "os^Dv*PX<>"[number % 10], color=f"C{number % 10}", label=kind)
+    panels[0].set(title=about["label"], yscale="log")
+    panels[1].set(xlabel="layer in the order of the forward pass")
+axes[0, 0].set_ylabel("relative error")
+axes[1, 0].set_ylabel("cosine similarity")
+legend_below(figure)
+evidence.save_figure(figure)

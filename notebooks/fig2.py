@@ -7,39 +7,26 @@
 # ---
 
 # %% [markdown]
-# # Figure 2: the first images, original beside reconstruction
+# # Figure 2: the first images of Table 1
 #
-# The first six images that each cell of Table 1 attacks, with the first network seed. They are the first ones in the
-# order of the data set, not the best ones.
+# The first six images that the cells of Table 1 attack, with the first network seed. They are the first in the order
+# of the data set, not the best ones.
 
 # %% tags=["parameters"]
-title = ""
-about = ""
-cells = {}
-rows = ""
-figures = ""
+artefact = {}
 
 # %%
-from pathlib import Path
+from invgrad.evidence import Evidence
+from invgrad.plots import above, image_grid
+from invgrad.tables import unlike_paper
 
-from invgrad.gallery import read_gallery
-from invgrad.plots import Strip, image_grid, save_figure
-
-galleries = {
-    cell: read_gallery(shown["reconstructions"], shown["truths"], count=6) for cell, shown in cells.items()
-}
+evidence = Evidence(artefact)
 
 # %% [markdown]
-# A row of originals stands above the cells that attack them.
+# Cells that attack the same images stand together below their originals, so that both attacks on a network can be
+# compared image by image.
 
 # %%
-strips = []
-for cell, gallery in galleries.items():
-    originals = Strip(f"original ({gallery.dataset})", gallery.originals)
-    if not any(originals.label == strip.label for strip in strips):
-        strips.append(originals)
-    strips.append(Strip(f"{cells[cell]['label']}, seed {cells[cell]['seed']}", gallery.reconstructions, [f"{value:.2f} dB" for value in gallery.psnr]))
-
-full_title = f"{title}. {about}"
-figure = image_grid(strips, full_title)
-save_figure(figure, Path(figures) / "fig2", full_title)
+shown = [(about["label"], evidence.gallery(cell, count=6)) for cell, about in evidence.cells.items()]
+figure = image_grid(above(shown), evidence.caption, note=unlike_paper(evidence.cells))
+evidence.save_figure(figure)

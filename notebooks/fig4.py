@@ -7,65 +7,43 @@
 # ---
 
 # %% [markdown]
-# # Table 1: how well single images are reconstructed
+# # Figure 4: circular padding loses the location
 #
-# The mean PSNR of each cell beside the value that the paper prints. Every number comes from the per-image rows that the
-# metrics step wrote (`rows.csv`) and from the verdicts drawn from them; nothing is computed here.
+# A convolution with circular padding gives a shifted image a shifted output, and a mean over all positions forgets
+# the shift: the gradient cannot tell where in the image things are. Zero padding tells, since it is not the same at
+# the border.
 
 # %% tags=["parameters"]
-title = ""
-about = ""
-cells = {}
-rows = ""
-figures = ""
+artefact = {}
 
 # %%
-from pathlib import Path
+import torch
 
-import pandas as pd
+from invgrad.evidence import Evidence
+from invgrad.metrics import best_shift
+from invgrad.plots import Strip, beside, decibels, image_grid
+from invgrad.tables import unlike_paper
 
-from invgrad.tables import mean_and_spread, save_table
-
-rows = pd.read_csv(rows)
-verdicts = pd.read_csv(Path(figures) / "verdicts.csv")
-verdicts = verdicts[verdicts.measure == "psnr_mean"].set_index("cell").loc[list(cells)].reset_index()
-labels = {cell: shown["label"] for cell, shown in cells.items()}
+evidence = Evidence(artefact)
 
 # %% [markdown]
-# Image-to-image and network-seed spread are kept apart: the paper's ± is over the images of one network, and hides
-# how much the result depends on that network's random initialisation.
+# The original beside the reconstruction of each cell, in the order of the configuration: zero padding, circular
+# padding.
 
 # %%
-data = rows.groupby("cell").first()
-table = pd.DataFrame(
-    {
-        "network": verdicts.cell.map(labels),
-        "data": [data.dataset[cell] for cell in verdicts.cell],
-        "PSNR in dB (± images)": list(map(mean_and_spread, verdicts.value, verdicts.std_images)),
-        "± network seeds": [f"{spread:.2f}" if spread == spread else "–" for spread in verdicts.std_seeds],
-        "n (images × seeds)": [f"{r.n_images} × {r.n_seeds}" for r in verdicts.itertuples()],
-        "failed": verdicts.n_failed,
-        "iterations": [data.iterations[cell] for cell in verdicts.cell],
-        "restarts": [data.restarts[cell] for cell in verdicts.cell],
-        "paper": list(map(mean_and_spread, verdicts.paper_value, verdicts.paper_std)),
-        "difference (95 % interval)": [
-            f"{r.difference:+.2f} ({r.ci_low:+.2f} to {r.ci_high:+.2f})" for r in verdicts.itertuples()
-        ],
-        "verdict": [f"{r.verdict}: {r.reason}" for r in verdicts.itertuples()],
-    }
-)
-table
-
-# %%
-sources = "; ".join(rows[rows.cell.isin(cells)].groupby("dataset").source.first())
-caption = f"{title}. {about} Images: {sources}."
-save_table(table, Path(figures) / "table1", caption)
+shown = [(about["label"], evidence.gallery(cell, count=1)) for cell, about in evidence.cells.items()]
+strip = beside(shown)
 
 # %% [markdown]
-# The spread behind each number: one dot per image, one column per network seed.
+# Is the last one the original somewhere else? Of all circular shifts, the one with the best PSNR is shown beside it.
+# That choice needs the original, which an attacker has not. The same is done for zero padding: nearly any image gains
+# a little from a choice among so many shifts, and only what is gained beyond that speaks for a lost location.
 
 # %%
-import seaborn as sns
-
-shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(labels))
-sns.catplot(data=shown, x="seed", y="psnr", col="network", kind="strip", height=2.5, color="0.3", size=3, jitter=0.15)
+images, captions = [strip.images], [*strip.captions]
+for label, gallery in shown:
+    down, right, psnr = best_shift(gallery.reconstructions[0], gallery.originals[0])
+    images.append(gallery.reconstructions[:1].roll((down, right), (2, 3)))
+    captions.append(f"{label}, moved {down} down, {right} right\n{decibels(psnr)}")
+figure = image_grid([Strip("", torch.cat(images), captions)], evidence.caption, note=unlike_paper(evidence.cells))
+evidence.save_figure(figure)

@@ -7,65 +7,67 @@
 # ---
 
 # %% [markdown]
-# # Table 1: how well single images are reconstructed
+# # How much Table 1 depends on the network's random initialisation
 #
-# The mean PSNR of each cell beside the value that the paper prints. Every number comes from the per-image rows that the
-# metrics step wrote (`rows.csv`) and from the verdicts drawn from them; nothing is computed here.
+# Each dot is the reconstruction of one image, each column one network seed: the same images and settings, and a network
+# that was initialised, and where it is trained also trained, from another seed. Were the seed of no matter, the means
+# would differ by no more than chance allows with images that scatter so widely.
 
 # %% tags=["parameters"]
-title = ""
-about = ""
-cells = {}
-rows = ""
-figures = ""
+artefact = {}
 
 # %%
-from pathlib import Path
-
+import numpy as np
 import pandas as pd
-
-from invgrad.tables import mean_and_spread, save_table
-
-rows = pd.read_csv(rows)
-verdicts = pd.read_csv(Path(figures) / "verdicts.csv")
-verdicts = verdicts[verdicts.measure == "psnr_mean"].set_index("cell").loc[list(cells)].reset_index()
-labels = {cell: shown["label"] for cell, shown in cells.items()}
-
-# %% [markdown]
-# Image-to-image and network-seed spread are kept apart: the paper's ± is over the images of one network, and hides
-# how much the result depends on that network's random initialisation.
-
-# %%
-data = rows.groupby("cell").first()
-table = pd.DataFrame(
-    {
-        "network": verdicts.cell.map(labels),
-        "data": [data.dataset[cell] for cell in verdicts.cell],
-        "PSNR in dB (± images)": list(map(mean_and_spread, verdicts.value, verdicts.std_images)),
-        "± network seeds": [f"{spread:.2f}" if spread == spread else "–" for spread in verdicts.std_seeds],
-        "n (images × seeds)": [f"{r.n_images} × {r.n_seeds}" for r in verdicts.itertuples()],
-        "failed": verdicts.n_failed,
-        "iterations": [data.iterations[cell] for cell in verdicts.cell],
-        "restarts": [data.restarts[cell] for cell in verdicts.cell],
-        "paper": list(map(mean_and_spread, verdicts.paper_value, verdicts.paper_std)),
-        "difference (95 % interval)": [
-            f"{r.difference:+.2f} ({r.ci_low:+.2f} to {r.ci_high:+.2f})" for r in verdicts.itertuples()
-        ],
-        "verdict": [f"{r.verdict}: {r.reason}" for r in verdicts.itertuples()],
-    }
-)
-table
-
-# %%
-sources = "; ".join(rows[rows.cell.isin(cells)].groupby("dataset").source.first())
-caption = f"{title}. {about} Images: {sources}."
-save_table(table, Path(figures) / "table1", caption)
-
-# %% [markdown]
-# The spread behind each number: one dot per image, one column per network seed.
-
-# %%
 import seaborn as sns
 
-shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(labels))
-sns.catplot(data=shown, x="seed", y="psnr", col="network", kind="strip", height=2.5, color="0.3", size=3, jitter=0.15)
+from invgrad.charts import FAINT, PALETTE, subplots
+from invgrad.evidence import Evidence
+from invgrad.tables import finite, left_out, unlike_paper
+
+evidence = Evidence(artefact)
+by_cell = {cell: evidence.rows[evidence.rows["cell"] == cell] for cell in evidence.cells}
+
+# %% [markdown]
+# A bar marks the mean of a seed. Failed trials and exact reconstructions have no place on the axis; their number stands
+# above the panel.
+
+# %%
+columns = min(4, len(by_cell))
+figure, panels = subplots(
+    -(-len(by_cell) // columns), columns, f"{evidence.caption} {unlike_paper(evidence.cells)}", share_y="all"
+)
+for axes, (cell, rows) in zip(panels.flat, by_cell.items()):
+    seeds = evidence.seeds(cell)
+    sns.stripplot(finite(rows), x="seed", y="psnr", order=seeds, ax=axes, color=FAINT, size=3, jitter=0.2)
+    means = finite(rows).groupby("seed")["psnr"].mean().reindex(seeds)
+    axes.scatter(range(len(seeds)), means, marker="_", s=300, linewidths=1.5, color=PALETTE[0], zorder=3)
+    network, _, attack = evidence.cells[cell]["label"].partition(": ")
+    axes.set(title="\n".join(filter(None, [network, attack, left_out(rows)])), xlabel="network seed", ylabel="PSNR in dB")
+for axes in panels.flat[len(by_cell) :]:
+    axes.remove()
+evidence.save_figure(figure)
+
+# %% [markdown]
+# The spread of the means of the seeds is what one network alone cannot tell.
+
+# %%
+summary = evidence.summary
+means = {cell: finite(rows).groupby("seed")["psnr"].mean() for cell, rows in by_cell.items()}
+table = pd.DataFrame(
+    {
+        "cell": summary["label"],
+        "images × seeds": [f"{each.n_images} × {each.n_seeds}" for each in summary.itertuples()],
+        "mean PSNR in dB": summary["value"],
+        "± images, within a seed": summary["std_images"],
+        "± seeds": summary["std_seeds"],
+        "lowest seed": [means[cell].min() for cell in summary.index],
+        "highest seed": [means[cell].max() for cell in summary.index],
+        "range of seeds": [np.ptp(means[cell]) if len(means[cell]) > 1 else np.nan for cell in summary.index],
+        "not in the means": [left_out(rows) or "–" for rows in by_cell.values()],
+    }
+)
+numbers = table.select_dtypes("float").columns
+table[numbers] = table[numbers].map(lambda value: "–" if np.isnan(value) else f"{value:.2f}")
+evidence.save_table(table)
+table

@@ -7,65 +7,70 @@
 # ---
 
 # %% [markdown]
-# # Table 1: how well single images are reconstructed
+# # What training does to the leak
 #
-# The mean PSNR of each cell beside the value that the paper prints. Every number comes from the per-image rows that the
-# metrics step wrote (`rows.csv`) and from the verdicts drawn from them; nothing is computed here.
+# The same images, attacked through one and the same network after more and more epochs of its training. For a single
+# image the gradient of the cross-entropy is that of the logits, weighted with how far the predicted probabilities are
+# from the label: a network that is sure of an image, and right, shares a gradient close to zero. The middle row shows
+# whether it came to that here, the upper one what the attack still recovers, the lower one how well the network does
+# on images that it was not trained on. The attack's cosine distance does not see the gradient's length; where both
+# curves fall together the figure shows that they do, not that the one causes the other.
 
 # %% tags=["parameters"]
-title = ""
-about = ""
-cells = {}
-rows = ""
-figures = ""
+artefact = {}
 
 # %%
-from pathlib import Path
+from invgrad.charts import FAINT, legend_below, subplots
+from invgrad.evidence import Evidence
+from invgrad.metrics import rank_correlation
+from invgrad.plots import departures
+from invgrad.tables import comparison, finite, left_out
 
-import pandas as pd
-
-from invgrad.tables import mean_and_spread, save_table
-
-rows = pd.read_csv(rows)
-verdicts = pd.read_csv(Path(figures) / "verdicts.csv")
-verdicts = verdicts[verdicts.measure == "psnr_mean"].set_index("cell").loc[list(cells)].reset_index()
-labels = {cell: shown["label"] for cell, shown in cells.items()}
+evidence = Evidence(artefact)
+names = {about["victim"]: about["label"].rpartition(",")[0] for about in evidence.cells.values()}
+about = {key: evidence.summary.index.map(lambda cell: evidence.cells[cell][key]) for key in ("victim", "epoch")}
+course = evidence.summary.assign(**about).assign(norm=evidence.rows.groupby("cell")["shared_norm"].median())
+accuracy = evidence.curves.groupby(["victim", "epoch"])["validation_accuracy"].mean().rename("accuracy")
+course = course.reset_index().merge(accuracy.reset_index(), "left", ["victim", "epoch"])
 
 # %% [markdown]
-# Image-to-image and network-seed spread are kept apart: the paper's ± is over the images of one network, and hides
-# how much the result depends on that network's random initialisation.
+# The table. The median of the gradient's norm is over images and network seeds, since a few images that the network
+# gets wrong have norms far above all others.
 
 # %%
-data = rows.groupby("cell").first()
-table = pd.DataFrame(
-    {
-        "network": verdicts.cell.map(labels),
-        "data": [data.dataset[cell] for cell in verdicts.cell],
-        "PSNR in dB (± images)": list(map(mean_and_spread, verdicts.value, verdicts.std_images)),
-        "± network seeds": [f"{spread:.2f}" if spread == spread else "–" for spread in verdicts.std_seeds],
-        "n (images × seeds)": [f"{r.n_images} × {r.n_seeds}" for r in verdicts.itertuples()],
-        "failed": verdicts.n_failed,
-        "iterations": [data.iterations[cell] for cell in verdicts.cell],
-        "restarts": [data.restarts[cell] for cell in verdicts.cell],
-        "paper": list(map(mean_and_spread, verdicts.paper_value, verdicts.paper_std)),
-        "difference (95 % interval)": [
-            f"{r.difference:+.2f} ({r.ci_low:+.2f} to {r.ci_high:+.2f})" for r in verdicts.itertuples()
-        ],
-        "verdict": [f"{r.verdict}: {r.reason}" for r in verdicts.itertuples()],
-    }
-)
+columns = ["PSNR in dB (± images)", "± seeds", "n (images × seeds)", "failed / exact"]
+table = comparison(evidence.summary, evidence.verdicts, evidence.rows)[columns]
+table.insert(0, "network", course["victim"].map(names))
+table.insert(1, "epochs", course["epoch"])
+table["norm of the gradient (median)"] = course["norm"].map("{:.3g}".format)
+table["validation accuracy"] = ["–" if share != share else f"{share:.1%}" for share in course["accuracy"]]
+table["unlike the paper"] = ["; ".join(evidence.cells[cell]["obstacles"]) or "–" for cell in course["cell"]]
+evidence.save_table(table)
 table
 
-# %%
-sources = "; ".join(rows[rows.cell.isin(cells)].groupby("dataset").source.first())
-caption = f"{title}. {about} Images: {sources}."
-save_table(table, Path(figures) / "table1", caption)
-
 # %% [markdown]
-# The spread behind each number: one dot per image, one column per network seed.
+# The figure: single images as dots, their mean or median as a line; the accuracy after every epoch. Above each column
+# stands Spearman's rank correlation of gradient norm and PSNR over all its dots: above 0 if larger gradients leak more.
 
 # %%
-import seaborn as sns
-
-shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(labels))
-sns.catplot(data=shown, x="seed", y="psnr", col="network", kind="strip", height=2.5, color="0.3", size=3, jitter=0.15)
+missing = left_out(evidence.rows)
+caption = f"{evidence.caption} {departures(evidence.cells)}" + (f" Not drawn: {missing}." if missing else "")
+figure, axes = subplots(3, len(names), caption, width=2.8, height=1.35, share_x="col", share_y="row")
+for (upper, middle, lower), (victim, name) in zip(axes.T, names.items()):
+    line = course[course["victim"] == victim].sort_values("epoch")
+    dots = finite(evidence.rows).merge(line[["cell", "epoch"]], on="cell")
+    for panel, dot, shown in ((upper, "psnr", "value"), (middle, "shared_norm", "norm")):
+        panel.plot(dots["epoch"], dots[dot], ".", color=FAINT, markeredgewidth=0, label="one image")
+        panel.plot(line["epoch"], line[shown], "o-", label="mean (PSNR), median (norm)")
+    for _, curve in evidence.curves[evidence.curves["victim"] == victim].groupby("seed"):
+        lower.plot(curve["epoch"], curve["validation_accuracy"], color="C1", linewidth=0.8, label="accuracy, by network seed")
+    upper.set_title(f"{name}: rank correlation {rank_correlation(dots['shared_norm'], dots['psnr']):+.2f}")
+    middle.set_yscale("log")
+    lower.set_xscale("symlog", linthresh=1)
+    lower.set_xticks(line["epoch"], line["epoch"])
+    lower.set(xlabel="epochs of training", ylim=(0, 1))
+    lower.minorticks_off()
+for panel, text in zip(axes[:, 0], ("PSNR in dB", "norm of the gradient", "validation accuracy")):
+    panel.set_ylabel(text)
+legend_below(figure)
+evidence.save_figure(figure)

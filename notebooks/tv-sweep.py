@@ -7,65 +7,61 @@
 # ---
 
 # %% [markdown]
-# # Table 1: how well single images are reconstructed
+# # The weight α of the total variation
 #
-# The mean PSNR of each cell beside the value that the paper prints. Every number comes from the per-image rows that the
-# metrics step wrote (`rows.csv`) and from the verdicts drawn from them; nothing is computed here.
+# The attack minimises the distance between gradients plus α times the total variation of the image. A small α leaves
+# noise, a large one smooths the image away, and which α is best depends on the network: it is a choice that an
+# attacker cannot check without the originals.
 
 # %% tags=["parameters"]
-title = ""
-about = ""
-cells = {}
-rows = ""
-figures = ""
+artefact = {}
 
 # %%
-from pathlib import Path
+from invgrad.attack import Attack
+from invgrad.charts import FAINT, legend_below, mark, subplots
+from invgrad.evidence import Evidence
+from invgrad.plots import departures
+from invgrad.tables import comparison, finite, left_out
 
-import pandas as pd
-
-from invgrad.tables import mean_and_spread, save_table
-
-rows = pd.read_csv(rows)
-verdicts = pd.read_csv(Path(figures) / "verdicts.csv")
-verdicts = verdicts[verdicts.measure == "psnr_mean"].set_index("cell").loc[list(cells)].reset_index()
-labels = {cell: shown["label"] for cell, shown in cells.items()}
+evidence = Evidence(artefact)
+chosen_by_the_paper = Attack().total_variation
+sweep = evidence.summary.reset_index()
+sweep["α"] = [evidence.cells[cell]["total_variation"] for cell in sweep["cell"]]
+sweep["network"] = sweep["label"].str.rpartition(",")[0]
 
 # %% [markdown]
-# Image-to-image and network-seed spread are kept apart: the paper's ± is over the images of one network, and hides
-# how much the result depends on that network's random initialisation.
+# The table: the spread over images is within a network seed, that over seeds is of their means. The matching cost, here
+# without the total variation, is what the attacker sees of the result.
 
 # %%
-data = rows.groupby("cell").first()
-table = pd.DataFrame(
-    {
-        "network": verdicts.cell.map(labels),
-        "data": [data.dataset[cell] for cell in verdicts.cell],
-        "PSNR in dB (± images)": list(map(mean_and_spread, verdicts.value, verdicts.std_images)),
-        "± network seeds": [f"{spread:.2f}" if spread == spread else "–" for spread in verdicts.std_seeds],
-        "n (images × seeds)": [f"{r.n_images} × {r.n_seeds}" for r in verdicts.itertuples()],
-        "failed": verdicts.n_failed,
-        "iterations": [data.iterations[cell] for cell in verdicts.cell],
-        "restarts": [data.restarts[cell] for cell in verdicts.cell],
-        "paper": list(map(mean_and_spread, verdicts.paper_value, verdicts.paper_std)),
-        "difference (95 % interval)": [
-            f"{r.difference:+.2f} ({r.ci_low:+.2f} to {r.ci_high:+.2f})" for r in verdicts.itertuples()
-        ],
-        "verdict": [f"{r.verdict}: {r.reason}" for r in verdicts.itertuples()],
-    }
-)
+columns = ["PSNR in dB (± images)", "± seeds", "n (images × seeds)", "failed / exact"]
+table = comparison(evidence.summary, evidence.verdicts, evidence.rows)[columns]
+table.insert(0, "network", sweep["network"])
+table.insert(1, "α", sweep["α"].map("{:g}".format))
+costs = evidence.rows.groupby("cell")["matching_cost"].mean()
+table["matching cost"] = sweep["cell"].map(costs).map("{:.3g}".format)
+table["unlike the paper"] = ["; ".join(evidence.cells[cell]["obstacles"]) or "–" for cell in sweep["cell"]]
+evidence.save_table(table)
 table
 
-# %%
-sources = "; ".join(rows[rows.cell.isin(cells)].groupby("dataset").source.first())
-caption = f"{title}. {about} Images: {sources}."
-save_table(table, Path(figures) / "table1", caption)
-
 # %% [markdown]
-# The spread behind each number: one dot per image, one column per network seed.
+# The figure: the mean PSNR with a band of one standard deviation over images to either side, every single image as a
+# dot, and a dotted line at the α of the paper.
 
 # %%
-import seaborn as sns
-
-shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(labels))
-sns.catplot(data=shown, x="seed", y="psnr", col="network", kind="strip", height=2.5, color="0.3", size=3, jitter=0.15)
+networks = sweep.groupby("network", sort=False)
+missing = left_out(evidence.rows)
+caption = f"{evidence.caption} {departures(evidence.cells)}" + (f" Not drawn: {missing}." if missing else "")
+figure, axes = subplots(1, len(networks), caption, width=2.0, share_y="all")
+for panel, (network, line) in zip(axes[0], networks):
+    line = line.sort_values("α")
+    dots = finite(evidence.rows).merge(line[["cell", "α"]], on="cell")
+    panel.plot(dots["α"], dots["psnr"], ".", color=FAINT, markeredgewidth=0, label="one image")
+    band = line["value"] - line["std_images"], line["value"] + line["std_images"]
+    panel.fill_between(line["α"], *band, alpha=0.2, linewidth=0, label="± one standard deviation over images")
+    panel.plot(line["α"], line["value"], "o-", label="mean")
+    panel.set(title=network, xlabel="α", xscale="log")
+    mark(panel, chosen_by_the_paper, "paper")
+axes[0, 0].set_ylabel("PSNR in dB")
+legend_below(figure)
+evidence.save_figure(figure)

@@ -92,10 +92,21 @@ def test_a_gallery_may_show_the_first_images_only(shards: list[Shard], count: in
     assert torch.equal(shown.reconstructions, everything.reconstructions[:count])
 
 
-def test_a_failed_client_is_black(tmp_path: Path) -> None:
+def test_a_failed_client_is_not_a_number(tmp_path: Path) -> None:
     shown = read_gallery(*files([Shard(tmp_path, 0, found=(0,))]))
     assert pd.Series(shown.psnr).isna().tolist() == [False] * 3 + [True] * 3
-    assert shown.reconstructions[3:].unique().tolist() == [0]
+    assert shown.reconstructions.isnan().flatten(1).all(1).tolist() == [False] * 3 + [True] * 3
+
+
+def test_images_are_picked_by_psnr_and_failed_ones_are_last(tmp_path: Path) -> None:
+    shown = read_gallery(*files([Shard(tmp_path, 0, found=(1,)), Shard(tmp_path, 1)]))
+    picked = shown.pick(shown.ranking)
+    assert sorted(shown.ranking) == list(range(12))
+    assert sorted(picked.psnr[:9], reverse=True) == picked.psnr[:9]
+    assert picked.client[9:] == [0, 0, 0]
+    for name in ("client", "index", "label", "attacked_label", "psnr"):
+        assert getattr(picked, name)[:9] == [getattr(shown, name)[position] for position in shown.ranking[:9]]
+    assert psnr(picked.reconstructions[:9], picked.originals[:9]).tolist() == pytest.approx(picked.psnr[:9])
 
 
 def test_trajectories_have_a_row_for_every_candidate(shards: list[Shard]) -> None:

@@ -17,23 +17,56 @@ from PIL import Image
 from safetensors import safe_open
 
 from invgrad.plan import step_code
-from invgrad.settings import SettingsError
+from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.notebook import execute
 
 ROOT = Path(__file__).parents[1]
-PROJECT_FILES = ["Snakefile", "workflow", "config", "notebooks", "data/datasets.yaml", "data/paper_values.csv", "envs"]
+PROJECT_FILES = [
+    *("Snakefile", "workflow", "config", "notebooks", "envs"),
+    *("data/datasets.yaml", "data/paper_values.csv", "data/open_details.yaml"),
+]
 TINY = {
     "about": "tiny scale: for tests",
-    "sources": {"cifar10": "packaged", "photos10": "packaged"},
+    "sources": {name: ["packaged"] for name in ("cifar10", "cifar100", "imagenet64", "photos10")},
     "victims": {
-        "lenet-untrained": {"seeds": [0, 1]},
-        "lenet-trained": {"dataset": "photos10", "training": {"epochs": 1}},
+        "lenet-trained": {"dataset": "photos10", "training": {"epochs": 2}},
+        "resnet20-4-*": {"network": {"width": 4}},
+        "resnet20-4-trained": {"training": {"epochs": 0}},
+        "resnet18-*": {"network": {"width": 2}},
+        "resnet18-trained": {"training": {"epochs": 0}},
+        "convnet*": {"network": {"width": 2}},
+        "resnet32-10": {"network": {"width": 2}, "training": {"epochs": 0}},
+        "imagenet-*": {"dataset": "imagenet64", "network": {"weights": None}},
     },
     "clients": {
-        "lenet-untrained": {"targets": {"count": 3}, "clients_per_shard": 2},
+        "*": {"seeds": [0], "targets": {"count": 1}},
+        "lenet-untrained": {"seeds": [0, 1], "targets": {"count": 3}, "clients_per_shard": 2},
         "lenet-trained": {"targets": {"count": 2}},
+        "imagenet-*": {"targets": {"every": 1}},
+        "imagenet-resnet18-notebooks": {"targets": {"indices": [2]}},
+        "imagenet-resnet152-owl": {"targets": {"indices": [2]}},
+        "resnet32-10": {"targets": {"start": 0, "images_per_client": 6}},
     },
-    "attacks": {"proposed": {"iterations": 4}},
+    "cells": {
+        "*": {"attack": {"iterations": 4, "restarts": 1}},
+        "imagenet-resnet152-*": {"attack": {"iterations": 1}},
+        "*-convergence": {"attack": {"restarts": 2, "snapshots": 3}},
+    },
+    "artefacts": {
+        "table1": {"cells": ["lenet-untrained-lbfgs", "lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "fig2": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "seeds": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "more-cifar": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "activation-error": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "fig5": {"cells": ["resnet18-w16-untrained-proposed"]},
+        "fig6": {"cells": ["convnet-steps5-lr1e-1"]},
+        "table2": {"cells": ["fedavg-e1-n4-b2"]},
+        "table2-images": {"cells": ["fedavg-e1-n4-b2"]},
+        "ablation": {"cells": ["ablation-proposed", "ablation-euclidean"]},
+        "tv-sweep": {"cells": ["lenet-untrained-tv1e-6", "lenet-untrained-tv1e-2"]},
+        "training-curve": {"cells": ["lenet-epoch0", "lenet-epoch1", "lenet-last-epoch"]},
+        "convergence": {"cells": ["lenet-untrained-convergence"]},
+    },
 }
 
 
@@ -69,13 +102,15 @@ def rerun_jobs(folder: Path, *config: str) -> set[str]:
 
 @pytest.mark.slow
 def test_rows_verdicts_and_figures(project: Path) -> None:
-    rows = pd.read_csv(project / "results/tiny/rows.csv")
-    assert len(rows) == 3 * 2 + 2
+    rows = pd.read_csv(project / "figures/tiny/rows.csv")
     assert set(rows.status) == {"ok"}
-    assert rows.psnr.between(3, 40).all()
+    assert (rows.psnr > 3).all()
+    assert rows.groupby("cell").size()["lenet-untrained-proposed"] == 3 * 2
+    assert rows.groupby("cell").size()["resnet32-10-batch100"] == 6
+    assert (rows.shared_norm > 0).all()
     assert rows[rows.cell == "lenet-untrained-proposed"].image.tolist() == [0, 1, 2] * 2
     assert set(rows[rows.cell == "lenet-trained-proposed"].dataset) == {"photos10"}
-    assert (rows.iterations == 4).all()
+    assert set(rows[rows.cell.str.startswith("lenet-")].iterations) == {4}
 
     verdicts = pd.read_csv(project / "figures/tiny/verdicts.csv").set_index("cell")
     ours = verdicts.loc["lenet-untrained-proposed"]
@@ -86,17 +121,18 @@ def test_rows_verdicts_and_figures(project: Path) -> None:
     assert "iterations 4 instead of 4800" in ours.reason
     assert verdicts.loc["resnet20-4-trained-proposed"].verdict == "not run"
 
-    for name in ("table1.csv", "table1.md", "table1.tex", "fig2.png", "fig2.pdf"):
-        assert (project / "figures/tiny" / name).stat().st_size > 500, name
+    for name, artefact in read_yaml(ROOT / "config/experiments.yaml")["artefacts"].items():
+        for kind in artefact["writes"]:
+            assert (project / f"figures/tiny/{name}.{kind}").stat().st_size > 100, (name, kind)
     table = pd.read_csv(project / "figures/tiny/table1.csv")
-    assert f"{mean:.2f}" in table["PSNR in dB (± images)"][0]
+    assert f"{mean:.2f}" in " ".join(map(str, table.iloc[1]))
     with Image.open(project / "figures/tiny/fig2.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 20, "the picture is not blank"
 
 
 @pytest.mark.slow
 def test_executed_notebooks_are_kept(project: Path) -> None:
-    for name in ("table1", "fig2"):
+    for name in read_yaml(ROOT / "config/experiments.yaml")["artefacts"]:
         notebook = nbformat.read(project / f"results/tiny/notebooks/{name}.ipynb", as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert all(cell.execution_count for cell in code)
@@ -106,13 +142,13 @@ def test_executed_notebooks_are_kept(project: Path) -> None:
 def test_every_result_has_a_record(project: Path) -> None:
     results = list((project / "results/tiny").rglob("*.safetensors"))
     assert len(results) > 10
-    for path in [*results, project / "results/tiny/rows.csv", project / "figures/tiny/verdicts.csv"]:
+    for path in [*results, project / "figures/tiny/rows.csv", project / "figures/tiny/verdicts.csv"]:
         record = json.loads(path.with_suffix(".json").read_text())
         assert record["file"] == path.name
         assert record["seconds"] >= 0
     record = json.loads((project / "results/tiny/victims/lenet-trained/seed0.json").read_text())
-    assert record["settings"]["training"]["epochs"] == 1
-    assert len(record["curve"]) == 1
+    assert record["settings"]["training"]["epochs"] == 2
+    assert len(record["curve"]) == 2
 
 
 @pytest.mark.slow
@@ -121,7 +157,7 @@ def test_an_attack_never_sees_the_images(project: Path) -> None:
     victim = project / "results/tiny/victims/lenet-untrained/seed0.safetensors"
     with safe_open(victim, framework="pt") as file:
         shapes = {f"shared.{name}": file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    for path in (project / "results/tiny/shared").rglob("*.safetensors"):
+    for path in (project / "results/tiny/shared/lenet-untrained").rglob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             found = {name: file.get_slice(name).get_shape()[1:] for name in file.keys()}  # noqa: SIM118
         assert found == {**shapes, "labels": [1]}
@@ -145,11 +181,14 @@ def test_a_second_run_starts_no_job(project: Path) -> None:
 def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
     assert rerun_jobs(project) == set()
     fewer = "override={clients: {lenet-untrained: {targets: {count: 2}}}}"
-    assert rerun_jobs(project, fewer) == {"measure", "verdict", "table1", "fig2"}, "the first shard holds what it held"
-    alpha = "override={attacks: {proposed: {total_variation: 0.1}}}"
-    assert rerun_jobs(project, alpha) == {"attack", "measure", "verdict", "table1", "fig2"}
+    gathered = {"describe", "verdict", "report", "hyperparameters"}
+    shown = {"table1", "fig2", "seeds", "more-cifar", "activation-error"}
+    again = {"measure", "activations", *shown, *gathered}
+    assert rerun_jobs(project, fewer) == again, "the first shard holds what it held"
+    alpha = "override={cells: {lenet-trained-proposed: {attack: {total_variation: 0.1}}}}"
+    assert rerun_jobs(project, alpha) == {"attack", *again}
     title = "override={artefacts: {fig2: {title: Images}}}"
-    assert rerun_jobs(project, title) == {"table1", "fig2"}, "both say what was changed"
+    assert rerun_jobs(project, title) == {"fig2", *gathered}
 
 
 @pytest.mark.slow
@@ -157,7 +196,7 @@ def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
     ("config", "words"),
     [
         ("scale=nonsense", "unknown scale 'nonsense'"),
-        ("override={attacks: {proposed: {total_variation: -1}}}", "total_variation: -1 is out of range"),
+        ("override={cells: {'*-proposed': {attack: {total_variation: -1}}}}", "total_variation: -1 is out of range"),
         ("override={victims: {lenet-trained: {network: {name: vgg}}}}", "unknown name 'vgg'"),
     ],
 )
@@ -194,14 +233,31 @@ def test_a_figure_shows_this_run_and_says_what_was_changed(project: Path, tmp_pa
     """Fewer images and another network seed, after a run that left more of both in the same folder."""
     folder = tmp_path / "clone"
     shutil.copytree(project, folder)
-    changes = "{victims: {lenet-untrained: {seeds: [1]}}, clients: {lenet-untrained: {targets: {count: 2}}}}"
-    result = snakemake(folder, "all", config=("scale=tiny", f"override={changes}"))
+    changes = "{clients: {lenet-untrained: {seeds: [1], targets: {count: 2}}}}"
+    result = snakemake(folder, "all", config=("scale=tiny", "artefacts=[table1,fig2,prop1]", f"override={changes}"))
     assert result.returncode == 0, result.stdout + result.stderr
-    rows = pd.read_csv(folder / "results/tiny/rows.csv")
+    rows = pd.read_csv(folder / "figures/tiny/rows.csv")
     assert set(rows[rows.cell == "lenet-untrained-proposed"].seed) == {1}
     notebook = nbformat.read(folder / "results/tiny/notebooks/fig2.ipynb", as_version=4)
     parameters = next(cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
-    assert "seed1-shard0" in parameters
-    assert "seed0-shard0.safetensors" not in parameters.split("lenet-trained-proposed")[0]
+    assert "'seeds': [1]" in parameters.replace('"', "'").split("lenet-trained-proposed")[0]
     with Image.open(folder / "figures/tiny/fig2.png") as picture:
         assert "With settings changed" in picture.info["Title"]
+    index = (folder / "figures/tiny/index.md").read_text()
+    assert "not among the artefacts chosen for this run" in index
+    assert "With settings changed" not in (folder / "figures/tiny/prop1.md").read_text(), "it shows nothing that was"
+
+
+@pytest.mark.slow
+def test_data_that_is_missing_is_told_before_any_job(project: Path) -> None:
+    """And what does not need it can be made."""
+    paper = ("scale=paper", "data_root=nowhere")
+    result = snakemake(project, "all", "--dry-run", config=paper)
+    assert result.returncode != 0
+    errors = [line for line in (result.stdout + result.stderr).splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert "imagenet is missing: put ILSVRC-2012" in errors[0]
+    assert "nowhere/imagenet" in errors[0]
+    chosen = errors[0].split("artefacts=")[1].strip("'")
+    assert snakemake(project, "table1", "--dry-run", config=paper).returncode == 0
+    assert snakemake(project, "all", "--dry-run", config=(*paper, f"artefacts={chosen}")).returncode == 0

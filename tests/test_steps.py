@@ -14,7 +14,7 @@ from invgrad.analytic import Analytic
 from invgrad.attack import Attack
 from invgrad.attacks import AnyAttack
 from invgrad.client import FederatedAveraging, GradientClient
-from invgrad.data import load, save_split
+from invgrad.data import load, normalise, save_split
 from invgrad.gallery import read_gallery, read_trajectories
 from invgrad.networks import MLP, LeNetZhu, Network
 from invgrad.progress import Progress
@@ -22,7 +22,7 @@ from invgrad.results import read_tensors, write_tensors
 from invgrad.settings import SettingsError, parse
 from invgrad.steps.attack import AttackStep, attack_shard
 from invgrad.steps.measure import rows
-from invgrad.steps.share import ShareStep, share
+from invgrad.steps.share import ShareStep, share, swapped
 from invgrad.steps.train import TrainStep, train_victim
 from invgrad.training import Training
 from invgrad.victims import load_victim, save_victim, untrained
@@ -360,3 +360,29 @@ def test_an_attack_without_a_kind_is_one_by_optimisation() -> None:
     assert attack == Attack(iterations=7)
     with pytest.raises(SettingsError, match="here: attack: unknown kind 'analitic'; nearest: 'analytic'"):
         parse(AttackStep, {"attack": {"kind": "analitic"}, "seed_key": "k"}, "here")
+
+
+def test_swapped_rows_give_the_gradient_of_a_network_whose_rows_are_swapped(made: Path) -> None:
+    share_into(made, step(swapped_rows=True, last=3))
+    shared, truth = (read_tensors(made / f"{name}.safetensors")[0] for name in ("shared", "truth"))
+    assert truth["labels"].flatten().tolist() == [3, 8, 8]
+    assert shared["labels"].flatten().tolist() == [2, 9, 9], "what the server works with"
+
+    network, about = load_victim(made / "victim.safetensors", CPU)
+    *_, weight, bias = network.parameters()
+    order = torch.tensor([1, 0, 3, 2, 5, 4, 7, 6, 9, 8])
+    with torch.no_grad():
+        weight.copy_(weight[order])
+        bias.copy_(bias[order])
+    image = normalise(truth["images"][0], about.mean, about.std, torch.float32, CPU)
+    loss = torch.nn.functional.cross_entropy(network(image), truth["labels"][0])
+    *others, of_weight, of_bias = torch.autograd.grad(loss, list(network.parameters()))
+    expected = [*others, of_weight[order], of_bias[order]]
+    for (name, _), gradient in zip(network.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(shared[f"shared.{name}"][0], gradient)
+    norm = sum(gradient.double().square().sum() for gradient in expected) ** 0.5
+    assert truth["shared_norm"][0].item() == pytest.approx(norm.item(), rel=1e-6)
+
+
+def test_the_last_of_an_odd_number_of_classes_keeps_its_row() -> None:
+    assert swapped(torch.tensor([0, 1, 2, 3, 4]), classes=5).tolist() == [1, 0, 3, 2, 4]

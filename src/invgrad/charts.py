@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from invgrad.plots import CHARACTER_WIDTH, DPI, FONT_POINTS
+from invgrad.plots import DPI, FONT_POINTS
 
 Shared = Literal["none", "all", "row", "col"]
 
@@ -20,6 +20,8 @@ FAINT = "0.72"
 """The grey of what stands behind a mean: single images, single restarts."""
 MARGIN = 0.06
 """Inches around and between panels."""
+CHARACTER_WIDTH = 0.62
+"""Of the font, at most, relative to its size."""
 
 LOOK = {
     "font.size": FONT_POINTS,

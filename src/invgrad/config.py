@@ -153,7 +153,7 @@ class Cell(Part):
 
 
 class Artefact(Settings):
-    """A table or figure: the cells that it shows, in order, what its notebook reads and the kinds of files it writes."""
+    """A table or figure: the cells that it shows, in order, what its notebook reads, the kinds of files it writes."""
 
     title: str
     where: str
@@ -289,6 +289,8 @@ class Project:
     config: Config
     scale: Scale
     paper: Experiments
+    scaled: Experiments
+    """As the scale has them, without the user's override."""
     experiments: Experiments
     sources: Mapping[str, str]
     """Where every data set comes from, as far as there is a place."""
@@ -318,6 +320,14 @@ class Project:
         clients = self.experiments.cells[cell].clients
         return {"cells": cell, "clients": clients, "victims": self.experiments.clients[clients].victim}
 
+    def overridden(self, artefact: str) -> bool:
+        """Whether the user's override changes anything that this artefact shows."""
+        if self.experiments.artefacts[artefact] != self.scaled.artefacts.get(artefact):
+            return True
+        parts = {part for cell in self.experiments.artefacts[artefact].cells for part in self.parts(cell).items()}
+        now, before = self.experiments, self.scaled
+        return any(getattr(now, kind)[name] != getattr(before, kind).get(name) for kind, name in parts)
+
     def changes(self, kind: str, name: str) -> list[tuple[str, Any, Any]]:
         """The settings of a part of the paper's that a scale or an override changed: key, the paper's value, ours."""
         before, now = (getattr(each, kind)[name].model_dump(mode="json") for each in (self.paper, self.experiments))
@@ -336,7 +346,8 @@ def load(raw: Mapping[str, Any]) -> Project:
     scale = parse(Scale, read_yaml(path), str(path))
     patch = scale.model_dump(include=set(SCALABLE))
     _refuse_physics(patch, content, path)
-    resolved = patched(patched(content, patch, str(path)), config.override, "override")
+    scaled = patched(content, patch, str(path))
+    resolved = patched(scaled, config.override, "override")
     _refuse_unused(config.override, content, resolved)
     experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
     for name in config.artefacts or ():
@@ -347,7 +358,15 @@ def load(raw: Mapping[str, Any]) -> Project:
         if not (config.notebooks / f"{artefact}.py").is_file():
             raise SettingsError(f"artefacts.{artefact}: there is no notebook {config.notebooks / f'{artefact}.py'}")
     read_values(config.paper_values)
-    return Project(config=config, scale=scale, paper=paper, experiments=experiments, sources=sources, missing=missing)
+    return Project(
+        config=config,
+        scale=scale,
+        paper=paper,
+        scaled=parse(Experiments, scaled, f"{config.experiments} as changed by {path}"),
+        experiments=experiments,
+        sources=sources,
+        missing=missing,
+    )
 
 
 def schema() -> dict[str, Any]:

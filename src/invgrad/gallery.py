@@ -1,10 +1,11 @@
 """Originals beside their reconstructions, and how these came about, read from the results for a figure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from math import isnan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 import torch
@@ -38,17 +39,13 @@ class Gallery:
     @property
     def ranking(self) -> list[int]:
         """The positions of the images from the highest PSNR to the lowest; failed ones are last."""
-        return sorted(
-            range(len(self.psnr)),
-            key=lambda position: -self.psnr[position] if self.psnr[position] == self.psnr[position] else math.inf,
-        )
+        return sorted(range(len(self.psnr)), key=lambda position: (isnan(self.psnr[position]), -self.psnr[position]))
 
-    def pick(self, positions: Sequence[int]) -> "Gallery":
+    def pick(self, positions: Sequence[int]) -> Self:
         """The images at these positions, in this order."""
         chosen = list(positions)
-        return Gallery(
-            dataset=self.dataset,
-            source=self.source,
+        return replace(
+            self,
             client=[self.client[position] for position in chosen],
             index=[self.index[position] for position in chosen],
             label=[self.label[position] for position in chosen],

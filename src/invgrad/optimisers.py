@@ -1,10 +1,10 @@
 """How candidate images are moved: optimisers over a batch of trials that do not influence each other.
 
-The variables are tensors with a leading trial dimension. Adam and SGD act on every entry alone, so torch's own serve;
-L-BFGS mixes the entries of a trial and has its own batched form.
+The variables are tensors with a leading trial dimension. Adam and SGD act on every entry alone; L-BFGS mixes the
+entries of a trial and has its own batched form.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, Protocol
 
@@ -46,7 +46,7 @@ class Adam(OptimiserSettings):
 
     def bind(self, variables: Variables) -> Stepper:
         """Adam's state starts at zero."""
-        return _Elementwise(torch.optim.Adam(variables, lr=self.step_size), variables, self.step_size, self.signed)
+        return _Adam(variables, self.step_size, self.signed)
 
 
 class SGD(OptimiserSettings):
@@ -58,8 +58,7 @@ class SGD(OptimiserSettings):
 
     def bind(self, variables: Variables) -> Stepper:
         """The momentum starts at zero."""
-        optimiser = torch.optim.SGD(variables, lr=self.step_size, momentum=0.9, nesterov=True)
-        return _Elementwise(optimiser, variables, self.step_size, self.signed)
+        return _SGD(variables, self.step_size, self.signed)
 
 
 class LBFGS(OptimiserSettings):
@@ -76,21 +75,56 @@ class LBFGS(OptimiserSettings):
 Optimiser = Annotated[Adam | SGD | LBFGS, Field(discriminator="kind")]
 
 
-class _Elementwise:
-    def __init__(self, optimiser: torch.optim.Optimizer, variables: Variables, step_size: float, signed: bool) -> None:
-        self._optimiser = optimiser
+class _Elementwise(ABC):
+    """What optimisers that treat every entry alike have in common."""
+
+    def __init__(self, variables: Variables, step_size: float, signed: bool) -> None:
         self._variables = variables
         self._step_size = step_size
         self._signed = signed
 
     def step(self, evaluate: Evaluate, decay: float) -> Tensor:
         cost, gradient = evaluate()
-        for variable, slope in zip(self._variables, gradient, strict=True):
-            variable.grad = slope
-        if self._signed:
-            images = self._variables[0]
-            images.grad = gradient[0].sign()
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._step_size * decay
-        self._optimiser.step()
+        slopes = [gradient[0].sign(), *gradient[1:]] if self._signed else gradient
+        self._move(slopes, self._step_size * decay)
         return cost
+
+    @abstractmethod
+    def _move(self, slopes: Variables, step_size: float) -> None:
+        """Change the variables."""
+
+
+class _Adam(_Elementwise):
+    """The same operations as torch's, whose optimisers take a second to start and a while for each step."""
+
+    BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+    def __init__(self, variables: Variables, step_size: float, signed: bool) -> None:
+        super().__init__(variables, step_size, signed)
+        self._means = [torch.zeros_like(variable) for variable in variables]
+        self._squares = [torch.zeros_like(variable) for variable in variables]
+        self._steps = 0
+
+    def _move(self, slopes: Variables, step_size: float) -> None:
+        self._steps += 1
+        size = step_size / (1 - self.BETA1**self._steps)
+        scale = (1 - self.BETA2**self._steps) ** 0.5
+        for variable, slope, mean, square in zip(self._variables, slopes, self._means, self._squares, strict=True):
+            mean.lerp_(slope, 1 - self.BETA1)
+            square.mul_(self.BETA2).addcmul_(slope, slope, value=1 - self.BETA2)
+            variable.addcdiv_(mean, (square.sqrt() / scale).add_(self.EPSILON), value=-size)
+
+
+class _SGD(_Elementwise):
+    """The same operations as torch's, with Nesterov momentum."""
+
+    MOMENTUM = 0.9
+
+    def __init__(self, variables: Variables, step_size: float, signed: bool) -> None:
+        super().__init__(variables, step_size, signed)
+        self._momenta = [torch.zeros_like(variable) for variable in variables]
+
+    def _move(self, slopes: Variables, step_size: float) -> None:
+        for variable, slope, momentum in zip(self._variables, slopes, self._momenta, strict=True):
+            momentum.mul_(self.MOMENTUM).add_(slope)
+            variable.add_(slope.add(momentum, alpha=self.MOMENTUM), alpha=-step_size)

@@ -245,7 +245,7 @@ class Plan:
         content = {
             "name": name,
             "title": artefact.title,
-            "about": self.about,
+            "about": self.about + (self.changed if self.project.overridden(name) else ""),
             "cells": {cell: self._summary(cell) for cell in artefact.cells},
             "results": str(self.files.root),
             "figures": str(self.figures),
@@ -255,16 +255,20 @@ class Plan:
 
     @property
     def about(self) -> str:
-        """Which scale this is, and what the user changed about it: a sentence for every caption."""
-        config = self.project.config
-        override = f" With settings changed: {json.dumps(config.override)}." if config.override else ""
-        return f"Scale {config.scale}: {self.project.scale.about}.{override}"
+        """Which scale this is: a sentence for every caption."""
+        return f"Scale {self.project.config.scale}: {self.project.scale.about}."
+
+    @property
+    def changed(self) -> str:
+        """What the user changed about it: a sentence, if it is anything."""
+        override = self.project.config.override
+        return f" With settings changed: {json.dumps(override)}." if override else ""
 
     def description(self) -> dict[str, Any]:
         """What is run, for readers: every artefact, and every cell's settings with where they come from."""
         return {
             "scale": self.project.config.scale,
-            "about": self.about,
+            "about": self.about + self.changed,
             "changed": self.project.config.override,
             "artefacts": {name: self._described(name) for name in self.artefacts},
             "cells": {name: self._summary(name) | {"settings": self._settings(name)} for name in self.cells},

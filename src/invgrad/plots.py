@@ -1,8 +1,7 @@
 """What several notebooks draw: grids of images at integer zoom, saved with a note of where they come from."""
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -98,16 +97,6 @@ def in_lines(strips: Sequence[Strip]) -> list[Strip]:
     ]
 
 
-def departures(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    """What differs from the paper's settings and data in these cells of `Evidence.cells`, for a note; empty if nothing
-    does. What does not concern them all has the number of cells beside it.
-    """
-    counts = Counter(obstacle for about in cells.values() for obstacle in about["obstacles"])
-    partly = {text: f" ({count} of {len(cells)} cells)" * (count < len(cells)) for text, count in counts.items()}
-    listed = "; ".join(text + where for text, where in partly.items())
-    return f"Other than in the paper: {listed}." if listed else ""
-
-
 def image_grid(strips: Sequence[Strip], title: str, zoom: int | None = None, note: str = "") -> Figure:
     """A grid with one strip a row, below `title` and above `note`. Every pixel of an image is `zoom`×`zoom` pixels of
     the figure, unsmoothed; if None, as many as bring an image close to `IMAGE_SIDE`.
@@ -119,13 +108,13 @@ def image_grid(strips: Sequence[Strip], title: str, zoom: int | None = None, not
     heights = [_height(strip, lines, zoom) for strip, lines in zip(strips, captions, strict=True)]
     top = GAP + (_lines(headline) + 0.5) * LINE
     height = math.ceil(top + sum(heights) + (_lines(footnote) + 0.5) * LINE)
-    axes = _canvas(width, height)
+    figure, axes = _canvas(width, height)
     _write(axes, GAP, GAP, headline)
     for strip, lines, strip_height in zip(strips, captions, heights, strict=True):
         _draw(axes, strip, lines, (left, round(top)), zoom)
         top += strip_height
     _write(axes, GAP, top, footnote, color="0.35")
-    return axes.get_figure(root=True)
+    return figure
 
 
 def save_figure(figure: Figure, stem: Path, title: str) -> None:
@@ -142,12 +131,12 @@ def save_figure(figure: Figure, stem: Path, title: str) -> None:
     )
 
 
-def _canvas(width: int, height: int) -> Axes:
-    """All of a new figure of so many pixels as axes whose unit is the pixel, from the upper left."""
+def _canvas(width: int, height: int) -> tuple[Figure, Axes]:
+    """A new figure of so many pixels, and axes all over it whose unit is the pixel, from the upper left."""
     figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     axes.axis("off")
-    return axes
+    return figure, axes
 
 
 def _draw(axes: Axes, strip: Strip, captions: Sequence[str], corner: tuple[int, int], zoom: int | None) -> None:
@@ -190,7 +179,7 @@ def _label_width(strips: Sequence[Strip]) -> int:
     return math.ceil(widest) + 2 * GAP
 
 
-def _write(axes: Axes, x: float, y: float, text: str, **style: str) -> None:
+def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Text whose first line has its upper edge at `y`."""
     for number, line in enumerate(text.split("\n")):
         baseline = y + (number + 0.75) * LINE

@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The one written in C, where it is there, is ten times as fast."""
 

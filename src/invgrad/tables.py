@@ -1,8 +1,7 @@
 """What the tables of several notebooks say, and tables as CSV, Markdown and LaTeX, from one frame."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from invgrad.results import write
 
 RECALLED = "†"
 """Marks a value of the paper that was not checked."""
+RUN = ("iterations", "restarts")
+REPORTED = ("paper_value", "paper_std", "paper_checked")
 PROVENANCE = {"code": "c", "quoted": "q", "recalled": "r", "chosen": "*"}
 """Marks where a setting comes from."""
 NONE = "–"
@@ -53,7 +54,7 @@ def comparison(
             "n (images × seeds)": _texts("{} × {}".format, summary["n_images"], summary["n_seeds"]),
             "failed / exact": _texts("{} / {}".format, summary["n_failed"], summary["n_exact"]),
             "iterations × restarts": _texts("{} × {}".format, iterations, restarts),
-            f"paper ({RECALLED} recalled)": _texts(_reported, *(paper[f"paper_{key}"] for key in REPORTED)),
+            f"paper ({RECALLED} recalled)": _texts(_reported, *(paper[key] for key in REPORTED)),
             "difference (95 % interval)": _texts(
                 difference_and_interval, *(paper[key].astype(float) for key in ("difference", "ci_low", "ci_high"))
             ),
@@ -62,10 +63,6 @@ def comparison(
         },
         index=summary.index,
     ).reset_index(drop=True)
-
-
-RUN = ("iterations", "restarts")
-REPORTED = ("value", "std", "checked")
 
 
 def finite(rows: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +91,7 @@ def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def settings_in_long_form(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Every setting of every cell of a `Plan.description`: columns `cell`, `setting`, `value`, `provenance`, `paper`."""
+    """Every setting of every cell of a `Plan.description`; columns `cell`, `setting` and those of a setting."""
     rows = [
         {"cell": cell, "setting": name} | setting
         for cell, about in cells.items()
@@ -112,20 +109,24 @@ def settings_table(cells: Mapping[str, Mapping[str, Any]]) -> tuple[pd.DataFrame
     """
     long = settings_in_long_form(cells)
     values = long.groupby("setting", sort=False)["value"].nunique()
-    groups = {name for setting in values.index for name in _parents(setting)}
-    differing = {setting for setting, count in values.items() if count > 1 or setting in groups}
-    same = long[~long["setting"].isin(differing)].drop_duplicates("setting")
-    columns = list(dict.fromkeys(_column(setting) for setting in values.index if setting in differing))
+    settings = [str(setting) for setting in values.index]
+    groups = {name for setting in settings for name in _parents(setting)}
+    changed = set(long.loc[long["paper"] != "", "setting"])
+    differing = {setting for setting in settings if values[setting] > 1 or setting in groups | changed}
+    same = long[~long["setting"].isin(differing)].groupby("setting", sort=False)
+    columns = list(dict.fromkeys(_column(setting) for setting in settings if setting in differing))
     table: dict[tuple[str, ...], list[str]] = {}
     for cell, about in cells.items():
         row = tuple(_settings(about["settings"], column, differing) for column in columns)
         table.setdefault(row, []).append(cell)
     shown = pd.DataFrame(
         [(", ".join(names), *row) for row, names in table.items()],
-        columns=["cells", *(column.split(".")[1].replace("_", " ") for column in columns)],
+        columns=["cells", *(_title(column) for column in columns)],
     )
-    listed = [f"{_readable(each['setting'])} {_value(each['value'])}" for each in same.to_dict("records")]
-    return shown, f"The same wherever they apply: {', '.join(listed)}."
+    listed = [
+        f"{_title(str(name))} {_value(each['value'].iloc[0])} {_marks(each['provenance'])}" for name, each in same
+    ]
+    return shown, f"The same wherever they apply: {'; '.join(listed)}."
 
 
 def save_table(table: pd.DataFrame, stem: Path, caption: str, data: pd.DataFrame | None = None) -> None:
@@ -164,7 +165,7 @@ def _escaped(text: object) -> str:
     return str(text).translate(LATEX)
 
 
-def _texts(text: Any, *columns: Sequence[Any]) -> list[str]:
+def _texts(text: Callable[..., str], *columns: Iterable[Any]) -> list[str]:
     return [text(*values) for values in zip(*columns, strict=True)]
 
 
@@ -183,6 +184,13 @@ def _column(setting: str) -> str:
     return ".".join(setting.split(".")[:2])
 
 
+def _title(setting: str) -> str:
+    """`network depth` of `victims.network.depth`, `attack` of `attack.kind`."""
+    if setting == "attack.kind":
+        return "attack"
+    return " ".join(setting.removesuffix(".kind").split(".")[1:]).replace("_", " ")
+
+
 def _parents(setting: str) -> list[str]:
     parts = setting.split(".")
     return [".".join(parts[:end]) for end in range(1, len(parts))]
@@ -190,37 +198,35 @@ def _parents(setting: str) -> list[str]:
 
 def _settings(settings: Mapping[str, Mapping[str, Any]], column: str, differing: set[str]) -> str:
     """The text of one column: what differs between cells of this setting's parts, or of itself if it has none."""
-    mine = {name: each for name, each in settings.items() if _column(name) == column and name in differing}
-    texts = [_part(name, each) for name, each in mine.items() if not _is_unset(each)]
-    if not texts:
-        return NONE
-    return f"{', '.join(texts)} [{PROVENANCE[next(iter(mine.values()))['provenance']]}]"
+    mine = {name: each for name, each in settings.items() if _column(name) == column}
+    told = {name: each for name, each in mine.items() if each["value"] != "null" or each["paper"]}
+    said = {name: each for name, each in told.items() if name in differing}
+    if not said:
+        return "as listed" if told else NONE
+    texts = [_part(name, said[name]) for name in sorted(said, key=_is_named)]
+    return f"{', '.join(texts)} {_marks(each['provenance'] for each in said.values())}"
 
 
-def _is_unset(setting: Mapping[str, Any]) -> bool:
-    return setting["value"] == "null" and setting["paper"] is None
+def _marks(provenance: Iterable[str]) -> str:
+    return f"[{', '.join(sorted({PROVENANCE[each] for each in provenance}))}]"
+
+
+NAMES = ("kind", "name", "model")
+"""Parts of a setting whose value says what they are."""
+
+
+def _is_named(setting: str) -> bool:
+    parts = setting.split(".")
+    return len(parts) > 2 and parts[-1] not in NAMES
 
 
 def _part(name: str, setting: Mapping[str, Any]) -> str:
     value = _value(setting["value"])
-    last = name.split(".")[2:]
-    named = value if last in ([], ["kind"], ["name"], ["model"]) else f"{' '.join(last).replace('_', ' ')} {value}"
-    return named if setting["paper"] is None else f"{named} (paper: {_value(setting['paper'])})"
+    if _is_named(name):
+        value = f"{' '.join(name.split('.')[2:]).replace('_', ' ')} {value}"
+    return value if setting["paper"] is None else f"{value} (paper: {_value(setting['paper'])})"
 
 
 def _value(text: str) -> str:
-    """As people write it; most settings are JSON."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    if isinstance(value, list):
-        return "+".join(map(str, value))
-    words = {True: "yes", False: "no"} if isinstance(value, bool) else {None: "none"}
-    return words.get(value, f"{value:g}" if isinstance(value, float) else str(value))
-
-
-def _readable(setting: str) -> str:
-    """`attack: start` of `attack.start.kind`."""
-    part, *rest = setting.removesuffix(".kind").split(".")
-    return f"{part.removesuffix('s')}’s {' '.join(rest).replace('_', ' ')}"
+    """As people write it; what is not a word is JSON."""
+    return {"null": "none", "true": "yes", "false": "no"}.get(text, text.removesuffix(".0"))

@@ -16,7 +16,12 @@ for name, artefact in plan.artefacts.items():
             paper=plan.project.config.paper_values,
         output:
             [
-                report(path, caption="../report/artefact.rst", category=artefact.where, labels={"artefact": name, "file": path.name})
+                report(
+                    path,
+                    caption="../report/artefact.rst",
+                    category=artefact.where,
+                    labels={"artefact": name, "file": path.name},
+                )
                 for path in plan.outputs(name)
             ],
             executed=files.notebook(name),

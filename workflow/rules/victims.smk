@@ -36,7 +36,9 @@ for name in plan.victims:
             settings=train_settings(name),
             # Not an output, since an unfinished training is to survive the job.
             checkpoint=str(files.training(name, "{seed}")),
-            data=lambda w, input: [f"--{split} {input[split]}" for split in ("validation", "data") if split in input.keys()],
+            data=lambda w, input: [
+                f"--{split} {input[split]}" for split in ("validation", "data") if split in input.keys()
+            ],
         shell:
             "python -m invgrad train --settings {params.settings:q} {params.data} --checkpoint {params.checkpoint}"
             " --out {output.victim} --device {resources.device} --threads {threads} 2>&1 | tee {log}"

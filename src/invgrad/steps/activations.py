@@ -35,7 +35,7 @@ def activations(
 def errors(
     victim: Path, reconstruction: Path, truth: Path, device: torch.device, custom: Custom | None = None
 ) -> pd.DataFrame:
-    """The activation errors of every image of a shard, each passed through the network alone; none of a failed trial."""
+    """The activation errors of every image of a shard, each through the network alone; none of a failed trial."""
     network, about = load_victim(victim, device, custom=custom)
     shown = read_gallery([str(reconstruction)], [str(truth)])
     rows = []

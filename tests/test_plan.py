@@ -1,0 +1,120 @@
+"""What a plan says of its jobs: which files, which settings, which data."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invgrad.config import CONFIG, load
+from invgrad.costs import costs
+from invgrad.estimate import Speed
+from invgrad.plan import Plan
+from invgrad.settings import SettingsError, read_yaml
+from invgrad.steps.train import TrainStep
+
+ROOT = Path(__file__).parents[1]
+LONGEST_ARGUMENT = 128 * 1024
+"""Bytes of one argument of a command, at most (Linux's MAX_ARG_STRLEN): a job's whole shell command is one."""
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(ROOT)
+    yield
+
+
+def plan(**changes: Any) -> Plan:
+    return Plan(load(read_yaml(CONFIG) | changes))
+
+
+def test_every_file_of_a_job_is_made_by_one_job() -> None:
+    every = plan(scale="paper")
+    files = [path for cell in every.cells for path in every.reconstructions(cell)]
+    files += [every.files.rows(cell) for cell in every.cells]
+    files += [path for name in every.artefacts for path in every.outputs(name)]
+    assert len(files) == len(set(files))
+
+
+def test_cells_of_two_artefacts_are_there_once() -> None:
+    every = plan()
+    assert "lenet-untrained-proposed" in every.artefacts["table1"].cells
+    assert "lenet-untrained-proposed" in every.artefacts["fig2"].cells
+    assert every.cells_of(every.artefacts).count("lenet-untrained-proposed") == 1
+
+
+def test_one_training_serves_several_epochs() -> None:
+    every = plan()
+    step = TrainStep.model_validate_json(every.train_settings("lenet-trained", 0))
+    assert step.snapshots == (0, 1, 5, 20)
+    assert every.victim_file("lenet-epoch5", 0) == every.files.victim("lenet-trained", 0, 5)
+    assert every.victim_file("lenet-trained-few", 0) == every.files.victim("lenet-trained", 0)
+    last = plan(override={"clients": {"lenet-epoch20": {"epoch": 30}}})
+    assert last.victim_file("lenet-epoch20", 0) == last.files.victim("lenet-trained", 0), "the last epoch is the victim"
+
+
+def test_an_untrained_victim_needs_no_images() -> None:
+    every = plan()
+    assert every.data_for_training("lenet-untrained") == []
+    assert every.data_for_training("resnet32-10") == [], "trained for no epochs at this scale"
+    assert len(every.data_for_training("lenet-trained")) == 2
+
+
+def test_of_a_large_split_only_what_the_clients_hold_is_prepared(tmp_path: Path) -> None:
+    (tmp_path / "imagenet/val").mkdir(parents=True)
+    every = plan(scale="paper", data_root=str(tmp_path))
+    name = "imagenet-resnet18-notebooks"
+    assert name in every.data_for_clients(name).name
+    assert "--index 1200 --index 8112" in every.data_options("imagenet", "validation", name)
+    assert "--index" not in every.data_options("cifar10", "validation", "")
+    assert every.data_for_clients("lenet-untrained").name == "cifar10-validation.safetensors"
+
+
+def test_missing_data_is_told_with_what_can_be_made_without_it(tmp_path: Path) -> None:
+    every = plan(scale="paper", data_root=str(tmp_path))
+    with pytest.raises(SettingsError, match="imagenet is missing: put ILSVRC-2012 .* into") as error:
+        every.data_options("imagenet", "validation", "imagenet-resnet152-owl")
+    assert "table1, " in str(error.value)
+    assert "fig1" not in str(error.value).split("artefacts=")[1]
+
+
+def test_the_noise_depends_on_cell_and_seed() -> None:
+    every = plan()
+    keys = {json.loads(every.attack_settings(c, s))["seed_key"] for c in list(every.cells)[:3] for s in (0, 1)}
+    assert len(keys) == 6
+
+
+@pytest.mark.parametrize("scale", ["demo", "small", "paper"])
+def test_no_command_is_too_long_for_the_shell(scale: str) -> None:
+    every = plan(scale=scale)
+    assert max(len(every.notebook_parameters(name).encode()) for name in every.artefacts) < LONGEST_ARGUMENT / 2
+    options = (every.activation_options(cell) for cell in every.artefacts["activation-error"].cells)
+    assert max(map(len, options)) < LONGEST_ARGUMENT / 2
+
+
+def test_a_description_says_what_the_scale_changed() -> None:
+    described = plan().description()
+    settings = described["cells"]["lenet-trained-proposed"]["settings"]
+    assert settings["attack.iterations"] == {"value": "4800", "provenance": "code", "paper": None}
+    assert settings["victims.training.epochs"] == {"value": "30", "provenance": "code", "paper": "120"}
+    assert settings["attack.total_variation"]["provenance"] == "recalled"
+    assert described["artefacts"]["table1"]["not_made"] is None
+    chosen = plan(artefacts=["fig2"]).description()["artefacts"]
+    assert chosen["fig2"]["not_made"] is None
+    assert "not among" in chosen["table1"]["not_made"]
+
+
+def test_only_what_an_override_changes_says_so() -> None:
+    changed = plan(override={"cells": {"lenet-trained-proposed": {"attack": {"total_variation": 0.1}}}})
+    assert "With settings changed" in changed.notebook_parameters("table1")
+    assert "With settings changed" not in changed.notebook_parameters("fig6")
+
+
+def test_costs_add_up_and_count_every_job() -> None:
+    every = plan()
+    table = costs(every, Speed.read(ROOT / "docs/bench.json")).set_index("row")
+    assert table.loc["table1", "cells"] == 8
+    assert table.loc["fig2", "cells"] == 0, "counted with table1"
+    assert table.cells.drop("total").sum() == table.loc["total", "cells"] == len(every.cells)
+    assert table.loc["fig6", "jobs"] == 4
