@@ -1,11 +1,13 @@
-"""Copy the results that the README shows from figures/demo to docs/demo, and its tables into the README."""
+"""Copy the results that the README shows from figures/demo to docs/demo, and write its tables and the open details."""
 
 import json
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SHOWN = ("fig2.png", "table1.csv", "table1.md", "verdicts.csv", "verdicts.json")
@@ -34,14 +36,42 @@ def bench_table(path: Path) -> str:
     return f"{where}:\n\n{rows.to_markdown(index=False)}\n"
 
 
+def claims_table(path: Path) -> str:
+    """Every artefact of the experiments, and what rebuilds it into which files, as Markdown."""
+    lines = ["| the paper's | is rebuilt by | into `figures/<scale>/` |", "|---|---|---|"]
+    for name, artefact in yaml.safe_load(path.read_text())["artefacts"].items():
+        title = artefact["title"] if artefact["where"] in artefact["title"] else f"{artefact['title']} ({artefact['where']})"
+        files = f"`{name}.{{{','.join(artefact['writes'])}}}`"
+        lines.append(f"| {title} | rule `{name}`, [notebooks/{name}.py](notebooks/{name}.py) | {files} |")
+    lines.append(
+        "| every number that it reports, beside ours | rule `verdict`, [data/paper_values.csv](data/paper_values.csv) "
+        "| `verdicts.csv` |"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def open_details(path: Path) -> str:
+    """The details that the paper leaves open, as Markdown."""
+    content = yaml.safe_load(path.read_text())
+    lines = ["# Details that the paper leaves open", "", f"Written by docs/refresh.py from [{path.name}](../data/{path.name})."]
+    for number, detail in enumerate(content["details"], start=1):
+        source = detail["source"]
+        link = f" Released code: [{source}]({content['repository']}/{quote(source)})." if source else ""
+        where = ", ".join(detail["artefacts"])
+        lines += ["", f"{number}. **{detail['question']}** {detail['choice']} {detail['why']}{link} ({where})"]
+    return "\n".join(lines) + "\n"
+
+
 def refreshed(readme: str) -> str:
-    """The README with its tables as they are in docs."""
+    """The README with its tables as they are in docs and in the configuration."""
     readme = with_table(readme, "table1", (ROOT / "docs/demo/table1.md").read_text())
+    readme = with_table(readme, "claims", claims_table(ROOT / "config/experiments.yaml"))
     return with_table(readme, "bench", bench_table(ROOT / "docs/bench.json"))
 
 
 if __name__ == "__main__":
     for name in SHOWN:
         shutil.copy(ROOT / "figures/demo" / name, ROOT / "docs/demo" / name)
+    (ROOT / "docs/open-details.md").write_text(open_details(ROOT / "data/open_details.yaml"))
     path = ROOT / "README.md"
     path.write_text(refreshed(path.read_text()))

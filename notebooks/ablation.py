@@ -7,65 +7,48 @@
 # ---
 
 # %% [markdown]
-# # Table 1: how well single images are reconstructed
+# # Ablation: what each part of the attack adds
 #
-# The mean PSNR of each cell beside the value that the paper prints. Every number comes from the per-image rows that the
-# metrics step wrote (`rows.csv`) and from the verdicts drawn from them; nothing is computed here.
+# The proposed attack on a trained network, and three attacks that differ from it in one part: the squared Euclidean
+# distance instead of the cosine, no total variation, L-BFGS instead of Adam on the sign of the gradient. The images are
+# the same, so that what differs below an original is due to that part, and to the noise that an attack starts from.
 
 # %% tags=["parameters"]
-title = ""
-about = ""
-cells = {}
-rows = ""
-figures = ""
+artefact = {}
 
 # %%
-from pathlib import Path
+import numpy as np
 
-import pandas as pd
+from invgrad.evidence import Evidence
+from invgrad.plots import above, image_grid
+from invgrad.tables import comparison, mean_and_spread, unlike_paper
 
-from invgrad.tables import mean_and_spread, save_table
+SHOWN = 6
 
-rows = pd.read_csv(rows)
-verdicts = pd.read_csv(Path(figures) / "verdicts.csv")
-verdicts = verdicts[verdicts.measure == "psnr_mean"].set_index("cell").loc[list(cells)].reset_index()
-labels = {cell: shown["label"] for cell, shown in cells.items()}
+evidence = Evidence(artefact)
 
 # %% [markdown]
-# Image-to-image and network-seed spread are kept apart: the paper's ± is over the images of one network, and hides
-# how much the result depends on that network's random initialisation.
+# The first images in the order of the data set, with the first network seed.
 
 # %%
-data = rows.groupby("cell").first()
-table = pd.DataFrame(
-    {
-        "network": verdicts.cell.map(labels),
-        "data": [data.dataset[cell] for cell in verdicts.cell],
-        "PSNR in dB (± images)": list(map(mean_and_spread, verdicts.value, verdicts.std_images)),
-        "± network seeds": [f"{spread:.2f}" if spread == spread else "–" for spread in verdicts.std_seeds],
-        "n (images × seeds)": [f"{r.n_images} × {r.n_seeds}" for r in verdicts.itertuples()],
-        "failed": verdicts.n_failed,
-        "iterations": [data.iterations[cell] for cell in verdicts.cell],
-        "restarts": [data.restarts[cell] for cell in verdicts.cell],
-        "paper": list(map(mean_and_spread, verdicts.paper_value, verdicts.paper_std)),
-        "difference (95 % interval)": [
-            f"{r.difference:+.2f} ({r.ci_low:+.2f} to {r.ci_high:+.2f})" for r in verdicts.itertuples()
-        ],
-        "verdict": [f"{r.verdict}: {r.reason}" for r in verdicts.itertuples()],
-    }
-)
+galleries = [(about["label"], evidence.gallery(cell, count=SHOWN)) for cell, about in evidence.cells.items()]
+figure = image_grid(above(galleries), evidence.caption, note=unlike_paper(evidence.cells))
+evidence.save_figure(figure)
+
+# %% [markdown]
+# The paper prints standard errors of the mean here, not the spread over images as in its other tables. So the table has
+# both: the spread in the first and the standard error, which is smaller by the root of the number of images, in columns of
+# its own.
+
+# %%
+table = comparison(evidence.summary, evidence.verdicts, evidence.rows)
+ours = evidence.summary
+paper = evidence.verdicts.set_index("cell").reindex(ours.index)
+errors = {
+    "standard error": ours["std_images"] / np.sqrt(ours["n_images"]),
+    "paper’s standard error": paper["paper_std"] / np.sqrt(paper["paper_n"].astype(float)),
+}
+for position, (name, values) in zip((3, 9), errors.items()):
+    table.insert(position, name, [mean_and_spread(value, np.nan) for value in values])
+evidence.save_table(table)
 table
-
-# %%
-sources = "; ".join(rows[rows.cell.isin(cells)].groupby("dataset").source.first())
-caption = f"{title}. {about} Images: {sources}."
-save_table(table, Path(figures) / "table1", caption)
-
-# %% [markdown]
-# The spread behind each number: one dot per image, one column per network seed.
-
-# %%
-import seaborn as sns
-
-shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(labels))
-sns.catplot(data=shown, x="seed", y="psnr", col="network", kind="strip", height=2.5, color="0.3", size=3, jitter=0.15)

@@ -19,9 +19,9 @@ artefact = {}
 # %%
 import numpy as np
 
-from invgrad.charts import FAINT, legend_below, subplots
+from invgrad.charts import FAINT, legend_below, log_scale, subplots
 from invgrad.evidence import Evidence
-from invgrad.plots import departures
+from invgrad.tables import unlike_paper
 
 evidence = Evidence(artefact)
 LAYER = ["cell", "layer", "call", "kind"]
@@ -33,7 +33,7 @@ ERRORS = {
 }
 
 # %% [markdown]
-# The table: means over the images and network seeds; a layer that is called several times has a line for each call. The
+# The table: means over the n images of all network seeds; a layer that is called several times has a line for each call. The
 # relative error ‖a(x) − a(x̂)‖ / ‖a(x)‖ is infinite where only the original's activations vanish: such images are
 # counted and left out of its mean.
 
@@ -50,7 +50,7 @@ table = table.assign(
     cell=[evidence.cells[cell]["label"] for cell in table["cell"]],
     **{name: table[name].map("{:.4g}".format) for name in ERRORS},
 )
-table = table.rename(columns=ERRORS | {"seed": "images × seeds"})
+table = table.rename(columns=ERRORS | {"seed": "n", "infinite": "infinite relative errors"})
 evidence.save_table(table)
 table
 
@@ -59,16 +59,18 @@ table
 
 # %%
 kinds = layers["kind"].unique()
-caption = f"{evidence.caption} {departures(evidence.cells)}"
-figure, axes = subplots(2, len(evidence.cells), caption, height=1.5, width=2.3, share_x="col", share_y="row")
+note = unlike_paper(evidence.cells)
+figure, axes = subplots(2, len(evidence.cells), evidence.caption, note=note, height=1.5, share_x="col", share_y="row")
 for panels, (cell, about) in zip(axes.T, evidence.cells.items()):
     line = layers[layers["cell"] == cell]
     for panel, error in zip(panels, ("relative_error", "cosine_similarity")):
         panel.plot(line["number"], line[error], color=FAINT, linewidth=0.6)
         for number, kind in enumerate(kinds):
             same = line[line["kind"] == kind]
-            panel.plot(same["number"], same[error], "os^Dv*PX<>"[number % 10], color=f"C{number % 10}", label=kind)
-    panels[0].set(title=about["label"], yscale="log")
+            style = {"marker": "os^Dv*PX<>"[number % 10], "color": f"C{number % 10}", "linestyle": "none"}
+            panel.plot(same["number"], same[error], markersize=3, label=kind, **style)
+    panels[0].set_title(about["label"])
+    log_scale(panels[0], "y")
     panels[1].set(xlabel="layer in the order of the forward pass")
 axes[0, 0].set_ylabel("relative error")
 axes[1, 0].set_ylabel("cosine similarity")

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from invgrad.attack import milestones
-from invgrad.charts import FAINT, legend_below, mark, subplots
+from invgrad.charts import FAINT, legend_below, log_scale, mark, subplots
 from invgrad.evidence import Evidence
 from invgrad.metrics import rank_correlation
-from invgrad.plots import departures
+from invgrad.tables import unlike_paper
 
 evidence = Evidence(artefact)
 IMAGE = ["seed", "client", "image"]
@@ -45,11 +45,11 @@ def judge(end: pd.DataFrame) -> pd.Series:
     images = end.groupby(IMAGE)
     best = images["psnr"].max()
     chosen = end.loc[images["matching_cost"].idxmin()].set_index(IMAGE)["psnr"]
-    within = images[COST_AND_PSNR].apply(lambda trials: rank_correlation(trials["matching_cost"], trials["psnr"]))
+    within = [rank_correlation(trials["matching_cost"], trials["psnr"]) for _, trials in images]
     return pd.Series(
         {
             "images": len(best),
-            "rank correlation within an image": within.mean(),
+            "rank correlation within an image": pd.Series(within, dtype=float).mean(),
             "over all": rank_correlation(end["matching_cost"], end["psnr"]),
             "lowest cost is best": (chosen == best).mean(),
             "by chance": (1 / images.size()).mean(),
@@ -72,28 +72,29 @@ evidence.save_table(table)
 table
 
 # %% [markdown]
-# The figure: on the left, means over the images. Dotted lines stand where the step size falls by ten. On the right,
-# every restart of every image at its end.
+# The figure: on the right, every restart of every image at its end.
 
 # %%
-caption = f"{evidence.caption} {departures(evidence.cells)}"
-figure, axes = subplots(len(on_the_way), 3, caption, height=1.6)
+note = f"Curves are means over the images; the step size falls by ten at each dotted line. {unlike_paper(evidence.cells)}"
+figure, axes = subplots(len(on_the_way), 3, evidence.caption, note=note, height=1.75)
 for panels, (cell, way) in zip(axes, on_the_way.items()):
     for panel, column, text in zip(panels, COST_AND_PSNR, ("matching cost", "PSNR in dB")):
         values = way.assign(value=way[column].where(np.isfinite(way[column])))
         restarts = values.pivot_table("value", "iteration", ["seed", "restart"])
         panel.plot(restarts.index, restarts, color=FAINT, linewidth=0.6, label="one restart")
-        panel.plot(restarts.index, restarts.mean(axis=1), label="mean")
+        panel.plot(restarts.index, restarts.mean(axis=1), label="mean of all restarts")
         for iteration in milestones(int(way["iteration"].max())):
             mark(panel, iteration, "")
         panel.set(xlabel="iterations", ylabel=text)
-    panels[0].set(title=evidence.cells[cell]["label"], yscale="log")
+    panels[0].set_title(evidence.cells[cell]["label"])
+    log_scale(panels[0], "y")
     end = usable[cell]
     chosen = end.loc[end.groupby(IMAGE)["matching_cost"].idxmin()]
     panels[2].plot(end["matching_cost"], end["psnr"], ".", color=FAINT, label="one image and restart")
     panels[2].plot(chosen["matching_cost"], chosen["psnr"], ".", color="C1", label="lowest cost of its image")
-    panels[2].set(xlabel="final matching cost", ylabel="final PSNR in dB", xscale="log")
+    panels[2].set(xlabel="final matching cost", ylabel="final PSNR in dB")
+    log_scale(panels[2], "x")
     within, overall = table.loc[cell, ["rank correlation within an image", "over all"]]
-    panels[2].set_title(f"rank correlation {within} within an image, {overall} over all")
+    panels[2].set_title(f"rank correlation {overall},\nwithin an image {within}")
 legend_below(figure)
 evidence.save_figure(figure)

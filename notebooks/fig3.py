@@ -26,8 +26,6 @@ evidence = Evidence(artefact)
 # All images in the order of the data set, cut into lines that fit a page. A crossed box is an attack that failed.
 
 # %%
-strips = []
-for cell, about in evidence.cells.items():
-    strips += in_lines(above([(about["label"], evidence.gallery(cell))]))
-figure = image_grid(strips, evidence.caption, note=unlike_paper(evidence.cells))
+shown = [(about["label"], evidence.gallery(cell)) for cell, about in evidence.cells.items()]
+figure = image_grid(in_lines(above(shown)), evidence.caption, note=unlike_paper(evidence.cells))
 evidence.save_figure(figure)

@@ -21,29 +21,25 @@ import torch
 
 from invgrad.evidence import Evidence
 from invgrad.metrics import best_shift
-from invgrad.plots import Strip, beside, decibels, image_grid
+from invgrad.plots import Strip, decibels, image_grid
 from invgrad.tables import unlike_paper
 
 evidence = Evidence(artefact)
 
 # %% [markdown]
-# The original beside the reconstruction of each cell, in the order of the configuration: zero padding, circular
-# padding.
+# Is a reconstruction the original somewhere else? Of all circular shifts of it, the one with the best PSNR is shown
+# beside it. That choice needs the original, which an attacker has not. It is made for zero padding too: nearly any
+# image gains a little from a choice among so many shifts, and only what is gained beyond that speaks for a lost
+# location.
 
 # %%
-shown = [(about["label"], evidence.gallery(cell, count=1)) for cell, about in evidence.cells.items()]
-strip = beside(shown)
-
-# %% [markdown]
-# Is the last one the original somewhere else? Of all circular shifts, the one with the best PSNR is shown beside it.
-# That choice needs the original, which an attacker has not. The same is done for zero padding: nearly any image gains
-# a little from a choice among so many shifts, and only what is gained beyond that speaks for a lost location.
-
-# %%
-images, captions = [strip.images], [*strip.captions]
-for label, gallery in shown:
-    down, right, psnr = best_shift(gallery.reconstructions[0], gallery.originals[0])
-    images.append(gallery.reconstructions[:1].roll((down, right), (2, 3)))
-    captions.append(f"{label}, moved {down} down, {right} right\n{decibels(psnr)}")
-figure = image_grid([Strip("", torch.cat(images), captions)], evidence.caption, note=unlike_paper(evidence.cells))
+strips = []
+for cell, about in evidence.cells.items():
+    gallery = evidence.gallery(cell, count=1)
+    [original], [found], [psnr] = gallery.originals, gallery.reconstructions, gallery.psnr
+    down, right, best = best_shift(found, original)
+    moved = found.roll((down, right), (1, 2))
+    captions = ["original", f"as found\n{decibels(psnr)}", f"moved {down} down, {right} right\n{decibels(best)}"]
+    strips.append(Strip(about["label"], torch.stack([original, found, moved]), captions))
+figure = image_grid(strips, evidence.caption, zoom=8, note=unlike_paper(evidence.cells))
 evidence.save_figure(figure)

@@ -18,7 +18,7 @@ artefact = {}
 # %%
 from invgrad.evidence import Evidence
 from invgrad.plots import beside, decibels, image_grid
-from invgrad.tables import comparison, unlike_paper
+from invgrad.tables import RECALLED, comparison, unlike_paper
 
 evidence = Evidence(artefact)
 
@@ -29,14 +29,14 @@ figure = image_grid([beside(shown)], evidence.caption, note=unlike_paper(evidenc
 evidence.save_figure(figure)
 
 # %% [markdown]
-# The paper shows one image of each network with its PSNR, but not which one it is: the two columns on displayed
-# images stand beside each other for the record, and no verdict is drawn from them. The verdicts are on the means.
+# The paper shows one image of each network with its PSNR, but not which one it is: the two columns on images shown
+# stand beside each other for the record, and no verdict is drawn from them. The verdicts are on the means.
 
 # %%
-table = comparison(evidence.summary, evidence.verdicts, evidence.rows)
-reported = evidence.verdicts[evidence.verdicts.measure == "psnr_shown"].set_index("cell").paper_value
-reported = reported.reindex(evidence.cells)
-table.insert(2, "image shown", [decibels(gallery.psnr[0]) for gallery in galleries.values()])
-table.insert(3, "image shown in the paper", [decibels(value) if value > 0 else "–" for value in reported])
+frames = evidence.summary, evidence.verdicts, evidence.rows
+table = comparison(*frames)
+paper = f"paper ({RECALLED} recalled)"
+table.insert(2, "image shown", [decibels(gallery.psnr[0]).removesuffix(" dB") for gallery in galleries.values()])
+table.insert(3, f"image shown, {paper}", comparison(*frames, measure="psnr_shown")[paper])
 evidence.save_table(table)
 table

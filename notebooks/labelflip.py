@@ -7,65 +7,56 @@
 # ---
 
 # %% [markdown]
-# # Table 1: how well single images are reconstructed
+# # Dishonest parameters: what swapping rows of the classification layer does
 #
-# The mean PSNR of each cell beside the value that the paper prints. Every number comes from the per-image rows that the
-# metrics step wrote (`rows.csv`) and from the verdicts drawn from them; nothing is computed here.
+# The better a network has learned to recognise an image, the smaller are its loss on it and the gradient that a client
+# shares. A server that swaps rows of the classification layer sends a network whose answer is another; the client does
+# not notice and shares the gradient of that. Both gradients' norms stand here beside what the attack makes of them.
 
 # %% tags=["parameters"]
-title = ""
-about = ""
-cells = {}
-rows = ""
-figures = ""
+artefact = {}
 
 # %%
-from pathlib import Path
-
 import pandas as pd
 
-from invgrad.tables import mean_and_spread, save_table
+from invgrad.evidence import Evidence
+from invgrad.plots import Strip, decibels, image_grid
+from invgrad.tables import finite, left_out, unlike_paper
 
-rows = pd.read_csv(rows)
-verdicts = pd.read_csv(Path(figures) / "verdicts.csv")
-verdicts = verdicts[verdicts.measure == "psnr_mean"].set_index("cell").loc[list(cells)].reset_index()
-labels = {cell: shown["label"] for cell, shown in cells.items()}
+SHOWN = 8
+
+evidence = Evidence(artefact)
+servers = dict(zip(evidence.cells, ("honest server", "rows swapped"), strict=True))
+keys = ["seed", "image"]
+values = {cell: evidence.rows[evidence.rows["cell"] == cell].set_index(keys) for cell in servers}
 
 # %% [markdown]
-# Image-to-image and network-seed spread are kept apart: the paper's ± is over the images of one network, and hides
-# how much the result depends on that network's random initialisation.
+# Below each reconstruction its PSNR, and the norm of the gradient that the client shared.
 
 # %%
-data = rows.groupby("cell").first()
-table = pd.DataFrame(
-    {
-        "network": verdicts.cell.map(labels),
-        "data": [data.dataset[cell] for cell in verdicts.cell],
-        "PSNR in dB (± images)": list(map(mean_and_spread, verdicts.value, verdicts.std_images)),
-        "± network seeds": [f"{spread:.2f}" if spread == spread else "–" for spread in verdicts.std_seeds],
-        "n (images × seeds)": [f"{r.n_images} × {r.n_seeds}" for r in verdicts.itertuples()],
-        "failed": verdicts.n_failed,
-        "iterations": [data.iterations[cell] for cell in verdicts.cell],
-        "restarts": [data.restarts[cell] for cell in verdicts.cell],
-        "paper": list(map(mean_and_spread, verdicts.paper_value, verdicts.paper_std)),
-        "difference (95 % interval)": [
-            f"{r.difference:+.2f} ({r.ci_low:+.2f} to {r.ci_high:+.2f})" for r in verdicts.itertuples()
-        ],
-        "verdict": [f"{r.verdict}: {r.reason}" for r in verdicts.itertuples()],
-    }
-)
+galleries = {cell: evidence.gallery(cell, count=SHOWN) for cell in servers}
+first = next(iter(galleries.values()))
+strips = [Strip(f"original ({first.dataset})", first.originals)]
+for cell, gallery in galleries.items():
+    norms = values[cell].loc[evidence.seeds(cell)[0]].loc[gallery.index, "shared_norm"]
+    captions = [f"{decibels(psnr)}\nnorm {norm:.3g}" for psnr, norm in zip(gallery.psnr, norms)]
+    strips.append(Strip(servers[cell], gallery.reconstructions, captions))
+figure = image_grid(strips, evidence.caption, note=unlike_paper(evidence.cells))
+evidence.save_figure(figure)
+
+# %% [markdown]
+# All images, and the mean over them, which tells what is not in it: failed trials, and exact ones with an infinite PSNR.
+
+# %%
+def numbers(rows: pd.DataFrame, server: str) -> pd.DataFrame:
+    psnr = rows["psnr"].map(decibels)
+    psnr["mean", ""] = ", ".join(filter(None, [decibels(finite(rows)["psnr"].mean()), left_out(rows)]))
+    norm = rows["shared_norm"].map("{:.3g}".format)
+    norm["mean", ""] = f"{rows['shared_norm'].mean():.3g}"
+    return pd.DataFrame({f"gradient norm, {server}": norm, f"PSNR, {server}": psnr})
+
+
+table = pd.concat([numbers(rows, servers[cell]) for cell, rows in values.items()], axis=1).reset_index()
+table = table.rename(columns={"seed": "network seed"})[["network seed", "image", *sorted(table.columns[2:])]]
+evidence.save_table(table)
 table
-
-# %%
-sources = "; ".join(rows[rows.cell.isin(cells)].groupby("dataset").source.first())
-caption = f"{title}. {about} Images: {sources}."
-save_table(table, Path(figures) / "table1", caption)
-
-# %% [markdown]
-# The spread behind each number: one dot per image, one column per network seed.
-
-# %%
-import seaborn as sns
-
-shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(labels))
-sns.catplot(data=shown, x="seed", y="psnr", col="network", kind="strip", height=2.5, color="0.3", size=3, jitter=0.15)

@@ -24,7 +24,7 @@ evidence = Evidence(artefact)
 
 # %% [markdown]
 # All images of a cell, ranked by PSNR: the first three, three around the median, the last three; failed ones are
-# last. The number above the PSNR is the rank. Of a cell with nine images or fewer all are shown.
+# last. Of a cell with nine images or fewer all are shown.
 
 # %%
 EACH = 3
@@ -35,7 +35,7 @@ for cell, about in evidence.cells.items():
     middle = (count - EACH) // 2
     ranks = [rank for rank in range(count) if min(rank, count - 1 - rank) < EACH or middle <= rank < middle + EACH]
     shown = gallery.pick([gallery.ranking[rank] for rank in ranks])
-    captions = [f"{rank + 1} of {count}\n{decibels(psnr)}" for rank, psnr in zip(ranks, shown.psnr, strict=True)]
+    captions = [f"rank {rank + 1} of {count}\n{decibels(psnr)}" for rank, psnr in zip(ranks, shown.psnr, strict=True)]
     strips.append(Strip(f"original ({shown.dataset})", shown.originals))
     strips.append(Strip(about["label"], shown.reconstructions, captions))
 figure = image_grid(strips, evidence.caption, note=unlike_paper(evidence.cells))

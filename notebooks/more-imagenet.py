@@ -23,8 +23,6 @@ from invgrad.tables import unlike_paper
 evidence = Evidence(artefact)
 
 # %%
-strips = []
-for cell, about in evidence.cells.items():
-    strips += in_lines(above([(about["label"], evidence.gallery(cell))]))
-figure = image_grid(strips, evidence.caption, note=unlike_paper(evidence.cells))
+shown = [(about["label"], evidence.gallery(cell)) for cell, about in evidence.cells.items()]
+figure = image_grid(in_lines(above(shown)), evidence.caption, note=unlike_paper(evidence.cells))
 evidence.save_figure(figure)

@@ -7,65 +7,56 @@
 # ---
 
 # %% [markdown]
-# # Table 1: how well single images are reconstructed
+# # Proposition 3.1: the input of a fully connected layer, in closed form
 #
-# The mean PSNR of each cell beside the value that the paper prints. Every number comes from the per-image rows that the
-# metrics step wrote (`rows.csv`) and from the verdicts drawn from them; nothing is computed here.
+# A row of a fully connected layer has as gradient the layer's input times the gradient of its bias. So their quotient is
+# the input itself: no optimisation, no iterations, whatever the rest of the network does. With several images in a batch
+# both gradients are sums over the images, and each row's quotient is another mixture of them.
 
 # %% tags=["parameters"]
-title = ""
-about = ""
-cells = {}
-rows = ""
-figures = ""
+artefact = {}
 
 # %%
-from pathlib import Path
-
 import pandas as pd
 
-from invgrad.tables import mean_and_spread, save_table
+from invgrad.evidence import Evidence
+from invgrad.mixtures import mixture_weights
+from invgrad.plots import above, decibels, image_grid
+from invgrad.tables import finite, left_out, unlike_paper
 
-rows = pd.read_csv(rows)
-verdicts = pd.read_csv(Path(figures) / "verdicts.csv")
-verdicts = verdicts[verdicts.measure == "psnr_mean"].set_index("cell").loc[list(cells)].reset_index()
-labels = {cell: shown["label"] for cell, shown in cells.items()}
+EXACT = 80
+"""dB from which on a reconstruction counts as exact: what remains is rounding."""
+
+evidence = Evidence(artefact)
+images = {cell: about["images_per_client"] for cell, about in evidence.cells.items()}
 
 # %% [markdown]
-# Image-to-image and network-seed spread are kept apart: the paper's ± is over the images of one network, and hides
-# how much the result depends on that network's random initialisation.
+# Several clients with one image each; of larger batches, the first. The mixtures stand below the original that they
+# are closest to, and what goes beyond black and white is clipped.
 
 # %%
-data = rows.groupby("cell").first()
-table = pd.DataFrame(
-    {
-        "network": verdicts.cell.map(labels),
-        "data": [data.dataset[cell] for cell in verdicts.cell],
-        "PSNR in dB (± images)": list(map(mean_and_spread, verdicts.value, verdicts.std_images)),
-        "± network seeds": [f"{spread:.2f}" if spread == spread else "–" for spread in verdicts.std_seeds],
-        "n (images × seeds)": [f"{r.n_images} × {r.n_seeds}" for r in verdicts.itertuples()],
-        "failed": verdicts.n_failed,
-        "iterations": [data.iterations[cell] for cell in verdicts.cell],
-        "restarts": [data.restarts[cell] for cell in verdicts.cell],
-        "paper": list(map(mean_and_spread, verdicts.paper_value, verdicts.paper_std)),
-        "difference (95 % interval)": [
-            f"{r.difference:+.2f} ({r.ci_low:+.2f} to {r.ci_high:+.2f})" for r in verdicts.itertuples()
-        ],
-        "verdict": [f"{r.verdict}: {r.reason}" for r in verdicts.itertuples()],
-    }
-)
+galleries = {cell: evidence.gallery(cell, count=n if n > 1 else max(images.values())) for cell, n in images.items()}
+titles = [f"batch of {n}: mixtures" if n > 1 else "single images: recovered" for n in images.values()]
+note = unlike_paper(evidence.cells)
+figure = image_grid(above(list(zip(titles, galleries.values()))), evidence.caption, note=note)
+evidence.save_figure(figure)
+
+# %% [markdown]
+# What mixes: the weight of every original of the batch in each mixture. They add up to 1, but one may be negative and
+# another larger than 1. A mixture that shows one image has a 1 among zeros.
+
+# %%
+table = []
+for cell, n in images.items():
+    rows, gallery = evidence.rows[evidence.rows["cell"] == cell], galleries[cell]
+    for position, (shown, psnr) in enumerate(zip(gallery.reconstructions, gallery.psnr)):
+        originals = gallery.originals if n > 1 else gallery.originals[[position]]
+        weights = mixture_weights(shown[None], originals)[0]
+        text = "–" if weights.isnan().any() else ", ".join(f"{weight:z.2f}" for weight in weights)
+        table.append((n, f"below image {gallery.index[position]}", decibels(psnr), int(psnr > EXACT), text))
+    mean = ", ".join(filter(None, [decibels(finite(rows)["psnr"].mean()), left_out(rows)]))
+    table.append((n, f"mean of all {len(rows)}", mean, int((rows["psnr"] > EXACT).sum()), "–"))
+columns = ["images in the batch", "shown", "PSNR", f"exact (> {EXACT} dB)", "weights of the originals, left to right"]
+table = pd.DataFrame(table, columns=columns)
+evidence.save_table(table)
 table
-
-# %%
-sources = "; ".join(rows[rows.cell.isin(cells)].groupby("dataset").source.first())
-caption = f"{title}. {about} Images: {sources}."
-save_table(table, Path(figures) / "table1", caption)
-
-# %% [markdown]
-# The spread behind each number: one dot per image, one column per network seed.
-
-# %%
-import seaborn as sns
-
-shown = rows[rows.cell.isin(cells)].assign(network=lambda r: r.cell.map(labels))
-sns.catplot(data=shown, x="seed", y="psnr", col="network", kind="strip", height=2.5, color="0.3", size=3, jitter=0.15)

@@ -23,7 +23,7 @@ import seaborn as sns
 
 from invgrad.charts import FAINT, PALETTE, subplots
 from invgrad.evidence import Evidence
-from invgrad.tables import finite, left_out, unlike_paper
+from invgrad.tables import finite, left_out
 
 evidence = Evidence(artefact)
 by_cell = {cell: evidence.rows[evidence.rows["cell"] == cell] for cell in evidence.cells}
@@ -34,16 +34,15 @@ by_cell = {cell: evidence.rows[evidence.rows["cell"] == cell] for cell in eviden
 
 # %%
 columns = min(4, len(by_cell))
-figure, panels = subplots(
-    -(-len(by_cell) // columns), columns, f"{evidence.caption} {unlike_paper(evidence.cells)}", share_y="all"
-)
+figure, panels = subplots(-(-len(by_cell) // columns), columns, evidence.caption, share_y="all")
 for axes, (cell, rows) in zip(panels.flat, by_cell.items()):
     seeds = evidence.seeds(cell)
     sns.stripplot(finite(rows), x="seed", y="psnr", order=seeds, ax=axes, color=FAINT, size=3, jitter=0.2)
     means = finite(rows).groupby("seed")["psnr"].mean().reindex(seeds)
-    axes.scatter(range(len(seeds)), means, marker="_", s=300, linewidths=1.5, color=PALETTE[0], zorder=3)
+    axes.hlines(means, np.arange(len(seeds)) - 0.3, np.arange(len(seeds)) + 0.3, color=PALETTE[0], linewidth=1.5, zorder=3)
     network, _, attack = evidence.cells[cell]["label"].partition(": ")
-    axes.set(title="\n".join(filter(None, [network, attack, left_out(rows)])), xlabel="network seed", ylabel="PSNR in dB")
+    axes.set(title="\n".join(filter(None, [network, attack, left_out(rows)])), xlim=(-0.5, len(seeds) - 0.5))
+    axes.set(xlabel="network seed", ylabel="PSNR in dB")
 for axes in panels.flat[len(by_cell) :]:
     axes.remove()
 evidence.save_figure(figure)
@@ -65,6 +64,7 @@ table = pd.DataFrame(
         "highest seed": [means[cell].max() for cell in summary.index],
         "range of seeds": [np.ptp(means[cell]) if len(means[cell]) > 1 else np.nan for cell in summary.index],
         "not in the means": [left_out(rows) or "–" for rows in by_cell.values()],
+        "unlike the paper": ["; ".join(about["obstacles"]) or "–" for about in evidence.cells.values()],
     }
 )
 numbers = table.select_dtypes("float").columns

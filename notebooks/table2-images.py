@@ -23,14 +23,12 @@ from invgrad.tables import unlike_paper
 evidence = Evidence(artefact)
 
 # %% [markdown]
-# As many whole clients as two lines of eight images hold. The images of a client come from one update of its
-# parameters, and each is shown above the reconstruction that belongs to it.
+# Sixteen images of each setting, where so many are attacked: two clients of eight, four of four, sixteen of one. The
+# images of a client come from one update of its parameters, and each is shown below the original that it belongs to.
+# Settings that attack the same images stand together.
 
 # %%
-strips = []
-for cell, about in evidence.cells.items():
-    clients = max(1, 16 // about["images_per_client"])
-    gallery = evidence.gallery(cell, count=clients * about["images_per_client"])
-    strips += in_lines(above([(about["label"], gallery)]))
-figure = image_grid(strips, evidence.caption, note=unlike_paper(evidence.cells))
+IMAGES = 16
+shown = [(about["label"], evidence.gallery(cell, count=IMAGES)) for cell, about in evidence.cells.items()]
+figure = image_grid(in_lines(above(shown)), evidence.caption, note=unlike_paper(evidence.cells))
 evidence.save_figure(figure)

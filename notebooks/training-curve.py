@@ -20,14 +20,16 @@
 artefact = {}
 
 # %%
-from invgrad.charts import FAINT, legend_below, subplots
+import numpy as np
+
+from invgrad.charts import FAINT, legend_below, log_scale, subplots
 from invgrad.evidence import Evidence
 from invgrad.metrics import rank_correlation
-from invgrad.plots import departures
-from invgrad.tables import comparison, finite, left_out
+from invgrad.tables import comparison, left_out, unlike_paper
 
 evidence = Evidence(artefact)
 names = {about["victim"]: about["label"].rpartition(",")[0] for about in evidence.cells.values()}
+networks = {about["victim"]: {**about, "label": names[about["victim"]]} for about in evidence.cells.values()}
 about = {key: evidence.summary.index.map(lambda cell: evidence.cells[cell][key]) for key in ("victim", "epoch")}
 course = evidence.summary.assign(**about).assign(norm=evidence.rows.groupby("cell")["shared_norm"].median())
 accuracy = evidence.curves.groupby(["victim", "epoch"])["validation_accuracy"].mean().rename("accuracy")
@@ -54,22 +56,24 @@ table
 
 # %%
 missing = left_out(evidence.rows)
-caption = f"{evidence.caption} {departures(evidence.cells)}" + (f" Not drawn: {missing}." if missing else "")
-figure, axes = subplots(3, len(names), caption, width=2.8, height=1.35, share_x="col", share_y="row")
+note = unlike_paper(networks) + (f" Not drawn: {missing}." if missing else "")
+size = {"width": 2.8, "height": 1.45}
+figure, axes = subplots(3, len(names), evidence.caption, note=note, share_x="col", share_y="row", **size)
 for (upper, middle, lower), (victim, name) in zip(axes.T, names.items()):
+    lower.set_xscale("function", functions=(np.log1p, np.expm1))
     line = course[course["victim"] == victim].sort_values("epoch")
-    dots = finite(evidence.rows).merge(line[["cell", "epoch"]], on="cell")
+    dots = evidence.rows.merge(line[["cell", "epoch"]], on="cell")
     for panel, dot, shown in ((upper, "psnr", "value"), (middle, "shared_norm", "norm")):
-        panel.plot(dots["epoch"], dots[dot], ".", color=FAINT, markeredgewidth=0, label="one image")
+        panel.plot(dots["epoch"], dots[dot], ".", color=FAINT, markersize=3, label="one image")
         panel.plot(line["epoch"], line[shown], "o-", label="mean (PSNR), median (norm)")
     for _, curve in evidence.curves[evidence.curves["victim"] == victim].groupby("seed"):
-        lower.plot(curve["epoch"], curve["validation_accuracy"], color="C1", linewidth=0.8, label="accuracy, by network seed")
-    upper.set_title(f"{name}: rank correlation {rank_correlation(dots['shared_norm'], dots['psnr']):+.2f}")
-    middle.set_yscale("log")
-    lower.set_xscale("symlog", linthresh=1)
+        lower.plot(curve["epoch"], curve["validation_accuracy"], color="C1", linewidth=0.8, label="one network seed")
+    correlation = rank_correlation(dots["shared_norm"], dots["psnr"])
+    upper.set_title(f"{name}\nrank correlation of norm and PSNR: {correlation:.2f}")
+    log_scale(middle, "y")
     lower.set_xticks(line["epoch"], line["epoch"])
     lower.set(xlabel="epochs of training", ylim=(0, 1))
-    lower.minorticks_off()
+    lower.yaxis.set_major_formatter("{x:.0%}")
 for panel, text in zip(axes[:, 0], ("PSNR in dB", "norm of the gradient", "validation accuracy")):
     panel.set_ylabel(text)
 legend_below(figure)

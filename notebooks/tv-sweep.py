@@ -18,16 +18,16 @@ artefact = {}
 
 # %%
 from invgrad.attack import Attack
-from invgrad.charts import FAINT, legend_below, mark, subplots
+from invgrad.charts import FAINT, legend_below, log_scale, mark, subplots
 from invgrad.evidence import Evidence
-from invgrad.plots import departures
-from invgrad.tables import comparison, finite, left_out
+from invgrad.tables import comparison, left_out, unlike_paper
 
 evidence = Evidence(artefact)
 chosen_by_the_paper = Attack().total_variation
 sweep = evidence.summary.reset_index()
 sweep["α"] = [evidence.cells[cell]["total_variation"] for cell in sweep["cell"]]
 sweep["network"] = sweep["label"].str.rpartition(",")[0]
+networks = {row.network: {**evidence.cells[row.cell], "label": row.network} for row in sweep.itertuples()}
 
 # %% [markdown]
 # The table: the spread over images is within a network seed, that over seeds is of their means. The matching cost, here
@@ -49,18 +49,19 @@ table
 # dot, and a dotted line at the α of the paper.
 
 # %%
-networks = sweep.groupby("network", sort=False)
 missing = left_out(evidence.rows)
-caption = f"{evidence.caption} {departures(evidence.cells)}" + (f" Not drawn: {missing}." if missing else "")
-figure, axes = subplots(1, len(networks), caption, width=2.0, share_y="all")
-for panel, (network, line) in zip(axes[0], networks):
-    line = line.sort_values("α")
-    dots = finite(evidence.rows).merge(line[["cell", "α"]], on="cell")
-    panel.plot(dots["α"], dots["psnr"], ".", color=FAINT, markeredgewidth=0, label="one image")
+note = unlike_paper(networks) + (f" Not drawn: {missing}." if missing else "")
+figure, axes = subplots(1, len(networks), evidence.caption, note=note, width=2.0, share_y="all")
+for panel, network in zip(axes[0], networks):
+    line = sweep[sweep["network"] == network].sort_values("α")
+    dots = evidence.rows.merge(line[["cell", "α"]], on="cell")
+    panel.plot(dots["α"], dots["psnr"], ".", color=FAINT, markersize=3, label="one image")
     band = line["value"] - line["std_images"], line["value"] + line["std_images"]
     panel.fill_between(line["α"], *band, alpha=0.2, linewidth=0, label="± one standard deviation over images")
     panel.plot(line["α"], line["value"], "o-", label="mean")
-    panel.set(title=network, xlabel="α", xscale="log")
+    panel.set(title=network, xlabel="α")
+    panel.margins(y=0.15)
+    log_scale(panel, "x")
     mark(panel, chosen_by_the_paper, "paper")
 axes[0, 0].set_ylabel("PSNR in dB")
 legend_below(figure)

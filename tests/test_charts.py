@@ -5,10 +5,12 @@ from itertools import combinations
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from invgrad.charts import legend_below, mark, subplots
+from invgrad.charts import legend_below, log_scale, mark, subplots
 from invgrad.plots import FONT_POINTS
 
 TITLE = "A title that is much too long for a single line above a single panel. " * 3
@@ -21,8 +23,8 @@ def _defaults_restored() -> Iterator[None]:
     plt.close("all")
 
 
-def _filled(rows: int, columns: int, title: str = TITLE):
-    figure, axes = subplots(rows, columns, title)
+def _filled(rows: int, columns: int, title: str = TITLE) -> tuple[Figure, np.ndarray]:
+    figure, axes = subplots(rows, columns, title, note=TITLE)
     for panel in axes.flat:
         panel.plot([0, 1], [0, 1], label="mean")
         panel.plot([0, 1], [1, 0], label="one image")
@@ -41,8 +43,8 @@ def test_title_panels_and_legend_stay_inside_the_figure_and_apart(rows: int, col
     figure, axes = _filled(rows, columns)
     legend_below(figure)
     figure.canvas.draw()
-    (title,) = figure.texts
-    boxes = [part.get_tightbbox() for part in (title, *axes.flat, *figure.legends)]
+    title, note = figure.texts
+    boxes = [part.get_tightbbox() for part in (title, note, *axes.flat, *figure.legends)]
     edge = figure.bbox
     assert all(edge.x0 <= b.x0 and edge.y0 <= b.y0 and b.x1 <= edge.x1 and b.y1 <= edge.y1 for b in boxes)
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
@@ -90,3 +92,21 @@ def test_a_mark_stands_at_its_place_and_leaves_the_limits_of_the_other_axis() ->
     assert list(axes[0, 0].lines[-1].get_xdata()) == [0.25, 0.25]
     assert axes[0, 0].texts[0].get_text() == "paper"
     assert axes[0, 0].get_ylim() == before
+
+
+@pytest.mark.parametrize("span", [1.1, 2, 3, 5, 8, 30, 90, 1e3, 1e8])
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_a_logarithmic_axis_has_a_few_plain_numbers(which: str, span: float) -> None:
+    figure, axes = subplots(1, 1, "title")
+    axes[0, 0].plot([3e-5, 3e-5 * span], [3e-5, 3e-5 * span])
+    log_scale(axes[0, 0], which)
+    figure.canvas.draw()
+    axis, limits = (
+        (axes[0, 0].xaxis, axes[0, 0].get_xlim()) if which == "x" else (axes[0, 0].yaxis, axes[0, 0].get_ylim())
+    )
+    shown = [tick for tick in axis.get_major_ticks() if limits[0] <= tick.get_loc() <= limits[1]]
+    boxes = [tick.label1.get_window_extent() for tick in shown]
+    assert 1 <= len(shown) <= 6
+    assert [float(tick.label1.get_text()) for tick in shown] == pytest.approx([tick.get_loc() for tick in shown])
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert not any(label.get_text() for label in axis.get_minorticklabels())

@@ -15,12 +15,16 @@ COMMANDS = [
     "share",
     "attack",
     "measure",
+    "activations",
+    "describe",
     "verdict",
     "notebook",
+    "report",
     "reconstruct",
     "bench",
     "schema",
     "check",
+    "plan",
 ]
 ROOT = Path(__file__).parents[1]
 
@@ -60,3 +64,18 @@ def test_a_mistake_is_one_line(arguments: list[str], words: str, tmp_path: Path)
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_says_what_the_chosen_artefacts_cost() -> None:
+    result = invgrad("plan", "--scale", "paper", "artefacts=[table1, fig6]")
+    assert result.returncode == 0, result.stderr
+    assert "| table1" in result.stdout
+    assert "| fig6" in result.stdout
+    assert "| fig5" not in result.stdout
+    assert "ASSUMED, no GPU was timed" in result.stdout
+
+
+def test_plan_names_a_wrong_scale() -> None:
+    result = invgrad("plan", "--scale", "papr")
+    assert result.returncode == 2
+    assert "unknown scale 'papr'; nearest: 'paper'" in result.stderr

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 sys.path.insert(0, str(ROOT / "docs"))
-from refresh import SHOWN, refreshed  # noqa: E402
+from refresh import SHOWN, open_details, refreshed  # noqa: E402
 
 
 def test_the_tables_in_the_readme_are_those_that_were_rendered() -> None:
@@ -22,6 +23,16 @@ def test_the_tables_in_the_readme_are_those_that_were_rendered() -> None:
     ours = verdicts.loc["lenet-untrained-proposed"]
     assert f"{ours.value:.2f} ± {ours.std_images:.2f}" in rendered
     assert f"{ours.verdict}: {ours.reason}" in rendered
+
+
+def test_every_artefact_is_in_the_readme() -> None:
+    experiments = yaml.safe_load((ROOT / "config/experiments.yaml").read_text())
+    for name in experiments["artefacts"]:
+        assert f"[notebooks/{name}.py](notebooks/{name}.py)" in README
+
+
+def test_the_open_details_are_those_of_the_data() -> None:
+    assert (ROOT / "docs/open-details.md").read_text() == open_details(ROOT / "data/open_details.yaml")
 
 
 def test_everything_that_the_readme_shows_is_there() -> None:

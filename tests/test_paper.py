@@ -191,6 +191,16 @@ def test_reproduced() -> None:
     assert row["reason"] == "the interval includes 0 and the difference is within ±3.00 dB"
 
 
+@pytest.mark.parametrize(
+    ("copies", "named"), [("0 JPEG copies, 20 lossless", False), ("80 JPEG copies, 20 lossless", True)]
+)
+def test_jpeg_copies_are_named(copies: str, named: bool) -> None:
+    ours = rows([[10, 12, 14, 12], [11, 13, 15, 12]]).assign(source=f"image folder ({copies})")
+    row = judge(value(12.5, 3, 100), ours)
+    assert row["verdict"] == "reproduced"
+    assert ("JPEG copies" in row["reason"]) == named
+
+
 def test_differs() -> None:
     row = judge(value(20, 3, 100), rows([[10, 12, 14, 12], [10, 12, 14, 12.1]]))
     assert row["verdict"] == "differs"

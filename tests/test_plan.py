@@ -1,7 +1,6 @@
 """What a plan says of its jobs: which files, which settings, which data."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ LONGEST_ARGUMENT = 128 * 1024
 
 
 @pytest.fixture(autouse=True)
-def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    yield
 
 
 def plan(**changes: Any) -> Plan:
@@ -73,7 +71,7 @@ def test_of_a_large_split_only_what_the_clients_hold_is_prepared(tmp_path: Path)
 
 def test_missing_data_is_told_with_what_can_be_made_without_it(tmp_path: Path) -> None:
     every = plan(scale="paper", data_root=str(tmp_path))
-    with pytest.raises(SettingsError, match="imagenet is missing: put ILSVRC-2012 .* into") as error:
+    with pytest.raises(SettingsError, match=r"imagenet is missing: put ILSVRC-2012 .* into") as error:
         every.data_options("imagenet", "validation", "imagenet-resnet152-owl")
     assert "table1, " in str(error.value)
     assert "fig1" not in str(error.value).split("artefacts=")[1]

@@ -96,8 +96,9 @@ def test_what_is_unlike_the_paper_is_said_once() -> None:
     cells = {
         "a": {"label": "A", "obstacles": ["width 8 instead of 64"]},
         "b": {"label": "B", "obstacles": ["width 8 instead of 64", "restarts 1 instead of 8"]},
+        "c": {"label": "C", "obstacles": ["width 8 instead of 64", "restarts 1 instead of 8"]},
     }
-    assert unlike_paper(cells) == "Unlike the paper: width 8 instead of 64. B: restarts 1 instead of 8."
+    assert unlike_paper(cells) == "Unlike the paper: width 8 instead of 64. B / C: restarts 1 instead of 8."
     assert unlike_paper({"a": {"label": "A", "obstacles": []}}) == ""
     assert unlike_paper({}) == ""
 

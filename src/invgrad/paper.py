@@ -26,6 +26,10 @@ SHOWN_MARGIN = 3.0
 """Largest difference, in dB, at which a single displayed image still counts as reproduced."""
 
 
+JPEG_COPIES = r"\([1-9]\d* JPEG copies"
+"""In the sentence that says where images came from (`data.Supply.sentence`)."""
+
+
 class PaperValue(Settings):
     """One line of the file of reported values; `std` is image to image, and empty for a single displayed image."""
 
@@ -155,7 +159,8 @@ def verdicts(values: pd.DataFrame, rows: pd.DataFrame, obstacles: Mapping[str, S
     """One row per reported value, with the columns `VERDICT_COLUMNS`: the paper's value, ours, the verdict and why.
 
     `values` is what `read_values` returns. `rows` holds the per-image rows of all our runs, with the columns
-    `ROW_COLUMNS`: `psnr` is infinite for an exact reconstruction and ignored where `status` is "failed".
+    `ROW_COLUMNS`: `psnr` is infinite for an exact reconstruction and ignored where `status` is "failed". If they also
+    have the `source` of the images, JPEG copies are named in the reason.
     `obstacles[cell]` lists why a cell cannot be compared with the paper; it is empty or absent if it can. Raises
     `SettingsError` for a missing column or identity, an unknown status, and a row that is "ok" without a PSNR.
     """
@@ -186,6 +191,8 @@ def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, obstacles: Se
         reasons.append("the image shown is taken to be ours, so the interval covers network seeds only")
     if ours.n_seeds == 1:
         reasons.append("one network seed: its spread is not in the interval")
+    if "source" in rows and rows["source"].str.contains(JPEG_COPIES).any():
+        reasons.append("some or all images are JPEG copies")
     if ours.n_failed:
         reasons.append(f"{ours.n_failed} failed, not in the mean")
     if ours.n_exact:

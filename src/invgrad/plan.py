@@ -17,7 +17,7 @@ from invgrad.attack import Attack
 from invgrad.config import Artefact, Cell, Clients, Project, Victim, leaves
 from invgrad.data import available, describe
 from invgrad.layout import Layout
-from invgrad.networks import is_narrow, outline, source_file
+from invgrad.networks import is_small, outline, source_file
 from invgrad.networks.custom import Custom
 from invgrad.settings import SettingsError
 from invgrad.steps.attack import AttackStep
@@ -283,7 +283,7 @@ class Plan:
         chosen = self.victim_of(clients)
         dataset = describe(chosen.dataset)
         network = outline(chosen.network, classes=dataset.classes, size=dataset.size)
-        return 1 if is_narrow(network) else available
+        return 1 if is_small(network) else available
 
     # Details
 

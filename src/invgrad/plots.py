@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ GAP = 6
 """Pixels between images."""
 IMAGE_SIDE = 170
 """About how many pixels of a figure an image is wide."""
-LABEL_WIDTH = 260
+LABEL_WIDTH = 180
 """Pixels at which the labels of strips are wrapped."""
-LEAST_WIDTH, PAGE_WIDTH = 900, 2000
+LEAST_WIDTH, PAGE_WIDTH = 900, 2040
 """Of a figure, in pixels: narrower grids leave white beside them, and `in_lines` cuts wider ones."""
 
 
@@ -83,18 +84,18 @@ def beside(galleries: Sequence[tuple[str, Gallery]]) -> Strip:
 
 
 def in_lines(strips: Sequence[Strip]) -> list[Strip]:
-    """Strips of equally many images, cut into lines no wider than a page: the first line of all of them, the second ….
-    The lines are about equally long.
+    """The strips cut into lines no wider than a page, of about equal length. Neighbours of equally many images are cut
+    together: the first line of each of them, then the second ….
     """
     room = PAGE_WIDTH - _label_width(strips)
-    most = max(1, room // max(_side(strip.images, None) + GAP for strip in strips))
-    count = len(strips[0].images)
-    columns = math.ceil(count / math.ceil(count / most))
-    return [
-        Strip(strip.label, strip.images[start : start + columns], strip.captions[start : start + columns])
-        for start in range(0, count, columns)
-        for strip in strips
-    ]
+    lines: list[Strip] = []
+    for count, neighbours in groupby(strips, lambda strip: len(strip.images)):
+        together = list(neighbours)
+        most = max(1, room // max(_side(strip.images, None) + GAP for strip in together))
+        columns = math.ceil(count / math.ceil(count / most))
+        for part in (slice(start, start + columns) for start in range(0, count, columns)):
+            lines += [Strip(strip.label, strip.images[part], strip.captions[part]) for strip in together]
+    return lines
 
 
 def image_grid(strips: Sequence[Strip], title: str, zoom: int | None = None, note: str = "") -> Figure:

@@ -1,6 +1,7 @@
 """What the tables of several notebooks say, and tables as CSV, Markdown and LaTeX, from one frame."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,15 @@ def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
     """A sentence on what keeps the cells of an `Evidence` from being compared with the paper's: first what concerns all
     of them, then what concerns some; empty if nothing does.
     """
-    obstacles = {about["label"]: list(about["obstacles"]) for about in cells.values()}
-    common = [each for each in next(iter(obstacles.values()), []) if all(each in mine for mine in obstacles.values())]
+    every = [text for about in cells.values() for text in about["obstacles"]]
+    everywhere = {text: count == len(cells) for text, count in Counter(every).items()}
+    common = [text for text, applies in everywhere.items() if applies]
+    concerned: dict[str, list[str]] = {}
+    for about in cells.values():
+        if own := [text for text in about["obstacles"] if not everywhere[text]]:
+            concerned.setdefault("; ".join(own), []).append(about["label"])
     parts = ["; ".join(common)] if common else []
-    for label, mine in obstacles.items():
-        if own := [each for each in mine if each not in common]:
-            parts.append(f"{label}: {'; '.join(own)}")
+    parts += [f"{' / '.join(labels)}: {own}" for own, labels in concerned.items()]
     return f"Unlike the paper: {'. '.join(parts)}." if parts else ""
 
 
