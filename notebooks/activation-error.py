@@ -33,17 +33,16 @@ ERRORS = {
 }
 
 # %% [markdown]
-# The table: means over the n images of all network seeds; a layer that is called several times has a line for each call. The
-# relative error ‖a(x) − a(x̂)‖ / ‖a(x)‖ is infinite where only the original's activations vanish: such images are
-# counted and left out of its mean.
+# The table: means over the n images of all network seeds; a layer that is called several times has a line for each
+# call. The relative error ‖a(x) − a(x̂)‖ / ‖a(x)‖ is infinite where the original's activations vanish and the
+# reconstruction's do not: such images are counted, and left out of its mean.
 
 # %%
 errors = evidence.activations
 infinite = np.isinf(errors["relative_error"])
 layers = errors.assign(infinite=infinite, relative_error=errors["relative_error"].mask(infinite))
-layers = layers.groupby(LAYER, sort=False).agg(
-    {name: "mean" for name in ERRORS} | {"seed": "size", "infinite": "sum"}
-).reset_index()
+means = {name: "mean" for name in ERRORS}
+layers = layers.groupby(LAYER, sort=False, as_index=False).agg(means | {"seed": "size", "infinite": "sum"})
 layers["number"] = layers.groupby("cell").cumcount() + 1
 table = layers[["cell", "number", "layer", "call", "kind", *ERRORS, "seed", "infinite"]]
 table = table.assign(

@@ -21,7 +21,7 @@ import torch
 
 from invgrad.evidence import Evidence
 from invgrad.plots import Strip, decibels, image_grid
-from invgrad.tables import comparison, unlike_paper
+from invgrad.tables import RECALLED, comparison, unlike_paper
 
 evidence = Evidence(artefact)
 
@@ -30,15 +30,19 @@ evidence = Evidence(artefact)
 # several network seeds the picture shows the first.
 
 # %%
-paper = evidence.verdicts.set_index("cell")["paper_value"].reindex(list(evidence.cells))
+paper = evidence.verdicts.set_index("cell")
 galleries = {cell: evidence.gallery(cell, count=1) for cell in evidence.cells}
 first = next(iter(galleries.values()))
 captions = [f"original ({first.dataset})"]
 for cell, gallery in galleries.items():
     settings = evidence.cells[cell]["label"].replace(", ", "\n")
-    captions.append(f"{settings}\n{decibels(gallery.psnr[0])}\npaper: {decibels(paper[cell])}")
+    captions.append(f"{settings}\n{decibels(gallery.psnr[0])}")
+    if cell in paper.index:
+        mark = "" if paper.loc[cell, "paper_checked"] else RECALLED
+        captions[-1] += f"\npaper: {decibels(paper.loc[cell, 'paper_value'])}{mark}"
 images = [first.originals, *(gallery.reconstructions for gallery in galleries.values())]
-figure = image_grid([Strip("", torch.cat(images), captions)], evidence.caption, note=unlike_paper(evidence.cells))
+note = f"{RECALLED} recalled, not checked. {unlike_paper(evidence.cells)}"
+figure = image_grid([Strip("", torch.cat(images), captions)], evidence.caption, zoom=6, note=note)
 evidence.save_figure(figure)
 
 # %% [markdown]

@@ -21,7 +21,7 @@ import pandas as pd
 
 from invgrad.evidence import Evidence
 from invgrad.plots import Strip, decibels, image_grid
-from invgrad.tables import finite, left_out, unlike_paper
+from invgrad.tables import mean_psnr, unlike_paper
 
 SHOWN = 8
 
@@ -50,7 +50,7 @@ evidence.save_figure(figure)
 # %%
 def numbers(rows: pd.DataFrame, server: str) -> pd.DataFrame:
     psnr = rows["psnr"].map(decibels)
-    psnr["mean", ""] = ", ".join(filter(None, [decibels(finite(rows)["psnr"].mean()), left_out(rows)]))
+    psnr["mean", ""] = mean_psnr(rows)
     norm = rows["shared_norm"].map("{:.3g}".format)
     norm["mean", ""] = f"{rows['shared_norm'].mean():.3g}"
     return pd.DataFrame({f"gradient norm, {server}": norm, f"PSNR, {server}": psnr})

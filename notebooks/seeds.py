@@ -33,6 +33,7 @@ by_cell = {cell: evidence.rows[evidence.rows["cell"] == cell] for cell in eviden
 # above the panel.
 
 # %%
+np.random.seed(0)  # dots are moved sideways at random: the same rows shall give the same picture
 columns = min(4, len(by_cell))
 figure, panels = subplots(-(-len(by_cell) // columns), columns, evidence.caption, share_y="all")
 for axes, (cell, rows) in zip(panels.flat, by_cell.items()):

@@ -9,12 +9,12 @@
 # %% [markdown]
 # # What training does to the leak
 #
-# The same images, attacked through one and the same network after more and more epochs of its training. For a single
-# image the gradient of the cross-entropy is that of the logits, weighted with how far the predicted probabilities are
-# from the label: a network that is sure of an image, and right, shares a gradient close to zero. The middle row shows
-# whether it came to that here, the upper one what the attack still recovers, the lower one how well the network does
-# on images that it was not trained on. The attack's cosine distance does not see the gradient's length; where both
-# curves fall together the figure shows that they do, not that the one causes the other.
+# The same images, attacked through one and the same network after more and more epochs of its training. The gradient of
+# the cross-entropy of one image is the sum of the gradients of all logits, each weighted with how far its probability
+# is from the label: a network that is right and sure of it shares a gradient close to zero. The middle row shows how far
+# that has gone, the upper one what the attack still recovers, the lower one how well the network does on images that it
+# was not trained on. The attack's distance does not depend on the gradient's length; where norm and PSNR fall together,
+# the figure shows that they do, not that one is the cause of the other.
 
 # %% tags=["parameters"]
 artefact = {}
@@ -30,14 +30,16 @@ from invgrad.tables import comparison, left_out, unlike_paper
 evidence = Evidence(artefact)
 names = {about["victim"]: about["label"].rpartition(",")[0] for about in evidence.cells.values()}
 networks = {about["victim"]: {**about, "label": names[about["victim"]]} for about in evidence.cells.values()}
-about = {key: evidence.summary.index.map(lambda cell: evidence.cells[cell][key]) for key in ("victim", "epoch")}
-course = evidence.summary.assign(**about).assign(norm=evidence.rows.groupby("cell")["shared_norm"].median())
-accuracy = evidence.curves.groupby(["victim", "epoch"])["validation_accuracy"].mean().rename("accuracy")
-course = course.reset_index().merge(accuracy.reset_index(), "left", ["victim", "epoch"])
+course = evidence.summary.reset_index()
+for key in ("victim", "epoch"):
+    course[key] = [evidence.cells[cell][key] for cell in course["cell"]]
+course["norm"] = course["cell"].map(evidence.rows.groupby("cell")["shared_norm"].median())
+accuracy = evidence.curves.groupby(["victim", "epoch"], as_index=False)["validation_accuracy"].mean()
+course = course.merge(accuracy, "left", ["victim", "epoch"])
 
 # %% [markdown]
-# The table. The median of the gradient's norm is over images and network seeds, since a few images that the network
-# gets wrong have norms far above all others.
+# The table. Of the gradient's norm it has the median over images and network seeds, since single images may lie decades
+# above all others.
 
 # %%
 columns = ["PSNR in dB (± images)", "± seeds", "n (images × seeds)", "failed / exact"]
@@ -45,7 +47,7 @@ table = comparison(evidence.summary, evidence.verdicts, evidence.rows)[columns]
 table.insert(0, "network", course["victim"].map(names))
 table.insert(1, "epochs", course["epoch"])
 table["norm of the gradient (median)"] = course["norm"].map("{:.3g}".format)
-table["validation accuracy"] = ["–" if share != share else f"{share:.1%}" for share in course["accuracy"]]
+table["validation accuracy"] = ["–" if share != share else f"{share:.1%}" for share in course["validation_accuracy"]]
 table["unlike the paper"] = ["; ".join(evidence.cells[cell]["obstacles"]) or "–" for cell in course["cell"]]
 evidence.save_table(table)
 table

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # The weight α of the total variation
 #
-# The attack minimises the distance between gradients plus α times the total variation of the image. A small α leaves
-# noise, a large one smooths the image away, and which α is best depends on the network: it is a choice that an
-# attacker cannot check without the originals.
+# The attack minimises the distance between gradients plus α times the total variation of the image, which is meant to
+# take out noise and, if α is too large, takes out the image as well. How much does the result depend on α, and is one α
+# good for all networks? An attacker cannot try: it takes the original to see which α is best.
 
 # %% tags=["parameters"]
 artefact = {}

@@ -110,3 +110,12 @@ def test_a_logarithmic_axis_has_a_few_plain_numbers(which: str, span: float) -> 
     assert [float(tick.label1.get_text()) for tick in shown] == pytest.approx([tick.get_loc() for tick in shown])
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     assert not any(label.get_text() for label in axis.get_minorticklabels())
+
+
+@pytest.mark.parametrize("values", [[], [float("nan")], [0, -1]])
+def test_without_positive_data_an_axis_stays_linear(values: list[float]) -> None:
+    figure, axes = subplots(1, 1, "title")
+    axes[0, 0].plot(range(len(values)), values)
+    log_scale(axes[0, 0], "y")
+    figure.canvas.draw()
+    assert axes[0, 0].get_yscale() == "linear"

@@ -8,6 +8,8 @@ import pytest
 
 from invgrad.config import CONFIG, load
 from invgrad.costs import costs
+from invgrad.data import clients
+from invgrad.data import load as load_split
 from invgrad.estimate import Speed
 from invgrad.plan import Plan
 from invgrad.settings import SettingsError, read_yaml
@@ -75,6 +77,16 @@ def test_missing_data_is_told_with_what_can_be_made_without_it(tmp_path: Path) -
         every.data_options("imagenet", "validation", "imagenet-resnet152-owl")
     assert "table1, " in str(error.value)
     assert "fig1" not in str(error.value).split("artefacts=")[1]
+
+
+def test_packaged_images_are_enough_for_every_client() -> None:
+    """Of distinct labels, which the configuration alone cannot tell."""
+    every = plan()
+    for name, group in every.clients.items():
+        dataset = every.victim_of(name).dataset
+        if dataset != "photos10":
+            split = load_split(dataset, group.targets.split, "packaged", None)
+            clients(split, **group.targets.model_dump(exclude={"split"}))
 
 
 def test_the_noise_depends_on_cell_and_seed() -> None:

@@ -127,19 +127,35 @@ def test_lines_fit_a_page_and_hold_every_image_in_order(count: int) -> None:
     plt.close("all")
 
 
+def test_strips_of_other_lengths_are_cut_apart_from_each_other() -> None:
+    strips = [Strip(label, random(count, 3, 32, 32)) for label, count in (("a", 16), ("b", 16), ("c", 2), ("d", 16))]
+    lines = in_lines(strips)
+    assert [(line.label, len(line.images)) for line in lines] == [
+        *(("a", 8), ("b", 8), ("a", 8), ("b", 8)),
+        ("c", 2),
+        *(("d", 8), ("d", 8)),
+    ]
+
+
 def test_galleries_of_the_same_images_stand_below_one_strip_of_originals() -> None:
     one = gallery("cifar10", originals=0, reconstructions=1, psnr=[12.0, math.nan])
-    other = gallery("photos10", originals=2, reconstructions=3, psnr=[math.inf, 9.876])
+    other = gallery("photos10", originals=0, reconstructions=3, psnr=[math.inf, 9.876])
+    more = gallery("photos10", originals=2, reconstructions=5, psnr=[6.0, 5.0])
     again = gallery("cifar10", originals=0, reconstructions=4, psnr=[8.0, 7.0])
-    strips = above([("a", one), ("b", other), ("c", again)])
-    assert [strip.label for strip in strips] == ["original (cifar10)", "a", "c", "original (photos10)", "b"]
-    assert [list(strip.captions) for strip in strips[1:]] == [
+    strips = above([("a", one), ("b", other), ("c", again), ("d", more)])
+    assert [strip.label for strip in strips] == [
+        *("original (cifar10)", "a", "c"),
+        *("original (photos10)", "b"),
+        *("original (photos10)", "d"),
+    ]
+    assert [list(strip.captions) for strip in strips[1:5]] == [
         ["12.00 dB", "failed"],
         ["8.00 dB", "7.00 dB"],
         [],
         ["∞ dB", "9.88 dB"],
     ]
     expected = [one.originals, one.reconstructions, again.reconstructions, other.originals, other.reconstructions]
+    expected += [more.originals, more.reconstructions]
     assert all(torch.equal(strip.images, images) for strip, images in zip(strips, expected, strict=True))
 
 

@@ -13,6 +13,7 @@ from invgrad.tables import (
     finite,
     left_out,
     mean_and_spread,
+    mean_psnr,
     save_table,
     settings_in_long_form,
     settings_table,
@@ -90,6 +91,9 @@ def test_only_finite_values_are_averaged_and_the_others_told() -> None:
     assert len(finite(ROWS)) == 7
     assert left_out(ROWS) == "1 failed, 1 exact"
     assert left_out(finite(ROWS)) == ""
+    assert mean_psnr(ROWS) == "21.00 dB, 1 failed, 1 exact"
+    assert mean_psnr(ROWS[ROWS["psnr"] == math.inf]) == "1 exact"
+    assert mean_psnr(ROWS[:0]) == "–"
 
 
 def test_what_is_unlike_the_paper_is_said_once() -> None:

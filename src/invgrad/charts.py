@@ -102,8 +102,10 @@ def legend_below(figure: Figure) -> None:
 
 def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
     """Make an axis logarithmic, with a few plain numbers beside it, however few decades the data spans. To be called
-    when the data is drawn.
+    when the data is drawn; changes nothing if none of it is positive.
     """
+    if not math.isfinite(axes.dataLim.minposx if which == "x" else axes.dataLim.minposy):
+        return
     axes.set(**{f"{which}scale": "log"})
     axis, (low, high) = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
     decades = math.log10(high / low)

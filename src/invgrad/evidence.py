@@ -102,7 +102,7 @@ class Evidence:
     @cached_property
     def caption(self) -> str:
         """The title, with the scale and, where there are cells, the sources of their images."""
-        sources = "; ".join(self.rows.groupby("dataset", sort=False)["source"].first()) if self.cells else ""
+        sources = "; ".join(self.rows["source"].unique()) if self.cells else ""
         return f"{self.title}. {self.about}" + (f" Images: {sources}." if sources else "")
 
     def save_figure(self, figure: Figure) -> None:

@@ -57,7 +57,7 @@ def above(galleries: Sequence[tuple[str, Gallery]]) -> list[Strip]:
     """
     groups: list[tuple[Gallery, list[Strip]]] = []
     for label, gallery in galleries:
-        strips = next((strips for first, strips in groups if torch.equal(first.originals, gallery.originals)), None)
+        strips = next((strips for first, strips in groups if _same_originals(first, gallery)), None)
         if strips is None:
             strips = [Strip(f"original ({gallery.dataset})", gallery.originals)]
             groups.append((gallery, strips))
@@ -130,6 +130,10 @@ def save_figure(figure: Figure, stem: Path, title: str) -> None:
         stem.with_suffix(".pdf"),
         lambda path: figure.savefig(path, metadata={"Title": title, "Creator": origin, "CreationDate": None}),
     )
+
+
+def _same_originals(one: Gallery, other: Gallery) -> bool:
+    return one.dataset == other.dataset and torch.equal(one.originals, other.originals)
 
 
 def _canvas(width: int, height: int) -> tuple[Figure, Axes]:

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -20,6 +19,9 @@ from torch import Tensor
 
 from invgrad import __version__
 from invgrad.settings import SettingsError
+
+if TYPE_CHECKING:  # most steps write no table, and pandas takes a while to import
+    import pandas as pd
 
 RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "safetensors", "scikit-image", "snakemake")
 
@@ -44,7 +46,7 @@ def write_json(path: Path, content: Any) -> None:
     write(path, lambda partial: partial.write_text(json.dumps(content, indent=1) + "\n"))
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table without its index."""
     write(path, lambda partial: table.to_csv(partial, index=False))
 
@@ -65,8 +67,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise SettingsError(f"{path}: not a result file of invgrad: {error}") from None
 
 
-def read_tables(paths: Sequence[Path]) -> pd.DataFrame:
+def read_tables(paths: Sequence[Path]) -> "pd.DataFrame":
     """Tables of the same columns as one; `SettingsError` naming the file whose columns differ."""
+    import pandas as pd
+
     tables = [pd.read_csv(path) for path in paths]
     for path, table in zip(paths, tables, strict=True):
         if list(table.columns) != list(tables[0].columns):

@@ -78,6 +78,12 @@ def left_out(rows: pd.DataFrame) -> str:
     return ", ".join(f"{count} {what}" for count, what in ((failed, "failed"), (exact, "exact")) if count)
 
 
+def mean_psnr(rows: pd.DataFrame) -> str:
+    """The mean of what can be averaged and how many rows cannot, e.g. `18.32 dB, 1 failed`; or only the latter."""
+    kept = finite(rows)["psnr"]
+    return ", ".join(filter(None, ["" if kept.empty else f"{kept.mean():.2f} dB", left_out(rows)])) or NONE
+
+
 def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
     """A sentence on what keeps the cells of an `Evidence` from being compared with the paper's: first what concerns all
     of them, then what concerns some; empty if nothing does.

@@ -28,8 +28,8 @@ SMALL_UP_TO = 1_000_000
 """Parameters of a small network, at most."""
 
 NARROW_UP_TO = 16
-"""Channels of a narrow network's convolutions, at most. Measured per trial of 16, on one core: all at once is 4 times as
-fast for LeNet (12 channels) and 6 times for a ResNet-20 of 4 to 16, but takes 1.6 times as long for a ConvNet of 8 to 32.
+"""Channels of a narrow network's convolutions, at most. Measured per trial of 16, on one core: all at once, LeNet (12
+channels) is 4 times as fast, a ResNet-20 of 4 to 16 is 6 times, but a ConvNet of 8 to 32 is 1.6 times as slow.
 """
 
 
