@@ -67,7 +67,7 @@ for (left, middle, right), (cell, way) in zip(axes, trajectories.items()):
         restarts = values.pivot_table("value", "iteration", ["seed", "restart"])
         panel.plot(restarts.index, restarts, color=FAINT, linewidth=0.6, label="one restart")
         panel.plot(restarts.index, restarts.mean(axis=1), label="mean of all restarts")
-        for iteration in milestones(int(way["iteration"].max())):
+        for iteration in milestones(int(way["iteration"].max())) if evidence.cells[cell]["step_decay"] else ():
             mark(panel, iteration, "")
         panel.set(xlabel="iterations", ylabel=what)
     last, cheapest = ends(way), chosen(ends(way))

@@ -17,10 +17,8 @@
 artefact = {}
 
 # %%
-from pathlib import Path
-
 from invgrad.evidence import Evidence
-from invgrad.tables import PROVENANCE, save_table, settings_in_long_form, settings_table
+from invgrad.tables import PROVENANCE, settings_in_long_form, settings_table
 
 evidence = Evidence(artefact)
 cells = evidence.description["cells"]
@@ -32,6 +30,6 @@ cells = evidence.description["cells"]
 # %%
 table, same = settings_table(cells)
 marks = ", ".join(f"[{mark}] {provenance}" for provenance, mark in PROVENANCE.items())
-caption = f"{evidence.caption} Where a setting comes from: {marks}. {same}"
-save_table(table, Path(artefact["figures"]) / evidence.name, caption, data=settings_in_long_form(cells))
+note = f"Where a setting comes from: {marks}. {same}"
+evidence.save_table(table, data=settings_in_long_form(cells), note=note)
 table

@@ -31,8 +31,8 @@ evidence = Evidence(artefact)
 images = {cell: about["images_per_client"] for cell, about in evidence.cells.items()}
 
 # %% [markdown]
-# Several clients with one image each; of larger batches, the first. The mixtures stand below the original that they
-# are closest to, and what goes beyond black and white is clipped.
+# Several clients with one image each; of larger batches, the first. The mixtures stand below the originals in the
+# order that fits best, and what goes beyond black and white is clipped.
 
 # %%
 galleries = {cell: evidence.gallery(cell, count=n if n > 1 else max(images.values())) for cell, n in images.items()}

@@ -16,6 +16,7 @@ from invgrad.paper import verdicts
 from invgrad.report import LEGEND, Run, duration, plain, spent, versions
 from invgrad.settings import SettingsError
 from invgrad.steps.report import read_details, write_report
+from invgrad.tables import save_table
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n a picture"
@@ -37,6 +38,7 @@ def description() -> dict[str, Any]:
         "shards": 1,
         "images_per_client": 1,
         "total_variation": 0.01,
+        "step_decay": True,
         "obstacles": ["iterations 300 instead of 4800"],
         "settings": {
             "attack.iterations": setting,
@@ -102,13 +104,11 @@ def tree(tmp_path: Path) -> Path:
     for name, device in (("table1", "cpu: fast"), ("fig2", "cuda: faster")):
         (results / f"notebooks/{name}.ipynb").write_text("{}")
         (results / f"notebooks/{name}.json").write_text(record(5, device))
-    table = pd.DataFrame({"network": ["A|B <script>"] * 70, "PSNR": ["007.50 ± 1.00"] * 70})
-    table.to_csv(figures / "table1.csv", index=False)
-    (figures / "table1.md").write_text(f"A caption.\n\n{table.to_markdown(index=False)}\n")
+    table = pd.DataFrame({"network": ["A|B <script>"] * 110, "PSNR": ["007.50 ± 1.00"] * 110})
+    save_table(table, figures / "table1", "A caption.")
     (figures / "fig2.csv").write_text("step,value\n1,31.4159\n")
     (figures / "fig2.png").write_bytes(PNG)
-    for name in ("table1.tex", "fig2.pdf"):
-        (figures / name).write_text("x")
+    (figures / "fig2.pdf").write_text("x")
     return tmp_path
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from invgrad.paper import compare, read_values, verdicts
 from invgrad.plots import save_figure
 from invgrad.results import read_tables
 from invgrad.tables import save_table
+from invgrad.training import Epoch
 
 
 class Evidence:
@@ -88,7 +89,8 @@ class Evidence:
             record = self._files.victim(victim, seed).with_suffix(".json")
             if record.exists() and (curve := json.loads(record.read_text())["curve"]):
                 tables.append(pd.DataFrame(curve).assign(victim=victim, seed=seed))
-        return pd.concat(tables, ignore_index=True)
+        columns = [*(field.name for field in fields(Epoch)), "victim", "seed"]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
     @cached_property
     def description(self) -> Any:
@@ -109,9 +111,9 @@ class Evidence:
         """Write the artefact's PNG and PDF."""
         save_figure(figure, self._stem, self.caption)
 
-    def save_table(self, table: pd.DataFrame) -> None:
-        """Write the artefact's CSV, Markdown and LaTeX."""
-        save_table(table, self._stem, self.caption)
+    def save_table(self, table: pd.DataFrame, *, data: pd.DataFrame | None = None, note: str = "") -> None:
+        """Write the artefact's CSV (of `data`, if given), Markdown and LaTeX; the note follows the caption."""
+        save_table(table, self._stem, f"{self.caption} {note}".rstrip(), data)
 
     def _image_files(self, cell: str, seed: int | None) -> tuple[list[str], list[str]]:
         """Reconstructions and truths of one network seed."""

@@ -335,6 +335,7 @@ class Plan:
             "shards": len(clients.shards()),
             "images_per_client": clients.targets.images_per_client,
             "total_variation": getattr(chosen.attack, "total_variation", None),
+            "step_decay": getattr(chosen.attack, "step_decay", None),
             "obstacles": self.project.obstacles(cell),
         }
 

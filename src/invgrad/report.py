@@ -55,6 +55,7 @@ class CellDescription(Settings):
     shards: int
     images_per_client: int
     total_variation: float | None
+    step_decay: bool | None
     obstacles: tuple[str, ...]
     settings: dict[str, Setting]
 

@@ -35,8 +35,9 @@ class Choice:
 
 def ends(trajectories: pd.DataFrame) -> pd.DataFrame:
     """The rows of the last iteration, of `Evidence.trajectories`, whose cost and PSNR are finite."""
-    last = trajectories[trajectories["iteration"] == trajectories["iteration"].max()]
-    return last.replace([math.inf, -math.inf], math.nan).dropna(subset=["matching_cost", "psnr"])
+    last = trajectories.loc[trajectories["iteration"] == trajectories["iteration"].max()]
+    finite: pd.DataFrame = last.replace([math.inf, -math.inf], math.nan).dropna(subset=["matching_cost", "psnr"])
+    return finite
 
 
 def chosen(ends: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from invgrad.activations import activation_errors
+from invgrad.activations import ActivationError, activation_errors
 from invgrad.data import standardise
 from invgrad.gallery import read_gallery
 from invgrad.networks.custom import Custom
@@ -46,4 +46,4 @@ def errors(
                 for images in (shown.originals, shown.reconstructions)
             )
             rows += [{"image": index, **error._asdict()} for error in activation_errors(network, *pair)]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["image", *ActivationError._fields])

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from invgrad.report import (
 from invgrad.results import Record, write
 from invgrad.settings import SettingsError, parse, read_yaml
 
-LONGEST_TABLE = 60
+LONGEST_TABLE = 100
 """Rows that the report shows of a table; the rest is in its file."""
 
 VALUE = ["id", "cell", "measure"]
@@ -118,7 +119,7 @@ class _Gathering:
             cells=[cells[cell] for cell in about.cells],
             picture=picture,
             caption=_caption(files["md"]) if is_table else "",
-            table=_table(files["csv"]) if is_table else None,
+            table=_table(files["md"]) if is_table else None,
             notebook_run=_run(notebook.with_suffix(".json")),
             files=[self.link(path) for path in (*files.values(), notebook)],
         )
@@ -173,13 +174,16 @@ def _caption(path: Path) -> str:
 
 
 def _table(path: Path) -> Table:
-    """The table as it was written, without reading its text as numbers."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return Table(
-        columns=table.columns.tolist(),
-        rows=table.head(LONGEST_TABLE).to_numpy().tolist(),
-        omitted=max(len(table) - LONGEST_TABLE, 0),
-    )
+    """The table of a Markdown file, which is the one to be read; the CSV may hold more."""
+    lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
+    columns, _, *rows = (_cells(line) for line in lines)
+    return Table(columns=columns, rows=rows[:LONGEST_TABLE], omitted=max(len(rows) - LONGEST_TABLE, 0))
+
+
+def _cells(line: str) -> list[str]:
+    """Of one line of a table in Markdown."""
+    inner = line.strip().removeprefix("|").removesuffix("|")
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inner)]
 
 
 def _run(path: Path) -> Run:
