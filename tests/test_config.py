@@ -143,7 +143,7 @@ def test_a_label_is_no_obstacle() -> None:
 def test_labels_say_what_the_network_really_is() -> None:
     experiments = change().experiments
     assert experiments.label("resnet18-w16-untrained-proposed") == "ResNet-18, base width 2"
-    assert experiments.label("resnet20-4-trained-proposed") == "ResNet-20, base width 8, 3 epochs: proposed"
+    assert experiments.label("resnet20-4-trained-proposed") == "ResNet-20, base width 8, 2 epochs: proposed"
     assert change(scale="paper").experiments.label("resnet20-4-untrained-lbfgs").startswith("ResNet20-4, untrained")
 
 

@@ -1,6 +1,7 @@
 """What a plan says of its jobs: which files, which settings, which data."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from invgrad.costs import costs
 from invgrad.data import clients
 from invgrad.data import load as load_split
 from invgrad.estimate import Speed
-from invgrad.plan import Plan
+from invgrad.plan import Plan, fingerprint
 from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.train import TrainStep
 
@@ -106,7 +107,7 @@ def test_no_command_is_too_long_for_the_shell(scale: str) -> None:
 def test_a_description_says_what_the_scale_changed() -> None:
     described = plan().description()
     settings = described["cells"]["lenet-trained-proposed"]["settings"]
-    assert settings["attack.iterations"] == {"value": "4800", "provenance": "code", "paper": None}
+    assert settings["attack.iterations"] == {"value": "2400", "provenance": "code", "paper": "4800"}
     assert settings["victims.training.epochs"] == {"value": "30", "provenance": "code", "paper": "120"}
     assert settings["attack.total_variation"]["provenance"] == "recalled"
     assert described["artefacts"]["table1"]["not_made"] is None
@@ -128,3 +129,18 @@ def test_costs_add_up_and_count_every_job() -> None:
     assert table.loc["fig2", "cells"] == 0, "counted with table1"
     assert table.cells.drop("total").sum() == table.loc["total", "cells"] == len(every.cells)
     assert table.loc["fig6", "jobs"] == 4
+
+
+def test_a_fingerprint_is_of_contents_alone(tmp_path: Path) -> None:
+    files = [tmp_path / "a.py", tmp_path / "b.py"]
+    for file in files:
+        file.write_text("x = 1")
+    before = fingerprint(map(str, files))
+    os.utime(files[0], (0, 0))
+    assert fingerprint([str(file) for file in reversed(files)]) == before
+    other = tmp_path / "elsewhere/a.py"
+    other.parent.mkdir()
+    other.write_text("x = 1")
+    assert fingerprint([str(other), str(files[1])]) == before, "in another clone"
+    other.write_text("x = 2")
+    assert fingerprint([str(other), str(files[1])]) != before

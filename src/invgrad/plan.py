@@ -4,10 +4,12 @@ The workflow's rules are thin because everything that they need to know of an ex
 """
 
 import ast
+import hashlib
 import json
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -274,13 +276,15 @@ class Plan:
             "cells": {name: self._summary(name) | {"settings": self._settings(name)} for name in self.cells},
         }
 
-    def threads(self, clients: str, available: int) -> int:
-        """CPU threads of an attack on these clients' victim.
+    def threads(self, cell: str, available: int) -> int:
+        """CPU threads of an attack.
 
         Small networks gain more from a second job than from a second thread; one trial of a large one keeps every
         core busy.
         """
-        chosen = self.victim_of(clients)
+        if self.cells[cell].attack.kind == "analytic":
+            return 1
+        chosen = self.victim_of(self.cells[cell].clients)
         dataset = describe(chosen.dataset)
         network = outline(chosen.network, classes=dataset.classes, size=dataset.size)
         return 1 if is_small(network) else available
@@ -361,6 +365,18 @@ class Plan:
 
 NO_SETTINGS = {"provenance", "label", "clients", "victim", "clients_per_shard"}
 """Fields of a part that no result depends on."""
+
+
+def fingerprint(files: Iterable[str]) -> str:
+    """Of what these files hold. A job whose parameters have it runs again when one has changed, whatever the times of
+    the files say, which a fresh checkout scrambles.
+    """
+    return hashlib.sha256(b"".join(_digest(Path(file)) for file in sorted(set(files)))).hexdigest()[:16]
+
+
+@cache
+def _digest(file: Path) -> bytes:
+    return hashlib.sha256(file.name.encode() + b"\0" + file.read_bytes()).digest()
 
 
 def step_code(step: str) -> list[str]:

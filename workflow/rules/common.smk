@@ -4,7 +4,7 @@ import json
 import sys
 
 from invgrad.config import load
-from invgrad.plan import Plan, imported_code, run_jobs_with_this_python, step_code
+from invgrad.plan import Plan, fingerprint, imported_code, run_jobs_with_this_python, step_code
 from invgrad.settings import SettingsError
 
 try:

@@ -9,7 +9,6 @@ def data_options(w):
 # Of a split too large for one file there is a part for each group of clients.
 rule data:
     input:
-        code=step_code("data"),
         registry="data/datasets.yaml",
     output:
         split=files.split("{dataset}", "{split}{part}"),
@@ -19,6 +18,7 @@ rule data:
     conda:
         "../../envs/environment.yaml"
     params:
+        code=fingerprint(step_code("data")),
         options=data_options,
     shell:
         "python -m invgrad data {params.options} --out {output.split} 2>&1 | tee {log}"

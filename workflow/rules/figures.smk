@@ -10,7 +10,6 @@ for name, artefact in plan.artefacts.items():
         name:
             name
         input:
-            code=sorted({*step_code("notebook"), *imported_code(plan.notebook(name))}),
             notebook=plan.notebook(name),
             shown=plan.shown(name),
             paper=plan.project.config.paper_values,
@@ -32,6 +31,7 @@ for name, artefact in plan.artefacts.items():
         conda:
             "../../envs/environment.yaml"
         params:
+            code=fingerprint([*step_code("notebook"), *imported_code(plan.notebook(name))]),
             parameters=plan.notebook_parameters(name),
             title=artefact.title,
             about=artefact.about,
@@ -44,8 +44,6 @@ rule report:
     input:
         [plan.outputs(name) for name in MADE],
         [record(files.notebook(name)) for name in MADE],
-        code=step_code("report"),
-        templates=plan.report_templates(),
         verdicts=rules.verdict.output.verdicts,
         description=files.description(),
         paper=plan.project.config.paper_values,
@@ -58,6 +56,7 @@ rule report:
     conda:
         "../../envs/environment.yaml"
     params:
+        code=fingerprint([*step_code("report"), *plan.report_templates()]),
         results=files.root,
         figures=FIGURES,
     shell:

@@ -1,6 +1,5 @@
 rule measure:
     input:
-        code=step_code("measure"),
         reconstructions=lambda w: plan.reconstructions(w.cell),
         truths=lambda w: plan.truths(w.cell),
     output:
@@ -11,6 +10,7 @@ rule measure:
     conda:
         "../../envs/environment.yaml"
     params:
+        code=fingerprint(step_code("measure")),
         seeds=lambda w: options("seed", (shard.seed for shard in plan.shards(w.cell))),
         reconstructions=lambda w, input: options("reconstruction", input.reconstructions),
         truths=lambda w, input: options("truth", input.truths),
@@ -21,7 +21,6 @@ rule measure:
 
 rule activations:
     input:
-        code=step_code("activations"),
         victims=lambda w: plan.victim_files([w.cell]),
         reconstructions=lambda w: plan.reconstructions(w.cell),
         truths=lambda w: plan.truths(w.cell),
@@ -36,6 +35,7 @@ rule activations:
     resources:
         device=DEVICE,
     params:
+        code=fingerprint(step_code("activations")),
         shards=lambda w: plan.activation_options(w.cell),
     shell:
         "python -m invgrad activations --cell {wildcards.cell} {params.shards}"
@@ -44,7 +44,6 @@ rule activations:
 
 rule describe:
     input:
-        code=step_code("describe"),
         experiments=plan.project.config.experiments,
         scale=plan.project.config.scales / f"{plan.project.config.scale}.yaml",
     output:
@@ -54,6 +53,7 @@ rule describe:
     conda:
         "../../envs/environment.yaml"
     params:
+        code=fingerprint(step_code("describe")),
         config=json.dumps(config),
         # What the paths and the data at hand make of the configuration.
         sources=json.dumps(dict(plan.project.sources)),
@@ -63,7 +63,6 @@ rule describe:
 
 rule verdict:
     input:
-        code=step_code("verdict"),
         tables=[files.rows(cell) for cell in CELLS],
         description=files.description(),
         paper=plan.project.config.paper_values,
@@ -77,6 +76,7 @@ rule verdict:
     conda:
         "../../envs/environment.yaml"
     params:
+        code=fingerprint(step_code("verdict")),
         tables=lambda w, input: options("table", input.tables),
     shell:
         "python -m invgrad verdict {params.tables} --paper-values {input.paper} --description {input.description}"

@@ -6,7 +6,6 @@ rule reconstructions:
 # What the server sees and the clients' images go to different files: an attack has only the first as input.
 rule share:
     input:
-        code=step_code("share"),
         victim=lambda w: plan.victim_file(w.clients, w.seed),
         data=lambda w: plan.data_for_clients(w.clients),
     output:
@@ -22,6 +21,7 @@ rule share:
     resources:
         device=DEVICE,
     params:
+        code=fingerprint(step_code("share")),
         settings=lambda w: plan.share_settings(w.clients, int(w.shard)),
     shell:
         "python -m invgrad share --settings {params.settings:q} --victim {input.victim} --data {input.data}"
@@ -30,7 +30,7 @@ rule share:
 
 rule attack:
     input:
-        code=lambda w: [*step_code("attack"), *plan.attack_files(w.cell)],
+        start=lambda w: plan.attack_files(w.cell),
         victim=lambda w: plan.victim_file(plan.cells[w.cell].clients, w.seed),
         shared=lambda w: files.shared(plan.cells[w.cell].clients, w.seed, w.shard),
     output:
@@ -40,11 +40,12 @@ rule attack:
         files.log(files.reconstruction("{cell}", "{seed}", "{shard}")),
     conda:
         "../../envs/environment.yaml"
-    threads: lambda w: plan.threads(plan.cells[w.cell].clients, workflow.cores or 1)
+    threads: lambda w: plan.threads(w.cell, workflow.cores or 1)
     resources:
         device=DEVICE,
         memory=str(plan.project.config.memory or 0),
     params:
+        code=fingerprint(step_code("attack")),
         settings=lambda w: plan.attack_settings(w.cell, int(w.seed)),
     shell:
         "python -m invgrad attack --settings {params.settings:q} --victim {input.victim} --shared {input.shared}"

@@ -19,7 +19,7 @@ for name in plan.victims:
             f"victim-{name}"
         input:
             **training_data(name),
-            code=[*step_code("train"), *plan.network_files(name)],
+            network=plan.network_files(name),
         output:
             [files.victim(name, "{seed}", epoch) for epoch in plan.snapshots(name)],
             [record(files.victim(name, "{seed}", epoch)) for epoch in plan.snapshots(name)],
@@ -33,6 +33,7 @@ for name in plan.victims:
         resources:
             device=DEVICE,
         params:
+            code=fingerprint(step_code("train")),
             settings=train_settings(name),
             # Not an output, since an unfinished training is to survive the job.
             checkpoint=str(files.training(name, "{seed}")),
