@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from invgrad import results
 from invgrad.networks import LeNetZhu
@@ -39,7 +40,7 @@ def test_a_full_disk_is_an_error_of_the_system_for_tensors_too(tmp_path: Path, m
         path.write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(results, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match=r"x\.safetensors: .*No space left"):
         results.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(3)}, {})
     assert list(tmp_path.iterdir()) == []
@@ -66,7 +67,7 @@ def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, damage: str) -> 
         case "truncated":
             path.write_bytes(path.read_bytes()[:-40])
         case "foreign":
-            results.save_file({"a": torch.rand(3)}, path)
+            save_file({"a": torch.rand(3)}, path)
     with pytest.raises(SettingsError, match=r"x\.safetensors: not a result file"):
         results.read_tensors(path)
 

@@ -371,7 +371,7 @@ def fingerprint(files: Iterable[str]) -> str:
     """Of what these files hold. A job whose parameters have it runs again when one has changed, whatever the times of
     the files say, which a fresh checkout scrambles.
     """
-    return hashlib.sha256(b"".join(_digest(Path(file)) for file in sorted(set(files)))).hexdigest()[:16]
+    return hashlib.sha256(b"".join(sorted({_digest(Path(file)) for file in files}))).hexdigest()[:16]
 
 
 @cache

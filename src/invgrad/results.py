@@ -12,16 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from invgrad import __version__
 from invgrad.settings import SettingsError
 
-if TYPE_CHECKING:  # most steps write no table, and pandas takes a while to import
+if TYPE_CHECKING:  # both take a while to import, most steps write no table, and some no tensors
     import pandas as pd
+    import torch
+    from torch import Tensor
 
 RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "safetensors", "scikit-image", "snakemake")
 
@@ -51,13 +50,15 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
     write(path, lambda partial: table.to_csv(partial, index=False))
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", about: Mapping[str, Any]) -> None:
     """Write tensors as safetensors, with `about` as JSON in the metadata."""
+    from safetensors.torch import save_file
+
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write(path, lambda partial: save_file(ready, partial, metadata={"about": json.dumps(about)}))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     """What `write_tensors` wrote, on the CPU; executes no code. `SettingsError` if it is not such a file."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -87,10 +88,10 @@ def sha256(path: Path) -> str:
 class Record:
     """How a result came about; its clock starts when it is made."""
 
-    def __init__(self, settings: Mapping[str, Any], device: torch.device | None = None) -> None:
+    def __init__(self, settings: Mapping[str, Any], device: "torch.device | None" = None) -> None:
         """`settings`: every resolved setting, seeds included, that the result depends on."""
         self._settings = dict(settings)
-        self._device = device or torch.device("cpu")
+        self._device = device
         self._started = time.time()
 
     @property
@@ -111,7 +112,7 @@ class Record:
             "uncommitted_changes": dirty,
             "versions": {"python": platform.python_version(), **_versions()},
             "device": device_name(self._device),
-            "threads": torch.get_num_threads(),
+            "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1,
             "platform": platform.platform(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
             "seconds": round(self.seconds, 3),
@@ -132,11 +133,13 @@ def source_version() -> tuple[str, bool | None]:
     return commit.strip(), bool(status.strip())
 
 
-def device_name(device: torch.device) -> str:
-    """A name that a reader of a table understands, e.g. `cuda: NVIDIA H100` or `cpu: AMD EPYC`."""
-    if device.type == "cuda":
+def device_name(device: "torch.device | None") -> str:
+    """A name that a reader of a table understands, e.g. `cuda: NVIDIA H100` or, also without one, `cpu: AMD EPYC`."""
+    if device is not None and device.type == "cuda":
+        import torch
+
         return f"cuda: {torch.cuda.get_device_name(device)}"
-    return f"{device.type}: {_processor()}"
+    return f"{device.type if device else 'cpu'}: {_processor()}"
 
 
 def _processor() -> str:
