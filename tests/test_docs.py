@@ -22,7 +22,9 @@ def test_the_tables_in_the_readme_are_those_that_were_rendered() -> None:
     verdicts = pd.read_csv(ROOT / "docs/demo/verdicts.csv").set_index("cell")
     ours = verdicts.loc["lenet-untrained-proposed"]
     assert f"{ours.value:.2f} ± {ours.std_images:.2f}" in rendered
-    assert f"{ours.verdict}: {ours.reason}" in rendered
+    row = next(line for line in rendered.splitlines() if line.startswith("| LeNet (Zhu), untrained: proposed"))
+    assert ours.verdict in row
+    assert ours.reason in row
 
 
 def test_every_artefact_is_in_the_readme() -> None:

@@ -371,11 +371,14 @@ def fingerprint(files: Iterable[str]) -> str:
     """Of what these files hold. A job whose parameters have it runs again when one has changed, whatever the times of
     the files say, which a fresh checkout scrambles.
     """
-    return hashlib.sha256(b"".join(sorted({_digest(Path(file)) for file in files}))).hexdigest()[:16]
+    return hashlib.sha256(
+        b"".join(sorted({_digest(Path(file), Path(file).stat().st_mtime_ns) for file in files}))
+    ).hexdigest()[:16]
 
 
 @cache
-def _digest(file: Path) -> bytes:
+def _digest(file: Path, _: int) -> bytes:
+    """Of a file as it was at this time: dozens of rules ask for the same."""
     return hashlib.sha256(file.name.encode() + b"\0" + file.read_bytes()).digest()
 
 
