@@ -37,3 +37,19 @@ def record(path):
 
 def options(name, values):
     return [f"--{name} {value}" for value in values]
+
+
+def data_options(w):
+    try:
+        return plan.data_options(w.dataset, w.split, w.part.lstrip("-"))
+    except SettingsError as error:  # data that is not there is told before any job starts
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def training_data(victim):
+    return dict(zip(("validation", "data"), plan.data_for_training(victim)))
+
+
+def train_settings(victim):
+    return lambda w: plan.train_settings(victim, int(w.seed))

@@ -1,11 +1,3 @@
-def data_options(w):
-    try:
-        return plan.data_options(w.dataset, w.split, w.part.lstrip("-"))
-    except SettingsError as error:  # data that is not there is told before any job starts
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-
-
 # Of a split too large for one file there is a part for each group of clients.
 rule data:
     input:

@@ -3,14 +3,6 @@ rule victims:
         plan.victim_files(CELLS),
 
 
-def training_data(victim):
-    return dict(zip(("validation", "data"), plan.data_for_training(victim)))
-
-
-def train_settings(victim):
-    return lambda w: plan.train_settings(victim, int(w.seed))
-
-
 # One rule a victim, because each is kept after other epochs of its training.
 for name in plan.victims:
 
