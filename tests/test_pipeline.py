@@ -21,6 +21,7 @@ from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.notebook import execute
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.xdist_group("pipeline")  # one worker, since the tests share a run of the whole DAG
 PROJECT_FILES = [
     *("Snakefile", "workflow", "config", "notebooks", "envs"),
     *("data/datasets.yaml", "data/paper_values.csv", "data/open_details.yaml"),
