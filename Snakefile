@@ -16,6 +16,7 @@ localrules:
     all,
     victims,
     reconstructions,
+    metrics,
     figures,
 
 
@@ -24,5 +25,6 @@ rule all:
     input:
         rules.victims.input,
         rules.reconstructions.input,
+        rules.metrics.input,
         rules.figures.input,
         rules.report.output,

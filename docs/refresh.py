@@ -28,6 +28,11 @@ def with_table(readme: str, name: str, table: str) -> str:
     return re.sub(pattern, lambda match: f"{match[1]}{table}{match[2]}", readme, flags=re.DOTALL)
 
 
+def shown_table(path: Path) -> str:
+    """What an artefact's Markdown file shows: all but the comment at its end."""
+    return re.sub(r"\n<!-- .* -->\n\Z", "", path.read_text())
+
+
 def bench_table(path: Path) -> str:
     """What `invgrad bench --out` wrote, as Markdown."""
     content = json.loads(path.read_text())
@@ -64,7 +69,7 @@ def open_details(path: Path) -> str:
 
 def refreshed(readme: str) -> str:
     """The README with its tables as they are in docs and in the configuration."""
-    readme = with_table(readme, "table1", (ROOT / "docs/demo/table1.md").read_text())
+    readme = with_table(readme, "table1", shown_table(ROOT / "docs/demo/table1.md"))
     readme = with_table(readme, "claims", claims_table(ROOT / "config/experiments.yaml"))
     return with_table(readme, "bench", bench_table(ROOT / "docs/bench.json"))
 

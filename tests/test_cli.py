@@ -22,6 +22,7 @@ COMMANDS = [
     "report",
     "reconstruct",
     "bench",
+    "env",
     "schema",
     "check",
     "plan",

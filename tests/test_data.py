@@ -29,6 +29,7 @@ from invgrad.data import (
     save_split,
     to_unit,
 )
+from invgrad.results import write_tensors
 from invgrad.settings import SettingsError
 
 REGISTRY = Path(__file__).parents[1] / "data" / "datasets.yaml"
@@ -521,8 +522,11 @@ def test_reading_something_else(tmp_path: Path) -> None:
 
     (tmp_path / "text").write_bytes(random.Random(0).randbytes(200))
     save_file({"images": torch.zeros(1)}, tmp_path / "tensors")
-    for name in ("missing", "text", "tensors"):
-        with pytest.raises(SettingsError, match=rf"{name}: not a saved split"):
+    write_tensors(tmp_path / "others", {"images": torch.zeros(1)}, {})
+    for name, words in dict.fromkeys(("missing", "text", "tensors"), "result file").items() | {
+        ("others", "saved split")
+    }:
+        with pytest.raises(SettingsError, match=rf"{name}: not a {words}"):
             read_split(tmp_path / name)
 
 

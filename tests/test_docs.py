@@ -8,15 +8,18 @@ import pandas as pd
 import pytest
 import yaml
 
+from invgrad.stamp import Stamp
+from invgrad.tables import save_table
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 sys.path.insert(0, str(ROOT / "docs"))
-from refresh import SHOWN, open_details, refreshed  # noqa: E402
+from refresh import SHOWN, open_details, refreshed, shown_table  # noqa: E402
 
 
 def test_the_tables_in_the_readme_are_those_that_were_rendered() -> None:
-    rendered = (ROOT / "docs/demo/table1.md").read_text()
+    rendered = shown_table(ROOT / "docs/demo/table1.md")
     assert rendered in README
     assert refreshed(README) == README
     verdicts = pd.read_csv(ROOT / "docs/demo/verdicts.csv").set_index("cell")
@@ -25,6 +28,12 @@ def test_the_tables_in_the_readme_are_those_that_were_rendered() -> None:
     row = next(line for line in rendered.splitlines() if line.startswith("| LeNet (Zhu), untrained: proposed"))
     assert ours.verdict in row
     assert ours.reason in row
+
+
+def test_the_readme_does_without_the_comment_of_a_table(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": ["x <!-- y -->"]})
+    save_table(table, tmp_path / "some", "Caption", Stamp("0123abcd", "tiny", "fedcba9876543210"))
+    assert shown_table(tmp_path / "some.md") == f"Caption\n\n{table.to_markdown(index=False)}\n"
 
 
 def test_every_artefact_is_in_the_readme() -> None:

@@ -5,8 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from PIL import Image
 
 from invgrad.evidence import Evidence
 from invgrad.layout import Layout
@@ -22,7 +24,8 @@ def rows(cell: str, psnr: list[float]) -> pd.DataFrame:
 
 
 @pytest.fixture
-def evidence(tmp_path: Path) -> Evidence:
+def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evidence:
+    monkeypatch.setattr("invgrad.stamp.source_version", lambda: ("0123abcd", True))
     files = Layout(tmp_path / "results")
     values = {CELLS[0]: [18.0, 20.0, math.nan], CELLS[1]: [10.0, 12.0, math.inf], CELLS[2]: [17.0, 19.0, 18.0]}
     for cell, psnr in values.items():
@@ -43,6 +46,8 @@ def evidence(tmp_path: Path) -> Evidence:
             "name": "table1",
             "title": "Table 1",
             "about": "Scale tiny: few.",
+            "scale": "tiny",
+            "settings_hash": "fedcba9876543210",
             "cells": cells,
             "results": str(tmp_path / "results"),
             "figures": str(tmp_path / "figures"),
@@ -86,3 +91,16 @@ def test_tables_are_written_under_the_artefacts_name(evidence: Evidence, tmp_pat
     evidence.save_table(pd.DataFrame({"a": [1]}))
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["table1.csv", "table1.md", "table1.tex"]
     assert evidence.caption in (tmp_path / "figures/table1.md").read_text()
+
+
+def test_what_is_written_says_which_commit_scale_and_settings_it_is_of(evidence: Evidence, tmp_path: Path) -> None:
+    evidence.save_table(pd.DataFrame({"a": [1]}))
+    evidence.save_figure(plt.figure())
+    plt.close("all")
+    stamp = "commit 0123abcd+changes, scale tiny, settings fedcba9876543210"
+    for kind in ("md", "tex"):
+        assert stamp in (tmp_path / f"figures/table1.{kind}").read_text()
+    with Image.open(tmp_path / "figures/table1.png") as picture:
+        told = picture.info
+    assert (told["Commit"], told["Scale"], told["Settings"]) == ("0123abcd+changes", "tiny", "fedcba9876543210")
+    assert told["Title"] == evidence.caption

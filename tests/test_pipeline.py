@@ -16,12 +16,11 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 
-from invgrad.plan import step_code
+from invgrad.fingerprints import step_code
 from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.notebook import execute
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("pipeline")  # one worker, since the tests share a run of the whole DAG
 PROJECT_FILES = [
     *("Snakefile", "workflow", "config", "notebooks", "envs"),
     *("data/datasets.yaml", "data/paper_values.csv", "data/open_details.yaml"),
@@ -129,6 +128,7 @@ def test_rows_verdicts_and_figures(project: Path) -> None:
     assert f"{mean:.2f}" in " ".join(map(str, table.iloc[1]))
     with Image.open(project / "figures/tiny/fig2.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 20, "the picture is not blank"
+        assert picture.info["Scale"] == "tiny"
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from invgrad.costs import costs
 from invgrad.data import clients
 from invgrad.data import load as load_split
 from invgrad.estimate import Speed
-from invgrad.plan import Plan, fingerprint
+from invgrad.fingerprints import fingerprint
+from invgrad.plan import Plan
 from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.train import TrainStep
 
@@ -120,6 +123,38 @@ def test_only_what_an_override_changes_says_so() -> None:
     changed = plan(override={"cells": {"lenet-trained-proposed": {"attack": {"total_variation": 0.1}}}})
     assert "With settings changed" in changed.notebook_parameters("table1")
     assert "With settings changed" not in changed.notebook_parameters("fig6")
+
+
+def hashes(**changes: Any) -> dict[str, str]:
+    every = plan(**changes)
+    given = {name: json.loads(every.notebook_parameters(name))["artefact"] for name in every.artefacts}
+    return {name: artefact["settings_hash"] for name, artefact in given.items()}
+
+
+def changed_hashes(**changes: Any) -> set[str]:
+    before, now = hashes(), hashes(**changes)
+    return {name for name in before if before[name] != now[name]}
+
+
+def test_a_settings_hash_is_of_what_its_artefact_shows() -> None:
+    assert hashes() == hashes(figures="elsewhere", artefacts=["fig1"], memory=8.0)
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in hashes().values())
+    shown = {"table1", "fig2", "seeds", "more-cifar", "activation-error", "hyperparameters"}
+    for part in (
+        {"cells": {"lenet-trained-proposed": {"attack": {"total_variation": 0.1}}}},
+        {"clients": {"lenet-trained": {"seeds": [7]}}},
+    ):
+        assert changed_hashes(override=part) == shown
+    assert changed_hashes(override={"victims": {"lenet-trained": {"training": {"epochs": 31}}}}) > shown
+    assert changed_hashes(override={"artefacts": {"fig2": {"title": "Images"}}}) == {"fig2"}
+
+
+def test_the_scale_and_the_sources_of_the_data_are_in_the_settings_hash() -> None:
+    assert changed_hashes(scale="small") == set(hashes())
+    every = plan()
+    moved = Plan(replace(every.project, sources={**every.project.sources, "cifar100": "folder"}))
+    differing = {name for name in every.artefacts if every.settings_hash(name) != moved.settings_hash(name)}
+    assert differing == {"fig7", "batch100", "hyperparameters"}
 
 
 def test_costs_add_up_and_count_every_job() -> None:

@@ -3,6 +3,7 @@
 import math
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +14,20 @@ from PIL import Image
 from torch import Tensor
 
 from invgrad.gallery import Gallery
-from invgrad.plots import DPI, GAP, LEAST_WIDTH, PAGE_WIDTH, Strip, above, beside, decibels, image_grid, in_lines
+from invgrad.plots import (
+    DPI,
+    GAP,
+    LEAST_WIDTH,
+    PAGE_WIDTH,
+    Strip,
+    above,
+    beside,
+    decibels,
+    image_grid,
+    in_lines,
+    save_figure,
+)
+from invgrad.stamp import SOFTWARE, Stamp
 
 LONG = "a label of so many words that no grid of images has room for it on one line"
 
@@ -173,3 +187,26 @@ def test_an_original_stands_once_beside_the_galleries_that_share_it() -> None:
     shown = [first.originals, first.reconstructions, second.reconstructions, third.originals, third.reconstructions]
     assert torch.equal(strip.images, torch.cat(shown))
     assert [not torch.equal(*pair) for pair in pairwise(strip.images)] == [True, False, True, True]
+
+
+def test_a_saved_figure_says_how_it_was_made_and_nothing_that_changes_from_run_to_run(tmp_path: Path) -> None:
+    stamp = Stamp("0123abcd+changes", "tiny", "fedcba9876543210")
+    figure = image_grid([Strip("", random(1, 3, 8, 8))], "Title")
+    for name in ("one", "other"):
+        save_figure(figure, tmp_path / name, "Weight α = 1 %", stamp)
+    for kind in ("png", "pdf"):
+        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"other.{kind}").read_bytes()
+    with Image.open(tmp_path / "one.png") as picture:
+        told = {key: picture.info[key] for key in ("Title", "Software", "Commit", "Scale", "Settings")}
+    assert told == {
+        "Title": "Weight α = 1 %",
+        "Software": SOFTWARE,
+        "Commit": "0123abcd+changes",
+        "Scale": "tiny",
+        "Settings": "fedcba9876543210",
+    }
+    document = (tmp_path / "one.pdf").read_bytes()
+    assert b"/Keywords (commit=0123abcd+changes, scale=tiny, settings=fedcba9876543210)" in document
+    assert f"/Creator ({SOFTWARE})".encode() in document
+    assert "Weight α = 1 %".encode("utf-16-be") in document
+    assert b"Date" not in document

@@ -15,6 +15,7 @@ import yaml
 from invgrad.paper import verdicts
 from invgrad.report import LEGEND, Run, duration, plain, spent, versions
 from invgrad.settings import SettingsError
+from invgrad.stamp import Stamp
 from invgrad.steps.report import read_details, write_report
 from invgrad.tables import save_table
 
@@ -105,7 +106,7 @@ def tree(tmp_path: Path) -> Path:
         (results / f"notebooks/{name}.ipynb").write_text("{}")
         (results / f"notebooks/{name}.json").write_text(record(5, device))
     table = pd.DataFrame({"network": ["A|B <script>"] * 110, "PSNR": ["007.50 ± 1.00"] * 110})
-    save_table(table, figures / "table1", "A caption.")
+    save_table(table, figures / "table1", "A caption.", Stamp("0123abcd", "tiny", "fedcba9876543210"))
     (figures / "fig2.csv").write_text("step,value\n1,31.4159\n")
     (figures / "fig2.png").write_bytes(PNG)
     (figures / "fig2.pdf").write_text("x")

@@ -35,6 +35,14 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
 
 
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    target = tmp_path / "table[1].csv"
+    for name in (".table[1].4711.csv", ".table[1].json", ".table.4711.csv"):
+        (tmp_path / name).write_text("half")
+    results.write(target, lambda path: path.write_text("whole"))
+    assert {path.name for path in tmp_path.iterdir()} == {"table[1].csv", ".table[1].json", ".table.4711.csv"}
+
+
 def test_a_full_disk_is_an_error_of_the_system_for_tensors_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(tensors: object, path: Path, metadata: object) -> None:
         path.write_bytes(b"half")
@@ -53,6 +61,17 @@ def test_tensors_come_back_with_what_was_said_of_them(tmp_path: Path) -> None:
     back, about = results.read_tensors(path)
     assert about == {"names": ["p", "q"]}
     assert {name: tensor.tolist() for name, tensor in back.items()} == {k: t.tolist() for k, t in tensors.items()}
+
+
+@pytest.mark.parametrize("of", ["a tensor", "what is said"])
+def test_a_file_in_which_a_bit_was_changed_is_refused(tmp_path: Path, of: str) -> None:
+    path = tmp_path / "x.safetensors"
+    results.write_tensors(path, {"a": torch.rand(100)}, {"names": ["a client of some name"]})
+    content = bytearray(path.read_bytes())
+    content[-1 if of == "a tensor" else content.index(b"some name")] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"x\.safetensors: damaged: its sha256 is"):
+        results.read_tensors(path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "truncated", "foreign"])

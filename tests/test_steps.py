@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,14 +16,14 @@ from invgrad.client import FederatedAveraging, GradientClient
 from invgrad.data import load, normalise, save_split
 from invgrad.gallery import read_gallery, read_trajectories
 from invgrad.networks import MLP, LeNetZhu, Network
-from invgrad.progress import Progress
-from invgrad.results import read_tensors, write_tensors
+from invgrad.results import Record, read_tensors, write_tensors
 from invgrad.settings import SettingsError, parse
 from invgrad.steps.attack import AttackStep, attack_shard
 from invgrad.steps.measure import rows
 from invgrad.steps.share import ShareStep, share, swapped
 from invgrad.steps.train import TrainStep, train_victim
 from invgrad.training import Training
+from invgrad.unfinished import Keeping, Unfinished
 from invgrad.victims import load_victim, save_victim, untrained
 
 CPU = torch.device("cpu")
@@ -86,9 +85,8 @@ def test_clients_that_cannot_be_are_refused(made: Path, changes: dict[str, objec
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Validation and training split of a few photographs; every epoch counts as a slow one."""
+    """Validation and training split of a few photographs."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("invgrad.steps.train.SECONDS_BETWEEN_WRITES", 0)
     paths = tmp_path / "validation.safetensors", tmp_path / "train.safetensors"
     for split, path in zip(("validation", "train"), paths, strict=True):
         save_split(load("photos10", split, "packaged", None, limit=40), path)
@@ -101,17 +99,24 @@ def training_of(**changes: Any) -> TrainStep:
     return TrainStep(**settings | changes)
 
 
-def stopped(last: int, step: TrainStep, photos: tuple[Path, Path], out: Path, kept: Path) -> None:
-    """A training that is stopped right after this epoch."""
+EVERY_STEP = Keeping(iterations=1)
 
-    def show(_: Progress, done: int, note: str) -> None:
-        if done == last:
-            raise KeyboardInterrupt
 
+def stopped(steps: int, step: TrainStep, photos: tuple[Path, Path], out: Path, kept: Path) -> None:
+    """A training that is stopped as by kill -9, after it took and kept so many steps (3 are an epoch)."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "show", show)
+        calls = iter(range(steps))
+        keep = Unfinished.keep
+
+        def keep_or_die(self: Unfinished, tensors: dict[str, Tensor]) -> None:
+            keep(self, tensors)
+            if next(calls) == steps - 1:
+                raise KeyboardInterrupt
+
+        patch.setattr(Unfinished, "keep", keep_or_die)
+        patch.setattr("invgrad.unfinished.LEAST_WORK", 0)
         with pytest.raises(KeyboardInterrupt):
-            train_victim(step, *photos, out, kept, CPU)
+            train_victim(step, *photos, out, kept, CPU, EVERY_STEP)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -128,11 +133,12 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
     """Snakemake removes what a failed job was to write, so only the checkpoint's folder may be relied upon."""
     step, kept = training_of(), tmp_path / "unfinished" / "seed0.safetensors"
     train_victim(step, *photos, tmp_path / "whole" / "seed0.safetensors", None, CPU)
-    for last in (1, 3):
-        stopped(last, step, photos, tmp_path / "parts" / "seed0.safetensors", kept)
+    for steps in (1, 4, 3):  # within an epoch, within another, right before the accuracy of one is measured
+        stopped(steps, step, photos, tmp_path / "parts" / "seed0.safetensors", kept)
         assert not (tmp_path / "parts").exists()
     train_victim(step, *photos, tmp_path / "parts" / "seed0.safetensors", kept, CPU)
-    assert f"{kept}: the training goes on after epoch 3" in capsys.readouterr().out
+    assert f"{kept}: the training goes on in epoch 3" in capsys.readouterr().out
+    assert json.loads((tmp_path / "parts" / "seed0.json").read_text())["resumed"] == 3
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert list(contents(tmp_path / "whole")) == [
         f"seed0{after}.safetensors" for after in ("-epoch0", "-epoch2", "-epoch4", "")
@@ -161,17 +167,22 @@ def test_snapshots_are_victims_of_shorter_trainings(photos: tuple[Path, Path], t
 
 
 @pytest.mark.parametrize(
-    "damage", ["other settings", "other data", "not a checkpoint", "cut", "other network", "snapshot"]
+    "damage", ["other settings", "other data", "other code", "not a checkpoint", "cut", "tampered", "snapshot"]
 )
 def test_a_checkpoint_that_does_not_belong_is_not_used(
-    damage: str, photos: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damage: str,
+    photos: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept, out = tmp_path / "unfinished" / "seed0.safetensors", tmp_path / "made" / "seed0.safetensors"
     step = training_of(seed=1) if damage == "other settings" else training_of()
-    stopped(3, step, photos, out, kept)
-    words = f"{kept}: is of other settings or other data"
-    tensors, about = read_tensors(kept)
+    stopped(7, step, photos, out, kept)
+    words = f"{kept}: is of other settings, data or code"
     match damage:
+        case "other code":
+            monkeypatch.setattr("invgrad.unfinished.fingerprint", lambda files: "of this code")
         case "other data":
             save_split(load("photos10", "train", "packaged", None, limit=39), photos[1])
         case "not a checkpoint":
@@ -180,9 +191,11 @@ def test_a_checkpoint_that_does_not_belong_is_not_used(
         case "cut":
             kept.write_bytes(kept.read_bytes()[:-1000])
             words = f"{kept}: not a result file"
-        case "other network":
-            write_tensors(kept, {name: tensor for name, tensor in tensors.items() if "bias" not in name}, about)
-            words = f"{kept}: does not fit its own description"
+        case "tampered":
+            content = bytearray(kept.read_bytes())
+            content[-1] ^= 1
+            kept.write_bytes(content)
+            words = f"{kept}: damaged: its sha256 is"
         case "snapshot":
             kept.with_stem("seed0-epoch2").unlink()
             words = f"{kept}: lacks its snapshot"
@@ -190,29 +203,11 @@ def test_a_checkpoint_that_does_not_belong_is_not_used(
     said = capsys.readouterr().out
     assert said.startswith(words)
     assert said.count("\n") == 1
-    assert "the training starts anew" in said
-    assert json.loads(out.with_suffix(".json").read_text())["resumed_after"] == 0
+    assert said.endswith("; starts anew\n")
+    assert json.loads(out.with_suffix(".json").read_text())["resumed"] == 0
     made = contents(out.parent)
     train_victim(training_of(), *photos, out, None, CPU)
     assert contents(out.parent) == made
-
-
-def test_a_checkpoint_is_written_every_few_seconds_and_after_every_slow_epoch(
-    photos: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = tmp_path / "unfinished.safetensors"
-    clock = iter([0.0, 1.0, 4.9, 5.5, 5.5, 6.0, 30.0, 30.0, 60.0, 60.0])  # read once more for every write
-    seen = []
-
-    def show(_: Progress, done: int, note: str) -> None:
-        seen.append(len(read_tensors(kept)[1]["curve"]) if kept.exists() else None)
-
-    monkeypatch.setattr("invgrad.steps.train.SECONDS_BETWEEN_WRITES", 5)
-    monkeypatch.setattr("invgrad.steps.train.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(Progress, "show", show)
-    step = training_of(training=training_of().training.with_(epochs=5))
-    train_victim(step, *photos, tmp_path / "victim.safetensors", kept, CPU)
-    assert seen == [None, 2, 2, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -267,8 +262,9 @@ def rows_of(folder: Path, images: Tensor, labels: Tensor, selected: list[int]) -
         "iterations": torch.tensor([[5, 7], [9, 2]]),
         "selected": torch.tensor(selected),
     }
-    about = {"mean": [0.5] * 3, "std": [0.25] * 3, "precision": "float32", "device": "cpu", "seconds": 2.0}
+    about = {"mean": [0.5] * 3, "std": [0.25] * 3, "precision": "float32"}
     write_tensors(folder / "found.safetensors", tensors, about)
+    Record({}, CPU).write(folder / "found.safetensors")
     return rows("cell", 4, folder / "found.safetensors", folder / "truth.safetensors")
 
 
@@ -312,7 +308,8 @@ def attack_into(folder: Path, attack: AnyAttack, network: Network | None = None)
         save_victim(folder / "victim.safetensors", about, about.build())
     share_into(folder, step())
     names = ("victim", "shared", "found")
-    attack_shard(AttackStep(attack=attack, seed_key="k"), *(folder / f"{name}.safetensors" for name in names), CPU)
+    files = [folder / f"{name}.safetensors" for name in names]
+    attack_shard(AttackStep(attack=attack, seed_key="k"), *files, None, CPU)
     return read_tensors(folder / "found.safetensors")[0]
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from invgrad.paper import compare, verdicts
+from invgrad.stamp import Stamp
 from invgrad.tables import (
     comparison,
     difference_and_interval,
@@ -43,6 +44,7 @@ VALUES = pd.DataFrame(
         | {"measure": "psnr_shown", "n": 1},
     ]
 )
+STAMP = Stamp("0123abcd", "tiny", "fedcba9876543210")
 VERDICTS = verdicts(VALUES, ROWS, {"a": ["iterations 30 instead of 500"]})
 
 
@@ -156,7 +158,7 @@ def test_the_long_form_has_every_setting_of_every_cell() -> None:
 @pytest.mark.parametrize("length", [2, 80])
 def test_files_hold_the_table_and_escape_what_their_format_reads(tmp_path: Path, length: int) -> None:
     table = pd.DataFrame({"100 % | α": ["a_b & {c} \\ d", "± 3 |x|" + 50 * "."] * (length // 2), "n": range(length)})
-    save_table(table, tmp_path / "some", "50 % of α_1")
+    save_table(table, tmp_path / "some", "50 % of α_1", STAMP)
     read = pd.read_csv(tmp_path / "some.csv")
     assert read.to_numpy().tolist() == table.to_numpy().tolist()
     markdown = (tmp_path / "some.md").read_text()
@@ -170,7 +172,16 @@ def test_files_hold_the_table_and_escape_what_their_format_reads(tmp_path: Path,
     assert (r"\begin{longtable}" in latex) == (length > 30)
 
 
+def test_files_that_can_hold_a_comment_say_in_one_how_they_were_made(tmp_path: Path) -> None:
+    save_table(pd.DataFrame({"a": ["x"]}), tmp_path / "some", "Caption", STAMP)
+    lines = (tmp_path / "some.md").read_text().splitlines()
+    assert lines[-3:] == ["| x   |", "", f"<!-- {STAMP} -->"], "apart from the table, which a blank line ends"
+    lines = (tmp_path / "some.tex").read_text().splitlines()
+    assert lines[0] == f"% {STAMP}"
+    assert str(STAMP) not in "".join(lines[1:]) + (tmp_path / "some.csv").read_text()
+
+
 def test_the_csv_may_hold_other_data(tmp_path: Path) -> None:
-    save_table(pd.DataFrame({"a": ["x"]}), tmp_path / "some", "", pd.DataFrame({"b": [1]}))
+    save_table(pd.DataFrame({"a": ["x"]}), tmp_path / "some", "", STAMP, pd.DataFrame({"b": [1]}))
     assert pd.read_csv(tmp_path / "some.csv").columns.tolist() == ["b"]
     assert "| a" in (tmp_path / "some.md").read_text()

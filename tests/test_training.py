@@ -92,29 +92,30 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 @pytest.mark.parametrize("network", [LeNetZhu(), ResNet(depth=20, width=2), IRevNet(blocks=(1, 1), width=4)])
 @pytest.mark.parametrize("momentum", [0, 0.9])
 def test_a_training_goes_on_from_its_state_as_if_never_stopped(network: Network, momentum: float) -> None:
-    """Bit by bit, with batch statistics, dropout, random crops, and a fall of the learning rate after the stop."""
+    """Bit by bit, with batch statistics, dropout, random crops, a fall of the learning rate, wherever it stops: within
+    an epoch, after its last step, between two epochs.
+    """
     data, recipe = coloured(48), Training(epochs=4, batch_size=16, milestones=(3,), momentum=momentum)
 
     def fresh(seed: int) -> State:
         return State(build(network, classes=3, size=32, seed=seed), recipe, seed=1)
 
-    whole, stopped, resumed = fresh(1), fresh(1), fresh(2)
-    curve = list(train(whole, data, data))
-    for _ in zip(range(2), train(stopped, data, data), strict=False):
-        torch.rand(3)  # others may use the global generator
-    kept, reached = stopped.tensors(), list(stopped.curve)
-    resumed.restore(kept, reached)
-    assert [epoch.epoch for epoch in train(resumed, data, data)] == [3, 4]
-    assert resumed.curve == whole.curve == curve
-    assert same(resumed.tensors(), whole.tensors())
-    assert not same(kept, whole.tensors())
-
-
-def test_a_state_of_another_network_is_refused() -> None:
-    other = State(build(ResNet(depth=20, width=2), classes=3, size=32, seed=0), Training(), seed=0)
-    state = State(build(LeNetZhu(), classes=3, size=32, seed=0), Training(), seed=0)
-    with pytest.raises(RuntimeError, match="is in one of them only"):
-        state.restore(other.tensors(), [])
+    whole = fresh(1)
+    states = [whole.tensors()]
+    curve = []
+    for epoch in train(whole, data, data, lambda: states.append(whole.tensors())):
+        curve.append(epoch)
+        states.append(whole.tensors())
+    assert len(states) == 1 + 4 * (3 + 1)
+    for number, state in enumerate(states[:-1]):
+        if number in (0, 2, 3, 4, 9):
+            resumed = fresh(2)
+            resumed.restore(state)
+            torch.rand(3)  # others may use the global generator
+            assert [epoch.epoch for epoch in train(resumed, data, data)] == list(range(number // 4 + 1, 5))
+            assert resumed.curve == whole.curve == curve
+            assert same(resumed.tensors(), whole.tensors())
+            assert not same(state, whole.tensors())
 
 
 def test_training_leaves_the_global_random_state_alone() -> None:

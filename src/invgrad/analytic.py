@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from invgrad.attack import AttackSettings, Progress, Reconstruction, Shared, check
 from invgrad.client import Client
 from invgrad.devices import dtype_of
+from invgrad.running import Keeper
 from invgrad.settings import SettingsError
 
 DISTINCT = 1e-3
@@ -41,12 +42,13 @@ class Analytic(AttackSettings):
         seed_key: str,
         memory: int | None = None,
         progress: Progress | None = None,
+        keeper: Keeper | None = None,
     ) -> Reconstruction:
         """Recover what every client in `shared` shows, in no order, and neither use nor find labels.
 
         Nothing is drawn, no memory is needed beyond that of the layer's gradient, and there are no iterations to tell
-        of. Images that left no trace are not a number. Raises `SettingsError` for another first layer, or for clients
-        that do not share a gradient.
+        of or to be stopped between. Images that left no trace are not a number. Raises `SettingsError` for another
+        first layer, or for clients that do not share a gradient.
         """
         check(network, client, shared)
         if client.kind != "gradient":

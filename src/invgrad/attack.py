@@ -2,7 +2,7 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, NamedTuple, Self
@@ -20,6 +20,7 @@ from invgrad.memory import budget, fitting, in_batches
 from invgrad.objectives import AllLayers, Cosine, Distance, Gradient, Layers, Weighting, layer_weights, squares
 from invgrad.optimisers import Adam, Optimiser
 from invgrad.priors import box, median_filter, total_variation
+from invgrad.running import Keeper, Running, Snapshots
 from invgrad.settings import Settings, SettingsError
 from invgrad.starts import Normal, Start
 
@@ -40,6 +41,7 @@ class AttackSettings(Settings):
         seed_key: str,
         memory: int | None = None,
         progress: Progress | None = None,
+        keeper: Keeper | None = None,
     ) -> "Reconstruction":
         """Attack every client in `shared`; the arguments are those of `reconstruct`."""
 
@@ -88,9 +90,12 @@ class Attack(AttackSettings):
         seed_key: str,
         memory: int | None = None,
         progress: Progress | None = None,
+        keeper: Keeper | None = None,
     ) -> "Reconstruction":
         """See `reconstruct`."""
-        return reconstruct(network, client, shared, self, seed_key=seed_key, memory=memory, progress=progress)
+        return reconstruct(
+            network, client, shared, self, seed_key=seed_key, memory=memory, progress=progress, keeper=keeper
+        )
 
     def steps(self, clients: int) -> int:
         """The iterations of all trials."""
@@ -189,14 +194,16 @@ def reconstruct(
     start: Tensor | None = None,
     memory: int | None = None,
     progress: Progress | None = None,
+    keeper: Keeper | None = None,
 ) -> Reconstruction:
     """Attack every client in `shared` and return the selected reconstructions.
 
     `network` is the victim in evaluation mode on the device to compute on; a copy in the attack's precision is used.
     Restart r of client c starts from noise that depends on (`seed_key`, name of c, r) alone, or from `start`
     [clients, restarts, n, 3, h, w] if given. Trials do not influence each other; as many run at once as pay and fit
-    into `memory` bytes (by default 2 GiB on a CPU, most of what is free on a GPU), but at least one. Raises
-    `SettingsError` if labels must be inferred and cannot be.
+    into `memory` bytes (by default 2 GiB on a CPU, most of what is free on a GPU), but at least one. With a `keeper`
+    the attack goes on from the state that this one kept, of the same arguments, and ends as if it had not been stopped.
+    Raises `SettingsError` if labels must be inferred and cannot be.
     """
     device = next(network.parameters()).device
     with arithmetic(attack.precision, attack.deterministic, device):
@@ -205,7 +212,7 @@ def reconstruct(
         if tuple(begin.shape) != expected:
             raise SettingsError(f"start: {list(begin.shape)} instead of {list(expected)}")
         server = _Server(network, client, shared, attack, seed_key)
-        outcomes = server.run(begin.flatten(0, 1), budget(device) if memory is None else memory, progress)
+        outcomes = server.run(begin.flatten(0, 1), budget(device) if memory is None else memory, progress, keeper)
     joined = (torch.cat(each).unflatten(0, (len(shared), attack.restarts)) for each in zip(*outcomes, strict=True))
     ended = _Outcome(*joined)
     images, selected = select(ended.images, ended.matching_cost, attack)
@@ -281,34 +288,6 @@ class _Outcome(NamedTuple):
     trajectory_cost: Tensor
 
 
-class _Snapshots:
-    """The candidates of a batch of trials at some moments, and their matching costs, on the CPU."""
-
-    def __init__(self, moments: Sequence[int], images: Tensor) -> None:
-        """`moments`: iterations done, ascending; `images`: the candidates at the start."""
-        self._moments = moments
-        points = len(images), len(moments)
-        self.images = torch.empty(*points, *images.shape[1:], dtype=torch.float16)
-        self.cost = torch.empty(points, dtype=images.dtype)
-        self.keep(0, images)
-
-    def keep(self, done: int, images: Tensor) -> None:
-        """Keep these candidates if this is a moment; their cost is known when the next iteration is done."""
-        if done in self._moments:
-            self.images[:, self._moments.index(done)] = images
-
-    def price(self, done: int, cost: Tensor) -> None:
-        """The matching cost of the candidates after this many iterations."""
-        if done in self._moments:
-            self.cost[:, self._moments.index(done)] = cost
-
-    def end(self, done: int, images: Tensor, cost: Tensor) -> None:
-        """The final candidates and their cost: they are those of all moments from now on."""
-        rest = [moment >= done for moment in self._moments]
-        self.images[:, rest] = images[:, None].to("cpu", torch.float16)
-        self.cost[:, rest] = cost[:, None].cpu()
-
-
 class _Server:
     """Runs trials, numbered client by client and restart by restart."""
 
@@ -328,25 +307,50 @@ class _Server:
             network, client, attack.distance, attack.total_variation, shape, attack.batch_statistics
         )
 
-    def run(self, starts: Tensor, memory: int, progress: Progress | None) -> list[_Outcome]:
+    def run(
+        self, starts: Tensor, memory: int, progress: Progress | None, keeper: Keeper | None = None
+    ) -> list[_Outcome]:
         """Optimise all trials from `starts` [trials, n, 3, h, w], in batches that fit into `memory` bytes."""
-        size = 1
-        if runs_together(self._network):
-            # Snapshots do not count: they stay until the end, and must not change which trials run together.
-            size = fitting(lambda few: self._batch(starts, slice(0, few), 1, ()), len(starts), self._device, memory)
         total = len(starts) * self._attack.iterations
-        kept = moments(self._attack)
-        outcomes = []
-        for batch in in_batches(len(starts), size):
+        kept = (keeper.kept() if keeper else None) or {}
+        outcomes = self._ended(kept)
+        for batch in in_batches(len(starts), *self._size_and_first(starts, memory, kept)):
             with batch as which:
                 trials = len(starts[which])
 
-                def show(done: int, matching: Tensor, before: int = which.start, trials: int = trials) -> None:
+                def show(way: Running, matching: Tensor, which: slice = which, trials: int = trials) -> None:
                     if progress:
-                        progress(before * self._attack.iterations + done * trials, total, matching)
+                        progress(which.start * self._attack.iterations + way.done * trials, total, matching)
+                    if keeper and keeper.due():
+                        keeper.keep(_state(outcomes, which, way))
 
-                outcomes.append(self._batch(starts, which, self._attack.iterations, kept, show))
+                state = kept if kept and kept["batch"].tolist() == [which.start, which.stop] else {}
+                outcomes.append(self._batch(starts, which, self._attack.iterations, moments(self._attack), state, show))
         return outcomes
+
+    def _ended(self, kept: Mapping[str, Tensor]) -> list[_Outcome]:
+        """How the trials before the batch at hand ended."""
+        if f"ended.{_Outcome._fields[0]}" not in kept:
+            return []
+        ended = {name: kept[f"ended.{name}"] for name in _Outcome._fields}
+        on_device = {name: each.to(self._device) for name, each in ended.items() if not name.startswith("trajectory")}
+        return [_Outcome(**ended | on_device)]
+
+    def _size_and_first(self, starts: Tensor, memory: int, kept: Mapping[str, Tensor]) -> tuple[int, int]:
+        """How many trials run together, and the first that has not ended. A stopped attack goes on with the batches
+        that it had: what fits into memory may have changed, and other batches are rounded in another way.
+        """
+        if kept:
+            first, last = kept["batch"].tolist()
+            return last - first, first
+        if not runs_together(self._network):
+            return 1, 0
+
+        def attempt(few: int) -> _Outcome:
+            # Snapshots do not count: they stay until the end, and must not change which trials run together.
+            return self._batch(starts, slice(0, few), 1, (), {}, lambda way, matching: None)
+
+        return fitting(attempt, len(starts), self._device, memory), 0
 
     def _batch(
         self,
@@ -354,42 +358,47 @@ class _Server:
         which: slice,
         iterations: int,
         moments: Sequence[int],
-        show: Callable[[int, Tensor], None] = lambda done, matching: None,
+        kept: Mapping[str, Tensor],
+        show: Callable[[Running, Tensor], None],
     ) -> _Outcome:
-        images = starts[which].to(self._device, self._dtype, copy=True)
         numbers = range(len(starts))[which]
         trials = self._objective.prepared(self._trials(numbers))
-        labels = self._start_labels(numbers, images.shape[1])
-        taken = torch.zeros(len(images), dtype=torch.long, device=self._device)
-        steps = self._optimise(images, labels, trials, numbers, iterations)
-        snapshots = _Snapshots(moments, images)
-        done = 0
-        for done, (matching, running) in enumerate(steps, start=1):
-            taken += running
-            snapshots.price(done - 1, matching)
-            snapshots.keep(done, images)
-            show(done, matching)
-        cost = self._objective.matching_cost(images, labels, trials)
-        snapshots.end(done, images, cost)
-        used = labels.argmax(-1) if labels.is_floating_point() else labels
-        return _Outcome(images, used, cost, taken, snapshots.images, snapshots.cost)
+        way = self._start(starts[which], numbers, moments)
+        if kept:
+            way.restore(kept)
+        for matching in self._optimise(way, trials, iterations):
+            way.advance(matching)
+            show(way, matching)
+        cost = self._objective.matching_cost(way.images, way.labels, trials)
+        way.snapshots.end(way.done, way.images, cost)
+        used = way.labels.argmax(-1) if way.labels.is_floating_point() else way.labels
+        return _Outcome(way.images, used, cost, way.taken, way.snapshots.images, way.snapshots.cost)
 
-    def _optimise(
-        self, images: Tensor, labels: Tensor, trials: Trials, numbers: Sequence[int], iterations: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Change `images`, and soft `labels`, in place, iteration by iteration; yields the matching costs before each
-        and which trials went on.
+    def _start(self, starts: Tensor, numbers: Sequence[int], moments: Sequence[int]) -> Running:
+        images = starts.to(self._device, self._dtype, copy=True)
+        labels = self._start_labels(numbers, images.shape[1])
+        redrawn = self._attack.layers.redrawn
+        return Running(
+            images=images,
+            labels=labels,
+            stepper=self._attack.optimiser.bind([images, labels] if labels.is_floating_point() else [images]),
+            snapshots=Snapshots(moments, images),
+            generators=[self._generator("layers", number) for number in numbers] if redrawn else [],
+            going_on=torch.ones(len(images), dtype=torch.bool, device=self._device),
+            taken=torch.zeros(len(images), dtype=torch.long, device=self._device),
+        )
+
+    def _optimise(self, way: Running, trials: Trials, iterations: int) -> Iterator[Tensor]:
+        """Change the candidates, and soft labels, in place, from the iteration that the batch has come to; yields the
+        matching costs before each.
         """
-        attack = self._attack
+        attack, images, labels = self._attack, way.images, way.labels
         low, high = box(*(images.new_tensor(each)[:, None, None] for each in (self._shared.mean, self._shared.std)))
         variables = [images, labels] if labels.is_floating_point() else [images]
-        stepper = attack.optimiser.bind(variables)
         drops = milestones(iterations) if attack.step_decay else ()
-        generators = [self._generator("layers", number) for number in numbers]
-        running = torch.ones(len(images), dtype=torch.bool, device=self._device)
-        for iteration in range(iterations):
+        for iteration in range(way.done, iterations):
             if attack.layers.redrawn:
-                trials = replace(trials, chosen=self._chosen(trials.target, generators))
+                trials = replace(trials, chosen=self._chosen(trials.target, way.generators))
             matching: list[Tensor] = []
 
             def evaluate(trials: Trials = trials, matching: list[Tensor] = matching) -> tuple[Tensor, list[Tensor]]:
@@ -398,18 +407,19 @@ class _Server:
                 return found.objective, [slope for slope in (found.slope, found.label_slope) if slope is not None]
 
             before = [] if attack.tolerance is None else [variable.clone() for variable in variables]
-            stepper.step(evaluate, decay=0.1 ** sum(iteration >= drop for drop in drops))
+            way.stepper.step(evaluate, decay=0.1 ** sum(iteration >= drop for drop in drops))
             if attack.box:
                 torch.clamp(images, low, high, out=images)
             if attack.median_filter_every and (iteration + 1) % attack.median_filter_every == 0:
                 images.copy_(median_filter(images))
             if attack.tolerance is not None:
-                running = running & (matching[0] > attack.tolerance)
+                way.going_on = way.going_on & (matching[0] > attack.tolerance)
                 for variable, rested in zip(variables, before, strict=True):
-                    variable.copy_(torch.where(running.view(-1, *[1] * (variable.dim() - 1)), variable, rested))
-                if not running.any():
+                    moved = way.going_on.view(-1, *[1] * (variable.dim() - 1))
+                    variable.copy_(torch.where(moved, variable, rested))
+                if not way.going_on.any():
                     return
-            yield matching[0], running
+            yield matching[0]
 
     def _trials(self, numbers: Sequence[int]) -> Trials:
         clients = [number // self._attack.restarts for number in numbers]
@@ -446,6 +456,15 @@ class _Server:
     def _generator(self, purpose: str, number: int) -> torch.Generator:
         client, restart = divmod(number, self._attack.restarts)
         return seeds.generator(self._seed_key, self._shared.name(client), restart, purpose)
+
+
+def _state(outcomes: Sequence[_Outcome], which: slice, way: Running) -> dict[str, Tensor]:
+    """All that the rest of an attack depends on, besides its arguments: the outcomes of the trials before the batch
+    `which`, and how far that has come.
+    """
+    joined = zip(_Outcome._fields, map(torch.cat, zip(*outcomes, strict=True)), strict=True) if outcomes else ()
+    ended = {f"ended.{name}": tensor for name, tensor in joined}
+    return {"batch": torch.tensor([which.start, which.stop]), **ended, **way.tensors()}
 
 
 @torch.no_grad()

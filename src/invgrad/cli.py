@@ -3,12 +3,14 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from invgrad.settings import SettingsError
+from invgrad.stopping import Stopped, stoppable
 
 app = typer.Typer(
     help="Inverting gradients: train victims, share gradients, reconstruct images, compare with the paper.",
@@ -23,6 +25,11 @@ Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cu
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")]
 Step = Annotated[str, typer.Option("--settings", help="The step's settings: " + JSON)]
 Out = Annotated[Path, typer.Option(help="The file to write; a record of how it came about is written beside it.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Where the state of the unfinished job is kept and found; default: beside --out.")
+]
+EverySeconds = Annotated[float, typer.Option(min=0.001, help="Keep the state whenever so much time has passed …")]
+EveryIterations = Annotated[int, typer.Option(min=1, help="… or so many iterations, whichever comes first.")]
 File = typer.Option(exists=True, dir_okay=False)
 
 
@@ -49,16 +56,20 @@ def train(
         Path | None, typer.Option(exists=True, help="The validation split; without it the registry describes the data.")
     ] = None,
     data: Annotated[Path | None, typer.Option(exists=True, help="The training split, if it is to be trained.")] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Where the unfinished training is kept and found; default: beside --out.")
-    ] = None,
+    checkpoint: Checkpoint = None,
+    every_seconds: EverySeconds = 60,
+    every_iterations: EveryIterations = 500,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
     """Build a victim network, train it if its settings say so, and write its checkpoint."""
     from invgrad.steps.train import TrainStep, train_victim
+    from invgrad.unfinished import Keeping
 
-    train_victim(_step(TrainStep, settings), validation, data, out, checkpoint, _start(device, threads))
+    every = Keeping(seconds=every_seconds, iterations=every_iterations)
+    with stoppable() as stop:
+        on = _start(device, threads)
+        train_victim(_step(TrainStep, settings), validation, data, out, checkpoint, on, every, stop)
 
 
 @app.command()
@@ -84,15 +95,21 @@ def attack(
     victim: Annotated[Path, File],
     shared: Annotated[Path, File],
     out: Out,
+    checkpoint: Checkpoint = None,
+    every_seconds: EverySeconds = 60,
+    every_iterations: EveryIterations = 500,
     memory: Annotated[float, typer.Option(min=0, help="GiB for the trials at once; 0: 2, or what a GPU has.")] = 0,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
     """Reconstruct the clients' images from what they shared."""
     from invgrad.steps.attack import AttackStep, attack_shard
+    from invgrad.unfinished import Keeping
 
-    allowed = int(memory * 2**30) or None
-    attack_shard(_step(AttackStep, settings), victim, shared, out, _start(device, threads), allowed)
+    every = Keeping(seconds=every_seconds, iterations=every_iterations)
+    with stoppable() as stop:
+        on, allowed = _start(device, threads), int(memory * 2**30) or None
+        attack_shard(_step(AttackStep, settings), victim, shared, out, checkpoint, on, allowed, every, stop)
 
 
 @app.command()
@@ -267,6 +284,17 @@ def bench(
 
 
 @app.command()
+def env() -> None:
+    """Print what a bug report needs: machine, GPUs, versions."""
+    from invgrad.environment import environment
+
+    facts = environment()
+    width = max(map(len, facts)) + 1
+    for name, fact in facts.items():
+        print(f"{name + ':':<{width}} {fact}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of the configuration files."""
     from invgrad.config import schema as make
@@ -310,6 +338,10 @@ def main() -> NoReturn:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        with suppress(BrokenPipeError):  # who reads it may have been stopped too
+            print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except OSError as error:  # a full disk, a read-only folder
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

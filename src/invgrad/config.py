@@ -24,6 +24,7 @@ from invgrad.networks.torchvision_zoo import Torchvision
 from invgrad.paper import read_values
 from invgrad.settings import Settings, SettingsError, merged, parse, read_yaml, unknown
 from invgrad.training import Training
+from invgrad.unfinished import Keeping
 
 CONFIG = Path("config/config.yaml")
 
@@ -266,6 +267,8 @@ class Config(Settings):
     """GiB that the trials of an attack may take at once; by default 2 on a CPU, most of what is free on a GPU. A wide
     network on a CPU takes one trial at a time in any case.
     """
+    checkpoint: Keeping = Keeping()
+    """How often the state of an unfinished training or attack is kept."""
     override: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
 
     @field_validator("results", "figures")

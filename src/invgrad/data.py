@@ -5,23 +5,21 @@ What each data set is and who can supply it is written in the registry, `data/da
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Annotated, Literal, Self, cast, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field, PositiveInt, model_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from invgrad.results import read_tensors, write_tensors
 from invgrad.seeds import generator
 from invgrad.settings import Settings, SettingsError, parse, read_yaml, unknown
 
@@ -252,18 +250,15 @@ def load(
 def save_split(split: Split, path: Path) -> None:
     """Write a split as one safetensors file, everything that is not a tensor as JSON in its metadata."""
     values = dict(vars(split))
-    tensors = {key: values.pop(key) for key in TENSORS}
-    save_file(tensors, path, metadata={"split": json.dumps(values)})
+    write_tensors(path, {key: values.pop(key) for key in TENSORS}, values)
 
 
 def read_split(path: Path) -> Split:
     """A split that `save_split` wrote; `SettingsError` if the file is missing or something else."""
+    tensors, values = read_tensors(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            values: dict[str, Any] = json.loads(file.metadata()["split"])
-            values |= {key: file.get_tensor(key) for key in TENSORS}
-        return Split(**values | {key: tuple(values[key]) for key in ("mean", "std")})
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        return Split(**values | tensors | {key: tuple(values[key]) for key in ("mean", "std")})
+    except (KeyError, TypeError) as error:
         raise SettingsError(f"{path}: not a saved split: {error}") from None
 
 

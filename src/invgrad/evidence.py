@@ -15,6 +15,7 @@ from invgrad.layout import Layout
 from invgrad.paper import compare, read_values, verdicts
 from invgrad.plots import save_figure
 from invgrad.results import read_tables
+from invgrad.stamp import Stamp, commit
 from invgrad.tables import save_table
 from invgrad.training import Epoch
 
@@ -31,6 +32,8 @@ class Evidence:
         self._files = Layout(Path(artefact["results"]))
         self._stem = Path(artefact["figures"]) / self.name
         self._paper_values = Path(artefact["paper_values"])
+        # The commit is asked for here and no parameter: another one is no reason to make the artefact again.
+        self._stamp = Stamp(commit(), artefact["scale"], artefact["settings_hash"])
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -109,11 +112,11 @@ class Evidence:
 
     def save_figure(self, figure: Figure) -> None:
         """Write the artefact's PNG and PDF."""
-        save_figure(figure, self._stem, self.caption)
+        save_figure(figure, self._stem, self.caption, self._stamp)
 
     def save_table(self, table: pd.DataFrame, *, data: pd.DataFrame | None = None, note: str = "") -> None:
         """Write the artefact's CSV (of `data`, if given), Markdown and LaTeX; the note follows the caption."""
-        save_table(table, self._stem, f"{self.caption} {note}".rstrip(), data)
+        save_table(table, self._stem, f"{self.caption} {note}".rstrip(), self._stamp, data)
 
     def _image_files(self, cell: str, seed: int | None) -> tuple[list[str], list[str]]:
         """Reconstructions and truths of one network seed."""

@@ -20,9 +20,9 @@ class Layout:
         after = "" if epoch is None else f"-epoch{epoch}"
         return self.root / f"victims/{victim}/seed{seed}{after}.safetensors"
 
-    def training(self, victim: str, seed: int | str) -> Path:
-        """Where an unfinished training is kept, to be resumed."""
-        return self.root / f"unfinished/{victim}/seed{seed}.safetensors"
+    def unfinished(self, result: Path) -> Path:
+        """Where the state of the job that makes a result is kept until it is made."""
+        return self.root / "unfinished" / result.relative_to(self.root)
 
     def shared(self, clients: str, seed: int | str, shard: int | str) -> Path:
         """What the server sees."""

@@ -52,6 +52,11 @@ class BatchedLBFGS:
             active = active & ((cost - before).abs() >= CHANGE_TOLERANCE)
         return first_cost
 
+    def state(self) -> dict[str, Tensor]:
+        """As of `invgrad.optimisers.Stepper`."""
+        own = {name: getattr(self, f"_{name}") for name in ("direction", "length", "previous", "started")}
+        return {**own, **self._memory.state()}
+
     def _choose_direction(self, gradient: Tensor, active: Tensor, step_size: float) -> None:
         fresh = active & ~self._started
         last_step = self._direction * self._length[:, None]
@@ -98,6 +103,10 @@ class _Memory:
         self._triangle = torch.eye(HISTORY, dtype=point.dtype, device=point.device).repeat(trials, 1, 1)
         self._count = torch.zeros(trials, dtype=torch.long, device=point.device)
         self._scale = point.new_ones(trials)
+
+    def state(self) -> dict[str, Tensor]:
+        """The pairs and what is kept of them, [trials, …] each."""
+        return {name: getattr(self, f"_{name}") for name in ("steps", "changes", "triangle", "count", "scale")}
 
     def apply(self, gradient: Tensor, change: Tensor, step: Tensor, which: Tensor) -> Tensor:
         """The inverse-Hessian estimate of every trial times its gradient, [trials, d], after accepting the pairs of

@@ -52,11 +52,10 @@ def peak(function: Callable[[], object], device: torch.device) -> int:
     return counting.most
 
 
-def in_batches(count: int, size: int) -> Iterator["Batch"]:
-    """Consecutive batches of at most `size` out of `count`. A batch that runs out of a GPU's memory is tried again with
-    half the size, which is kept from then on; a single trial that does is an error.
+def in_batches(count: int, size: int, first: int = 0) -> Iterator["Batch"]:
+    """Consecutive batches of at most `size` out of `count`, from `first` on. A batch that runs out of a GPU's memory is
+    tried again with half the size, which is kept from then on; a single trial that does is an error.
     """
-    first = 0
     while first < count:
         batch = Batch(slice(first, min(first + size, count)))
         yield batch

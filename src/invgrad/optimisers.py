@@ -26,6 +26,11 @@ class Stepper(Protocol):
     def step(self, evaluate: Evaluate, decay: float) -> Tensor:
         """One step with the step size times `decay`; returns the cost per trial before it."""
 
+    def state(self) -> dict[str, Tensor]:
+        """All that the next step depends on besides the variables: the tensors themselves, to be kept or, before the
+        first step, to be overwritten by others that were.
+        """
+
 
 class OptimiserSettings(Settings):
     """The settings of an optimiser; `step_size` is in normalised image coordinates."""
@@ -93,6 +98,10 @@ class _Elementwise(ABC):
     def _move(self, slopes: Variables, step_size: float) -> None:
         """Change the variables."""
 
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """As of `Stepper`."""
+
 
 class _Adam(_Elementwise):
     """The same operations as torch's, whose optimisers take a second to start and a while for each step."""
@@ -103,12 +112,16 @@ class _Adam(_Elementwise):
         super().__init__(variables, step_size, signed)
         self._means = [torch.zeros_like(variable) for variable in variables]
         self._squares = [torch.zeros_like(variable) for variable in variables]
-        self._steps = 0
+        self._steps = torch.zeros((), dtype=torch.long)
+
+    def state(self) -> dict[str, Tensor]:
+        return {**_numbered("mean", self._means), **_numbered("square", self._squares), "steps": self._steps}
 
     def _move(self, slopes: Variables, step_size: float) -> None:
         self._steps += 1
-        size = step_size / (1 - self.BETA1**self._steps)
-        scale = (1 - self.BETA2**self._steps) ** 0.5
+        steps = self._steps.item()
+        size = step_size / (1 - self.BETA1**steps)
+        scale = (1 - self.BETA2**steps) ** 0.5
         for variable, slope, mean, square in zip(self._variables, slopes, self._means, self._squares, strict=True):
             mean.lerp_(slope, 1 - self.BETA1)
             square.mul_(self.BETA2).addcmul_(slope, slope, value=1 - self.BETA2)
@@ -124,7 +137,14 @@ class _SGD(_Elementwise):
         super().__init__(variables, step_size, signed)
         self._momenta = [torch.zeros_like(variable) for variable in variables]
 
+    def state(self) -> dict[str, Tensor]:
+        return _numbered("momentum", self._momenta)
+
     def _move(self, slopes: Variables, step_size: float) -> None:
         for variable, slope, momentum in zip(self._variables, slopes, self._momenta, strict=True):
             momentum.mul_(self.MOMENTUM).add_(slope)
             variable.add_(slope.add(momentum, alpha=self.MOMENTUM), alpha=-step_size)
+
+
+def _numbered(name: str, tensors: Variables) -> dict[str, Tensor]:
+    return {f"{name}.{number}": tensor for number, tensor in enumerate(tensors)}

@@ -3,21 +3,19 @@
 The workflow's rules are thin because everything that they need to know of an experiment is asked here.
 """
 
-import ast
 import hashlib
 import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from invgrad.attack import Attack
 from invgrad.config import Artefact, Cell, Clients, Project, Victim, leaves
 from invgrad.data import available, describe
+from invgrad.fingerprints import PACKAGE
 from invgrad.layout import Layout
 from invgrad.networks import is_small, outline, source_file
 from invgrad.networks.custom import Custom
@@ -25,8 +23,6 @@ from invgrad.settings import SettingsError
 from invgrad.steps.attack import AttackStep
 from invgrad.steps.share import ShareStep
 from invgrad.steps.train import TrainStep
-
-PACKAGE = Path(__file__).parent
 
 LARGEST_SPLIT = 2**30
 """Bytes of images up to which a split is prepared as a whole; of a larger one, what each group of clients holds is."""
@@ -248,12 +244,34 @@ class Plan:
             "name": name,
             "title": artefact.title,
             "about": self.about + (self.changed if self.project.overridden(name) else ""),
+            "scale": self.project.config.scale,
+            "settings_hash": self.settings_hash(name),
             "cells": {cell: self._summary(cell) for cell in artefact.cells},
             "results": str(self.files.root),
             "figures": str(self.figures),
             "paper_values": str(self.project.config.paper_values),
         }
         return json.dumps({"artefact": content}, separators=(",", ":"))
+
+    def settings_hash(self, name: str) -> str:
+        """The first 16 hexadecimal digits of a sha256 over the settings that decide what an artefact shows: of all its
+        cells with their clients and victims, where their data comes from, the scale, and an override that concerns it.
+        """
+        artefact = self.artefacts[name]
+        cells = list(self.cells) if "description" in artefact.reads else artefact.cells
+        settings = [
+            [self.project.parts(cell), {key: each["value"] for key, each in self._settings(cell).items()}]
+            for cell in cells
+        ]
+        datasets = {self.victim_of(self.cells[cell].clients).dataset for cell in cells}
+        content = {
+            "scale": self.project.config.scale,
+            "cells": settings,
+            "sources": {dataset: self.project.sources.get(dataset) for dataset in datasets},
+            "override": self.project.config.override if self.project.overridden(name) else {},
+        }
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
     def about(self) -> str:
@@ -365,51 +383,6 @@ class Plan:
 
 NO_SETTINGS = {"provenance", "label", "clients", "victim", "clients_per_shard"}
 """Fields of a part that no result depends on."""
-
-
-def fingerprint(files: Iterable[str]) -> str:
-    """Of what these files hold. A job whose parameters have it runs again when one has changed, whatever the times of
-    the files say, which a fresh checkout scrambles.
-    """
-    return hashlib.sha256(
-        b"".join(sorted({_digest(Path(file), Path(file).stat().st_mtime_ns) for file in files}))
-    ).hexdigest()[:16]
-
-
-@cache
-def _digest(file: Path, _: int) -> bytes:
-    """Of a file as it was at this time: dozens of rules ask for the same."""
-    return hashlib.sha256(file.name.encode() + b"\0" + file.read_bytes()).digest()
-
-
-def step_code(step: str) -> list[str]:
-    """The package's files that a step runs: its module, and every module of the package that this imports in turn."""
-    module = PACKAGE / "steps" / f"{step}.py"
-    # Every command chooses its device and prepares the process there, though no step imports it.
-    return sorted({os.path.relpath(PACKAGE / "devices.py"), os.path.relpath(module), *imported_code(module)})
-
-
-@cache
-def imported_code(script: Path) -> list[str]:
-    """The package's files that a script or module imports, directly or through each other."""
-    found: set[Path] = set()
-    waiting = [script]
-    while waiting:
-        for node in ast.walk(ast.parse(waiting.pop().read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                new = {path for path in map(_source, names) if path} - found
-                found |= new
-                waiting += new
-    if PACKAGE / "compiled.py" in found:
-        found |= set(PACKAGE.glob("*.cpp"))
-    return sorted(os.path.relpath(path) for path in found)
-
-
-def _source(module: str) -> Path | None:
-    place = PACKAGE.joinpath(*module.split(".")[1:])
-    candidates = (place.with_suffix(".py"), place / "__init__.py")
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _text(value: Any) -> str:

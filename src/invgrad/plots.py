@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from torch import Tensor
 
-from invgrad import __version__
 from invgrad.gallery import Gallery
-from invgrad.results import source_version, write
+from invgrad.results import write
+from invgrad.stamp import SOFTWARE, Stamp
 
 DPI = 200
 FONT_POINTS = 7.0
@@ -118,18 +118,15 @@ def image_grid(strips: Sequence[Strip], title: str, zoom: int | None = None, not
     return figure
 
 
-def save_figure(figure: Figure, stem: Path, title: str) -> None:
-    """Write `<stem>.png` and `<stem>.pdf`; the metadata carries the title, the version and the commit."""
-    commit, dirty = source_version()
-    origin = f"invgrad {__version__}, commit {commit}{' with uncommitted changes' if dirty else ''}"
-    write(
-        stem.with_suffix(".png"),
-        lambda path: figure.savefig(path, dpi=DPI, metadata={"Title": title, "Software": origin}),
-    )
-    write(
-        stem.with_suffix(".pdf"),
-        lambda path: figure.savefig(path, metadata={"Title": title, "Creator": origin, "CreationDate": None}),
-    )
+def save_figure(figure: Figure, stem: Path, title: str, stamp: Stamp) -> None:
+    """Write `<stem>.png` and `<stem>.pdf`; the metadata carries the title, the version and the stamp."""
+    marks = {"Commit": stamp.commit, "Scale": stamp.scale, "Settings": stamp.settings}
+    png = {"Title": title, "Software": SOFTWARE, **marks}
+    # A PDF has a fixed list of keys. Without its date, the same figure gives the same file.
+    keywords = ", ".join(f"{key.lower()}={value}" for key, value in marks.items())
+    pdf = {"Title": title, "Creator": SOFTWARE, "Keywords": keywords, "CreationDate": None}
+    write(stem.with_suffix(".png"), lambda path: figure.savefig(path, dpi=DPI, metadata=png))
+    write(stem.with_suffix(".pdf"), lambda path: figure.savefig(path, metadata=pdf))
 
 
 def _same_originals(one: Gallery, other: Gallery) -> bool:

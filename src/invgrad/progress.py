@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -46,4 +47,5 @@ class Progress:
     def _line(self, done: int, note: str) -> None:
         seconds = time.monotonic() - self._started
         tail = f", {note}" if note else ""
-        print(f"{self._title}: {done}/{self._total}, {seconds:.0f} s{tail}", file=sys.stderr, flush=True)
+        with suppress(BrokenPipeError):  # nobody reads it any more, which is no reason to stop
+            print(f"{self._title}: {done}/{self._total}, {seconds:.0f} s{tail}", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """Files: whole or not at all, and each with a record of how it came about."""
 
+import glob
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "safetensors", "
 def write(path: Path, writer: Callable[[Path], object]) -> None:
     """Let `writer` write a file beside `path` and rename it: `path` appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_parts(path)
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         writer(partial)
@@ -38,6 +40,12 @@ def write(path: Path, writer: Callable[[Path], object]) -> None:
         raise OSError(f"{path}: {error}") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what a process that was killed left of a file that it was about to write."""
+    for part in path.parent.glob(f".{glob.escape(path.stem)}.*{path.suffix}"):
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -51,21 +59,41 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", about: Mapping[str, Any]) -> None:
-    """Write tensors as safetensors, with `about` as JSON in the metadata."""
+    """Write tensors as safetensors, with `about` as JSON and a checksum of both in the metadata."""
     from safetensors.torch import save_file
 
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write(path, lambda partial: save_file(ready, partial, metadata={"about": json.dumps(about)}))
+    # One entry, since safetensors writes several in a random order.
+    metadata = {"invgrad": json.dumps({"about": about, "sha256": _checksum(ready, about)})}
+    write(path, lambda partial: save_file(ready, partial, metadata=metadata))
 
 
 def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
-    """What `write_tensors` wrote, on the CPU; executes no code. `SettingsError` if it is not such a file."""
+    """What `write_tensors` wrote, on the CPU; executes no code. `SettingsError` if it is not such a file, or if it has
+    been damaged since.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            about: dict[str, Any] = json.loads(file.metadata()["about"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (not a mapping)
+            metadata = json.loads(file.metadata()["invgrad"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        about: dict[str, Any] = metadata["about"]
+        expected: str = metadata["sha256"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SettingsError(f"{path}: not a result file of invgrad: {error}") from None
+    if (found := _checksum(tensors, about)) != expected:
+        raise SettingsError(f"{path}: damaged: its sha256 is {found}, but it was written with {expected}")
+    return tensors, about
+
+
+def _checksum(tensors: "Mapping[str, Tensor]", about: Mapping[str, Any]) -> str:
+    """sha256 of names, types, shapes and values, and of what is said of them."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps(about).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_tables(paths: Sequence[Path]) -> "pd.DataFrame":
@@ -77,6 +105,18 @@ def read_tables(paths: Sequence[Path]) -> "pd.DataFrame":
         if list(table.columns) != list(tables[0].columns):
             raise SettingsError(f"{path}: columns {list(table.columns)} differ from those of {paths[0]}")
     return pd.concat(tables, ignore_index=True)
+
+
+def read_record(result: Path) -> dict[str, Any]:
+    """What `Record.write` wrote beside a result; `SettingsError` if there is no record."""
+    path = result.with_suffix(".json")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        if content["file"] != result.name:
+            raise ValueError(f"it is about {content['file']}")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"{path}: not the record of {result.name}: {error}") from None
+    return content
 
 
 def sha256(path: Path) -> str:
@@ -93,11 +133,13 @@ class Record:
         self._settings = dict(settings)
         self._device = device
         self._started = time.time()
+        self.seconds_before = 0.0
+        """What earlier processes took for the part of the job that this one did not do again."""
 
     @property
     def seconds(self) -> float:
-        """Since the record was made."""
-        return time.time() - self._started
+        """What the job has taken so far."""
+        return self.seconds_before + time.time() - self._started
 
     def write(self, result: Path, **more: Any) -> None:
         """Write the record beside `result`, as `<result's stem>.json`."""
@@ -123,10 +165,12 @@ class Record:
 def source_version() -> tuple[str, bool | None]:
     """The commit of the source tree and whether it has uncommitted changes; ("unknown", None) outside a checkout."""
     here = Path(__file__).parent
+    # Figures and DVC's lock are what runs write; they do not change what a result comes from.
+    status_of_sources = ["status", "--porcelain", "--", ":/", ":(top,exclude)figures", ":(top,exclude)dvc.lock"]
     try:
         commit, status = (
             subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+            for arguments in (["rev-parse", "HEAD"], status_of_sources)
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown", None

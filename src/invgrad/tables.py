@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from invgrad.results import write
+from invgrad.stamp import Stamp
 
 RECALLED = "†"
 """Marks a value of the paper that was not checked."""
@@ -139,15 +140,15 @@ def settings_table(cells: Mapping[str, Mapping[str, Any]]) -> tuple[pd.DataFrame
     return shown, f"The same wherever they apply: {'; '.join(listed)}."
 
 
-def save_table(table: pd.DataFrame, stem: Path, caption: str, data: pd.DataFrame | None = None) -> None:
-    """Write `<stem>.csv`, `<stem>.md` and `<stem>.tex`; the caption stands above the latter two. The CSV holds `data`
-    instead, if that is given.
+def save_table(table: pd.DataFrame, stem: Path, caption: str, stamp: Stamp, data: pd.DataFrame | None = None) -> None:
+    """Write `<stem>.csv`, `<stem>.md` and `<stem>.tex`; the latter two have the caption above the table, and the stamp
+    in a comment. The CSV, whose format knows no comments, holds `data` instead, if that is given.
     """
     write(stem.with_suffix(".csv"), lambda path: (table if data is None else data).to_csv(path, index=False))
     shown = table.map(str).apply(lambda column: column.str.replace("|", r"\|"))
-    markdown = f"{caption}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
+    markdown = f"{caption}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n\n<!-- {stamp} -->\n"
     write(stem.with_suffix(".md"), lambda path: path.write_text(markdown))
-    write(stem.with_suffix(".tex"), lambda path: path.write_text(_latex(table, caption)))
+    write(stem.with_suffix(".tex"), lambda path: path.write_text(f"% {stamp}\n{_latex(table, caption)}"))
 
 
 def _latex(table: pd.DataFrame, caption: str) -> str:

@@ -1,9 +1,10 @@
 """Training a victim by the released code's "conservative" recipe."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ class Epoch:
 
 
 class State:
-    """A training so far: a network, on its device, and all else that the next epoch depends on besides the data."""
+    """A training so far: a network, on its device, and all else that the next step depends on besides the data."""
 
     def __init__(self, network: nn.Module, training: Training, *, seed: int) -> None:
         """Before the first epoch. Order, crops, flips and dropout depend on `seed` alone."""
@@ -64,6 +65,7 @@ class State:
         self.seed = seed
         self.curve: list[Epoch] = []
         self.random = seeds.generator("training", seed)
+        self.under_way = Pass()
         self.optimiser = torch.optim.SGD(
             network.parameters(),
             lr=training.learning_rate,
@@ -73,19 +75,19 @@ class State:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies of all tensors of the state: network, momentum, random numbers."""
+        """Copies of all tensors of the state: network, momentum, random numbers, curve, the epoch under way."""
         momenta = {
             f"momentum.{name}": self.optimiser.state[parameter]["momentum_buffer"].clone()
             for name, parameter in self.network.named_parameters()
             if "momentum_buffer" in self.optimiser.state[parameter]
         }
         network = {f"network.{name}": tensor for name, tensor in copied_state(self.network).items()}
-        return {**network, **momenta, "random": self.random.get_state()}
+        under_way = {f"pass.{name}": tensor for name, tensor in self.under_way.tensors().items()}
+        curve = torch.tensor([list(epoch.as_row().values()) for epoch in self.curve], dtype=torch.float64)
+        return {**network, **momenta, **under_way, "random": self.random.get_state(), "curve": curve}
 
-    def restore(self, tensors: Mapping[str, Tensor], curve: Iterable[Epoch]) -> None:
-        """Go to the state that had these `tensors` and this curve. `KeyError` or `RuntimeError` if they are those of
-        another network or recipe, which leaves this state undefined.
-        """
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go to the state of a training of the same network, recipe and data that had these tensors."""
         restore_state(self.network, _part(tensors, "network."))
         parameters = dict(self.network.named_parameters())
         for name, momentum in _part(tensors, "momentum.").items():
@@ -93,50 +95,86 @@ class State:
             # in the parameter's own memory layout, as torch makes it
             self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).detach().copy_(momentum)
         self.random.set_state(tensors["random"])
-        self.curve = list(curve)
+        self.curve = [Epoch(int(number), *shares) for number, *shares in tensors["curve"].tolist()]
+        self.under_way = Pass.of(_part(tensors, "pass."), _device(self.network))
 
 
-def train(state: State, data: Split, validation: Split) -> Iterator[Epoch]:
+@dataclass
+class Pass:
+    """One pass over the data, as far as it came."""
+
+    order: Tensor = field(default_factory=partial(torch.empty, 0, dtype=torch.long))
+    """Of the images, [n]; empty if no epoch is under way."""
+    losses: list[Tensor] = field(default_factory=list)
+    """Of every batch so far, the sum over its images; these and the next on the network's device, which would have to
+    be waited for otherwise.
+    """
+    correct: list[Tensor] = field(default_factory=list)
+    """Of every batch so far, how many images were classified correctly."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies, lists as [batches]."""
+        return {"order": self.order.clone(), "losses": _stacked(self.losses), "correct": _stacked(self.correct)}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> "Pass":
+        """The pass that had these tensors."""
+        losses, correct = (list(tensors[name].to(device).unbind()) for name in ("losses", "correct"))
+        return cls(tensors["order"], losses, correct)
+
+
+def train(
+    state: State, data: Split, validation: Split, after_step: Callable[[], object] = lambda: None
+) -> Iterator[Epoch]:
     """Train the network in place, epoch by epoch, from where `state` is to the last epoch of its recipe.
 
-    Whenever an epoch is yielded, the network is in evaluation mode and `state` is that after the epoch.
+    Whenever an epoch is yielded, the network is in evaluation mode and `state` is that after the epoch; whenever
+    `after_step` is called, `state` is that after a step of the optimiser.
     """
-    for number in range(len(state.curve) + 1, state.training.epochs + 1):
-        with _dropout(state.seed, number, _device(state.network)):
-            loss, correct = _pass(state, data, state.training.rate(number))
+    while len(state.curve) < state.training.epochs:
+        number = len(state.curve) + 1
+        # Of several ways to compute a convolution on a GPU, one that gives the same bits every time.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            _pass(state, data, number, after_step)
         state.network.eval()
         epoch = Epoch(
             epoch=number,
-            training_loss=loss / len(data.images),
-            training_accuracy=correct / len(data.images),
+            training_loss=_stacked(state.under_way.losses).sum().item() / len(data.images),
+            training_accuracy=_stacked(state.under_way.correct).sum().item() / len(data.images),
             validation_accuracy=accuracy(state.network, validation),
         )
         state.curve.append(epoch)
+        state.under_way = Pass()
         yield epoch
 
 
-def _pass(state: State, data: Split, rate: float) -> tuple[float, float]:
-    """One pass over the data; the sum of the losses of all images, and how many were classified correctly."""
+def _pass(state: State, data: Split, number: int, after_step: Callable[[], object]) -> None:
+    """What is left of this epoch's pass over the data."""
     network, optimiser, training = state.network.train(), state.optimiser, state.training
     for group in optimiser.param_groups:
-        group["lr"] = rate
-    losses, correct = [], []
-    for batch in torch.randperm(len(data.images), generator=state.random).split(training.batch_size):
+        group["lr"] = training.rate(number)
+    if not len(state.under_way.order):
+        state.under_way.order = torch.randperm(len(data.images), generator=state.random)
+    under_way = state.under_way
+    for position, batch in enumerate(under_way.order.split(training.batch_size)):
+        if position < len(under_way.losses):
+            continue
         images = augment(data.images[batch], training, state.random)
-        logits, labels = _logits(network, images, data), data.labels[batch].to(_device(network))
-        loss = F.cross_entropy(logits, labels)
-        optimiser.zero_grad()
-        loss.backward()
+        with _dropout(state.seed, number, position, _device(network)):
+            logits, labels = _logits(network, images, data), data.labels[batch].to(_device(network))
+            loss = F.cross_entropy(logits, labels)
+            optimiser.zero_grad()
+            loss.backward()
         optimiser.step()
-        losses.append(loss.detach() * len(batch))
-        correct.append((logits.argmax(1) == labels).sum())
-    return torch.stack(losses).sum().item(), torch.stack(correct).sum().item()
+        under_way.losses.append(loss.detach() * len(batch))
+        under_way.correct.append((logits.argmax(1) == labels).sum())
+        after_step()
 
 
 @contextmanager
-def _dropout(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+def _dropout(seed: int, epoch: int, step: int, device: torch.device) -> Iterator[None]:
     """Let torch's global generators, from which dropout draws, depend on these only, and leave them as they were."""
-    numbers = seeds.derive("dropout", seed, epoch)
+    numbers = seeds.derive("dropout", seed, epoch, step)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(numbers)
         if device.type == "cuda":
@@ -170,6 +208,10 @@ def accuracy(network: nn.Module, data: Split) -> float:
 def _logits(network: nn.Module, images: Tensor, data: Split) -> Tensor:
     logits: Tensor = network(normalise(images, data.mean, data.std, torch.float32, _device(network)))
     return logits
+
+
+def _stacked(values: list[Tensor]) -> Tensor:
+    return torch.stack(values) if values else torch.empty(0)
 
 
 def _device(network: nn.Module) -> torch.device:

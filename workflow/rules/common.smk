@@ -2,9 +2,12 @@
 
 import json
 import sys
+from pathlib import Path
 
 from invgrad.config import load
-from invgrad.plan import Plan, fingerprint, imported_code, run_jobs_with_this_python, step_code
+from invgrad.fingerprints import fingerprint, imported_code, step_code
+from invgrad.integrity import set_damaged_aside
+from invgrad.plan import Plan, run_jobs_with_this_python
 from invgrad.settings import SettingsError
 
 try:
@@ -19,6 +22,15 @@ FIGURES = plan.figures
 MADE = plan.project.artefacts
 CELLS = plan.cells_of(MADE)
 DEVICE = plan.project.config.device
+MEMORY = str(plan.project.config.memory or 0)
+EVERY = plan.project.config.checkpoint
+
+# `logged` shows what a job says and writes its log, to the last line also where a signal ends the job.
+shell.prefix("set -euo pipefail; logged() {{ trap '' INT TERM; exec tee \"$1\"; }}; ")
+
+if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
+    for sentence in set_damaged_aside(files.root):
+        print(sentence, file=sys.stderr)
 
 
 wildcard_constraints:
@@ -35,6 +47,18 @@ def record(path):
     return path.with_suffix(".json")
 
 
+def records(paths):
+    return [record(Path(path)) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+
+
+def result(name, find):
+    """Results as an input called `name`; what counts is their records, which hold their checksums: the times of the
+    results say nothing after a checkout, and they are too large to be compared by content."""
+    if callable(find):
+        return {name: ancient(find), f"{name}_records": lambda w: records(find(w))}
+    return {name: ancient(find), f"{name}_records": records(find)}
+
+
 def options(name, values):
     return [f"--{name} {value}" for value in values]
 
@@ -48,7 +72,8 @@ def data_options(w):
 
 
 def training_data(victim):
-    return dict(zip(("validation", "data"), plan.data_for_training(victim)))
+    splits = zip(("validation", "data"), plan.data_for_training(victim))
+    return {key: each for name, split in splits for key, each in result(name, split).items()}
 
 
 def train_settings(victim):

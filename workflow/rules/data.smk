@@ -13,4 +13,4 @@ rule data:
         code=fingerprint(step_code("data")),
         options=data_options,
     shell:
-        "python -m invgrad data {params.options} --out {output.split} 2>&1 | tee {log}"
+        "python -m invgrad data {params.options} --out {output.split} 2>&1 | logged {log}"

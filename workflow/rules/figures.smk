@@ -10,8 +10,9 @@ for name, artefact in plan.artefacts.items():
         name:
             name
         input:
+            **result("shown", [path for path in plan.shown(name) if path.suffix != ".json"]),
             notebook=plan.notebook(name),
-            shown=plan.shown(name),
+            described=[path for path in plan.shown(name) if path.suffix == ".json"],
             paper=plan.project.config.paper_values,
         output:
             [
@@ -37,7 +38,7 @@ for name, artefact in plan.artefacts.items():
             about=artefact.about,
         shell:
             "python -m invgrad notebook --source {input.notebook} --parameters {params.parameters:q} --out {output.executed}"
-            " --log {log.notebook} 2>&1 | tee {log.messages}"
+            " --log {log.notebook} 2>&1 | logged {log.messages}"
 
 
 rule report:
@@ -61,4 +62,4 @@ rule report:
         figures=FIGURES,
     shell:
         "python -m invgrad report --description {input.description} --paper-values {input.paper} --details {input.details}"
-        " --results {params.results} --figures {params.figures} --index {output.index} --out {output.report} 2>&1 | tee {log}"
+        " --results {params.results} --figures {params.figures} --index {output.index} --out {output.report} 2>&1 | logged {log}"

@@ -1,7 +1,13 @@
+rule metrics:
+    input:
+        [files.rows(cell) for cell in CELLS],
+        [path for name in MADE for path in plan.shown(name)],
+
+
 rule measure:
     input:
-        reconstructions=lambda w: plan.reconstructions(w.cell),
-        truths=lambda w: plan.truths(w.cell),
+        **result("reconstructions", lambda w: plan.reconstructions(w.cell)),
+        **result("truths", lambda w: plan.truths(w.cell)),
     output:
         rows=files.rows("{cell}"),
         record=record(files.rows("{cell}")),
@@ -16,14 +22,14 @@ rule measure:
         truths=lambda w, input: options("truth", input.truths),
     shell:
         "python -m invgrad measure --cell {wildcards.cell} {params.seeds} {params.reconstructions} {params.truths}"
-        " --out {output.rows} 2>&1 | tee {log}"
+        " --out {output.rows} 2>&1 | logged {log}"
 
 
 rule activations:
     input:
-        victims=lambda w: plan.victim_files([w.cell]),
-        reconstructions=lambda w: plan.reconstructions(w.cell),
-        truths=lambda w: plan.truths(w.cell),
+        **result("victims", lambda w: plan.victim_files([w.cell])),
+        **result("reconstructions", lambda w: plan.reconstructions(w.cell)),
+        **result("truths", lambda w: plan.truths(w.cell)),
     output:
         rows=files.activations("{cell}"),
         record=record(files.activations("{cell}")),
@@ -39,7 +45,7 @@ rule activations:
         shards=lambda w: plan.activation_options(w.cell),
     shell:
         "python -m invgrad activations --cell {wildcards.cell} {params.shards}"
-        " --out {output.rows} --device {resources.device} --threads {threads} 2>&1 | tee {log}"
+        " --out {output.rows} --device {resources.device} --threads {threads} 2>&1 | logged {log}"
 
 
 rule describe:
@@ -58,12 +64,12 @@ rule describe:
         # What the paths and the data at hand make of the configuration.
         sources=json.dumps(dict(plan.project.sources)),
     shell:
-        "python -m invgrad describe --config {params.config:q} --out {output} 2>&1 | tee {log}"
+        "python -m invgrad describe --config {params.config:q} --out {output} 2>&1 | logged {log}"
 
 
 rule verdict:
     input:
-        tables=[files.rows(cell) for cell in CELLS],
+        **result("tables", [files.rows(cell) for cell in CELLS]),
         description=files.description(),
         paper=plan.project.config.paper_values,
     output:
@@ -80,4 +86,4 @@ rule verdict:
         tables=lambda w, input: options("table", input.tables),
     shell:
         "python -m invgrad verdict {params.tables} --paper-values {input.paper} --description {input.description}"
-        " --rows {output.rows} --out {output.verdicts} 2>&1 | tee {log}"
+        " --rows {output.rows} --out {output.verdicts} 2>&1 | logged {log}"

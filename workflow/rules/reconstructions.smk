@@ -6,8 +6,8 @@ rule reconstructions:
 # What the server sees and the clients' images go to different files: an attack has only the first as input.
 rule share:
     input:
-        victim=lambda w: plan.victim_file(w.clients, w.seed),
-        data=lambda w: plan.data_for_clients(w.clients),
+        **result("victim", lambda w: plan.victim_file(w.clients, w.seed)),
+        **result("data", lambda w: plan.data_for_clients(w.clients)),
     output:
         shared=files.shared("{clients}", "{seed}", "{shard}"),
         shared_record=record(files.shared("{clients}", "{seed}", "{shard}")),
@@ -25,14 +25,14 @@ rule share:
         settings=lambda w: plan.share_settings(w.clients, int(w.shard)),
     shell:
         "python -m invgrad share --settings {params.settings:q} --victim {input.victim} --data {input.data}"
-        " --out {output.shared} --truth {output.truth} --device {resources.device} --threads {threads} 2>&1 | tee {log}"
+        " --out {output.shared} --truth {output.truth} --device {resources.device} --threads {threads} 2>&1 | logged {log}"
 
 
 rule attack:
     input:
+        **result("victim", lambda w: plan.victim_file(plan.cells[w.cell].clients, w.seed)),
+        **result("shared", lambda w: files.shared(plan.cells[w.cell].clients, w.seed, w.shard)),
         start=lambda w: plan.attack_files(w.cell),
-        victim=lambda w: plan.victim_file(plan.cells[w.cell].clients, w.seed),
-        shared=lambda w: files.shared(plan.cells[w.cell].clients, w.seed, w.shard),
     output:
         reconstruction=files.reconstruction("{cell}", "{seed}", "{shard}"),
         record=record(files.reconstruction("{cell}", "{seed}", "{shard}")),
@@ -43,11 +43,16 @@ rule attack:
     threads: lambda w: plan.threads(w.cell, workflow.cores or 1)
     resources:
         device=DEVICE,
-        memory=str(plan.project.config.memory or 0),
+        memory=MEMORY,
+        every_seconds=EVERY.seconds,
+        every_iterations=EVERY.iterations,
     params:
         code=fingerprint(step_code("attack")),
+        # Not an output, since an unfinished attack is to survive the job.
+        checkpoint=lambda w: files.unfinished(files.reconstruction(w.cell, w.seed, w.shard)),
         settings=lambda w: plan.attack_settings(w.cell, int(w.seed)),
     shell:
         "python -m invgrad attack --settings {params.settings:q} --victim {input.victim} --shared {input.shared}"
-        " --out {output.reconstruction} --memory {resources.memory} --device {resources.device} --threads {threads}"
-        " 2>&1 | tee {log}"
+        " --out {output.reconstruction} --checkpoint {params.checkpoint} --every-seconds {resources.every_seconds}"
+        " --every-iterations {resources.every_iterations} --memory {resources.memory} --device {resources.device}"
+        " --threads {threads} 2>&1 | logged {log}"

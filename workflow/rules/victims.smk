@@ -24,14 +24,17 @@ for name in plan.victims:
         threads: 1
         resources:
             device=DEVICE,
+            every_seconds=EVERY.seconds,
+            every_iterations=EVERY.iterations,
         params:
             code=fingerprint(step_code("train")),
             settings=train_settings(name),
             # Not an output, since an unfinished training is to survive the job.
-            checkpoint=str(files.training(name, "{seed}")),
+            checkpoint=str(files.unfinished(files.victim(name, "{seed}"))),
             data=lambda w, input: [
                 f"--{split} {input[split]}" for split in ("validation", "data") if split in input.keys()
             ],
         shell:
-            "python -m invgrad train --settings {params.settings:q} {params.data} --checkpoint {params.checkpoint}"
-            " --out {output.victim} --device {resources.device} --threads {threads} 2>&1 | tee {log}"
+            "python -m invgrad train --settings {params.settings:q} {params.data} --out {output.victim}"
+            " --checkpoint {params.checkpoint} --every-seconds {resources.every_seconds}"
+            " --every-iterations {resources.every_iterations} --device {resources.device} --threads {threads} 2>&1 | logged {log}"

@@ -12,8 +12,12 @@ from invgrad.client import Client
 from invgrad.compiled import library
 from invgrad.networks.custom import Custom
 from invgrad.progress import Progress
-from invgrad.results import Record, device_name, read_tensors, write_tensors
+from invgrad.results import Record, read_tensors, write_tensors
+from invgrad.running import Keeper
 from invgrad.settings import Settings, SettingsError
+from invgrad.starts import Picture
+from invgrad.stopping import Stop
+from invgrad.unfinished import Keeping, Unfinished, origin_of
 from invgrad.victims import load_victim
 
 CLIENT: TypeAdapter[Client] = TypeAdapter(Client)
@@ -26,35 +30,52 @@ class AttackStep(Settings):
     seed_key: str
     custom: Custom | None = None
 
+    def files(self) -> list[Path]:
+        """What is read besides the victim and what was shared."""
+        start = getattr(self.attack, "start", None)
+        picture = start.path if isinstance(start, Picture) else None
+        code = self.custom.source_file() if self.custom else None
+        return [file for file in (picture, code) if file]
+
 
 def attack_shard(
-    step: AttackStep, victim: Path, shared_path: Path, out: Path, device: torch.device, memory: int | None = None
+    step: AttackStep,
+    victim: Path,
+    shared_path: Path,
+    out: Path,
+    checkpoint: Path | None,
+    device: torch.device,
+    memory: int | None = None,
+    every: Keeping | None = None,
+    stop: Stop | None = None,
 ) -> None:
     """Attack every client of a shard; write the selected reconstructions, with the trajectories if snapshots are kept,
     to `out`, with a record. `memory`: as of `reconstruct`.
+
+    Until that is written, the state of the attack is kept in `checkpoint` (None: beside `out`) as often as `every`
+    says; a state that another call left there is gone on from, if it is of the same settings, victim, clients and code.
+    Raises `Stopped` once `stop` asks for it and the state is kept.
     """
     record = Record(step.model_dump(mode="json"), device)
     network, _ = load_victim(victim, device, custom=step.custom)
     client, shared = read_shared(shared_path, network)
+    origin = origin_of("attack", step, [victim, shared_path, *step.files()])
+    unfinished = Unfinished(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, every, stop)
     title = f"attack {out.parent.name} {out.stem}"
-    result = reconstruct_with_progress(title, network, client, shared, step.attack, step.seed_key, memory)
-    seconds, iterations = record.seconds, int(result.iterations.sum())
-    about = {
-        "mean": shared.mean,
-        "std": shared.std,
-        "precision": step.attack.precision,
-        "device": device_name(device),
-        "seconds": seconds,
-        "ms_per_trial_iteration": 1000 * seconds / iterations if iterations else None,
-    }
+    result = reconstruct_with_progress(title, network, client, shared, step.attack, step.seed_key, memory, unfinished)
+    record.seconds_before = unfinished.seconds_before
+    iterations = int(result.iterations.sum())
+    about = {"mean": shared.mean, "std": shared.std, "precision": step.attack.precision}
     write_tensors(out, {name: tensor for name, tensor in vars(result).items() if tensor.numel()}, about)
-    kernels = [name for name in ("convolution", "winograd") if device.type == "cpu" and library(name)]
     record.write(
         out,
+        clients=len(shared),
         trials=result.iterations.numel(),
-        compiled_kernels=kernels,
-        ms_per_trial_iteration=about["ms_per_trial_iteration"],
+        compiled_kernels=[name for name in ("convolution", "winograd") if device.type == "cpu" and library(name)],
+        ms_per_trial_iteration=1000 * record.seconds / iterations if iterations else None,
+        resumed=unfinished.resumed,
     )
+    unfinished.remove()
 
 
 def reconstruct_with_progress(
@@ -65,6 +86,7 @@ def reconstruct_with_progress(
     attack: AnyAttack,
     seed_key: str,
     memory: int | None = None,
+    keeper: Keeper | None = None,
 ) -> Reconstruction:
     """As the attack's `run`, showing how far it is under this title."""
     with Progress(title, attack.steps(len(shared))) as progress:
@@ -73,7 +95,7 @@ def reconstruct_with_progress(
             if progress.due():
                 progress.show(done, f"matching cost {matching.nanmean().item():.4f}")
 
-        return attack.run(network, client, shared, seed_key=seed_key, memory=memory, progress=show)
+        return attack.run(network, client, shared, seed_key=seed_key, memory=memory, progress=show, keeper=keeper)
 
 
 def read_shared(path: Path, network: nn.Module) -> tuple[Client, Shared]:

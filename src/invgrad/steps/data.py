@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from invgrad.data import load, save_split
-from invgrad.results import Record, write
+from invgrad.results import Record
 from invgrad.settings import SettingsError
 
 
@@ -16,5 +16,5 @@ def prepare(
         raise SettingsError(f"--root: the packaged source reads installed packages, not {root}; leave it out")
     record = Record({"dataset": dataset, "split": split, "source": source, "root": str(root) if root else None})
     data = load(dataset, split, source, root, indices=indices)
-    write(out, lambda partial: save_split(data, partial))
+    save_split(data, out)
     record.write(out, source=data.source, images=len(data.images))

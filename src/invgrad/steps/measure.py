@@ -10,7 +10,7 @@ from torch import Tensor
 
 from invgrad.data import Channels
 from invgrad.metrics import align, mean_squared_error, ssim
-from invgrad.results import Record, read_tensors, write_csv
+from invgrad.results import Record, read_record, read_tensors, write_csv
 
 
 def measure(cell: str, shards: Sequence[tuple[int, Path, Path]], out: Path) -> None:
@@ -39,7 +39,9 @@ def rows(cell: str, seed: int, reconstruction: Path, truth: Path) -> pd.DataFram
         }
     )
     measures, _ = compare(attacked, true["images"], true["labels"], about["mean"], about["std"])
-    how = {"precision": about["precision"], "device": about["device"], "seconds_per_client": about["seconds"] / clients}
+    record = read_record(reconstruction)
+    how = {"precision": about["precision"], "device": record["device"]}
+    how["seconds_per_client"] = record["seconds"] / clients
     return pd.concat([which, measures], axis=1).assign(**how)
 
 

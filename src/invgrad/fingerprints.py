@@ -1,0 +1,55 @@
+"""Which code a step runs, and a fingerprint of it: results of other code are not taken for those of this."""
+
+import ast
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def fingerprint(files: Iterable[str]) -> str:
+    """Of what these files hold. A job whose parameters have it runs again when one has changed, whatever the times of
+    the files say, which a fresh checkout scrambles.
+    """
+    return hashlib.sha256(
+        b"".join(sorted({_digest(Path(file), Path(file).stat().st_mtime_ns) for file in files}))
+    ).hexdigest()[:16]
+
+
+@cache
+def _digest(file: Path, _: int) -> bytes:
+    """Of a file as it was at this time: dozens of rules ask for the same."""
+    return hashlib.sha256(file.name.encode() + b"\0" + file.read_bytes()).digest()
+
+
+def step_code(step: str) -> list[str]:
+    """The package's files that a step runs: its module, and every module of the package that this imports in turn."""
+    module = PACKAGE / "steps" / f"{step}.py"
+    # Every command chooses its device and prepares the process there, though no step imports it.
+    return sorted({os.path.relpath(PACKAGE / "devices.py"), os.path.relpath(module), *imported_code(module)})
+
+
+@cache
+def imported_code(script: Path) -> list[str]:
+    """The package's files that a script or module imports, directly or through each other."""
+    found: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        for node in ast.walk(ast.parse(waiting.pop().read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                new = {path for path in map(_source, names) if path} - found
+                found |= new
+                waiting += new
+    if PACKAGE / "compiled.py" in found:
+        found |= set(PACKAGE.glob("*.cpp"))
+    return sorted(os.path.relpath(path) for path in found)
+
+
+def _source(module: str) -> Path | None:
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    candidates = (place.with_suffix(".py"), place / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)

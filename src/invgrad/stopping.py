@@ -1,0 +1,42 @@
+"""Signals that ask a process to stop, as preemption, a time limit and Ctrl-C send them."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Stopped(Exception):  # noqa: N818 (nothing went wrong)
+    """The process was asked to stop, and what its job has done so far is kept."""
+
+    def __init__(self, number: int, path: Path) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; {path} is kept, to be gone on from")
+        self.exit_code = 128 + number
+        """The shell's for a process that a signal ended: neither Snakemake nor a scheduler takes it for success."""
+
+
+class Stop:
+    """Whether the process has been asked to stop."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def request(self, number: int, _: object) -> None:
+        """Remember the signal. A second Ctrl-C ends the process at once; SIGTERM may well come several times, from the
+        scheduler and from the processes that it stops.
+        """
+        self.signal = number
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Within the context, SIGTERM (preemption, a time limit) and SIGINT (Ctrl-C) are requests to keep the state."""
+    stop = Stop()
+    before = {number: signal.signal(number, stop.request) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,105 @@
+"""What a job keeps on its way, so that it can be stopped at any moment and end as if it had not been."""
+
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import PositiveFloat, PositiveInt
+
+from invgrad.fingerprints import fingerprint, step_code
+from invgrad.results import read_tensors, remove_parts, sha256, write_tensors
+from invgrad.settings import Settings, SettingsError
+from invgrad.stopping import Stop, Stopped
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEAST_WORK = 20.0
+"""Of work between two writes, in times of what the last one took: a state of gigabytes must not eat the job."""
+
+
+class Keeping(Settings):
+    """How often the state of an unfinished job is kept: whenever this much has passed, whichever comes first."""
+
+    seconds: PositiveFloat = 60
+    iterations: PositiveInt = 500
+    """Of an attack, or of a training's optimiser."""
+
+
+def origin_of(step: str, settings: Settings, inputs: Iterable[Path | None]) -> dict[str, Any]:
+    """All that the result of a step depends on: its settings, the files that it reads, its code."""
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "inputs": [path and sha256(path) for path in inputs],
+        "code": fingerprint(step_code(step)),
+        "torch": version("torch"),
+    }
+
+
+class Unfinished:
+    """The state of a job in one file, which is there until the job's result is written."""
+
+    def __init__(
+        self, path: Path, origin: Mapping[str, Any], every: Keeping | None = None, stop: Stop | None = None
+    ) -> None:
+        """`origin`: all that the job's result depends on, as JSON; a state of another origin is not gone on from."""
+        self.path = path
+        self.resumed = 0
+        """How often the job was gone on with."""
+        self._origin = dict(origin)
+        self._every = every or Keeping()
+        self._stop = stop or Stop()
+        self._seconds_before = 0.0
+        self._started = self._written = time.monotonic()
+        self._write_took = 0.0
+        self._iterations = 0
+
+    @property
+    def seconds_before(self) -> float:
+        """What the processes took whose work this one goes on with, as far as it was kept."""
+        return self._seconds_before
+
+    def kept(self) -> "Mapping[str, Tensor] | None":
+        """The state that an earlier process left; None, and a line that says why, if it cannot be gone on from."""
+        if not self.path.exists():
+            return None
+        try:
+            tensors, about = read_tensors(self.path)
+            if about.get("origin") != self._origin:
+                raise SettingsError(f"{self.path}: is of other settings, data or code")
+        except SettingsError as error:
+            self.start_anew(str(error))
+            return None
+        self.resumed = about["resumed"] + 1
+        self._seconds_before = about["seconds"]
+        return tensors
+
+    def start_anew(self, why: str) -> None:
+        """Say why the state cannot be gone on from, and leave it behind."""
+        print(f"{' '.join(why.split())}; starts anew", flush=True)
+        self.path.unlink(missing_ok=True)
+        self.resumed, self._seconds_before = 0, 0.0
+
+    def due(self) -> bool:
+        """Whether the state is to be kept now; to be asked after every iteration."""
+        self._iterations += 1
+        passed = time.monotonic() - self._written
+        enough = self._iterations >= self._every.iterations or passed >= self._every.seconds
+        return self._stop.signal is not None or (enough and passed >= LEAST_WORK * self._write_took)
+
+    def keep(self, tensors: "Mapping[str, Tensor]") -> None:
+        """Write the state; raises `Stopped` afterwards if the process was asked to stop."""
+        began = time.monotonic()
+        seconds = self._seconds_before + began - self._started
+        write_tensors(self.path, tensors, {"origin": self._origin, "seconds": seconds, "resumed": self.resumed})
+        self._written = time.monotonic()
+        self._write_took, self._iterations = self._written - began, 0
+        if self._stop.signal is not None:
+            raise Stopped(self._stop.signal, self.path)
+
+    def remove(self) -> None:
+        """The result is written; nothing is left behind."""
+        self.path.unlink(missing_ok=True)
+        remove_parts(self.path)

@@ -1,0 +1,252 @@
+"""A job that was stopped, however, ends bit by bit as one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_attack import shared_by
+from test_steps import step as share_step
+from torch import Tensor
+
+from invgrad.attack import Attack, Reconstruction, reconstruct
+from invgrad.client import FederatedAveraging, GradientClient
+from invgrad.data import load, save_split
+from invgrad.networks import ConvNet, LeNetZhu, build
+from invgrad.objectives import RandomLayers, SquaredEuclidean
+from invgrad.optimisers import LBFGS, SGD
+from invgrad.results import read_tensors
+from invgrad.settings import Settings
+from invgrad.steps.attack import AttackStep
+from invgrad.steps.share import share
+from invgrad.steps.train import TrainStep, train_victim
+from invgrad.stopping import Stop, Stopped, stoppable
+from invgrad.training import Training
+from invgrad.unfinished import Keeping, Unfinished
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
+
+
+class Killed(Exception):  # noqa: N818
+    """Stands for the end of the process."""
+
+
+class Keeper:
+    """Keeps the state after every iteration, and dies after some."""
+
+    def __init__(self, state: Mapping[str, Tensor] | None = None, lives: int = 10**9) -> None:
+        self._state = state
+        self._lives = lives
+        self.states: list[dict[str, Tensor]] = []
+
+    def kept(self) -> Mapping[str, Tensor] | None:
+        return self._state
+
+    def due(self) -> bool:
+        return True
+
+    def keep(self, tensors: Mapping[str, Tensor]) -> None:
+        self.states.append({name: tensor.clone() for name, tensor in tensors.items()})
+        if len(self.states) == self._lives:
+            raise Killed
+
+
+def same(one: Reconstruction, other: Reconstruction) -> bool:
+    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
+    return all(torch.equal(mine.nan_to_num(7), theirs.nan_to_num(7)) for mine, theirs in pairs)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Attack(iterations=9, restarts=2, snapshots=4),
+        Attack(iterations=9, optimiser=SGD(), selection="pixel-mean", restarts=2),
+        Attack(iterations=4, optimiser=LBFGS(), distance=SquaredEuclidean(), box=False, step_decay=False),
+        Attack(iterations=9, layers=RandomLayers(count=3), median_filter_every=2),
+        Attack(iterations=9, unknown_labels="optimised"),
+        Attack(iterations=9, tolerance=0.1, snapshots=3),
+    ],
+    ids=["adam", "sgd", "l-bfgs", "random layers", "soft labels", "tolerance"],
+)
+@pytest.mark.parametrize("memory", [None, 1], ids=["together", "one by one"])
+def test_an_attack_goes_on_as_if_never_stopped(attack: Attack, memory: int | None) -> None:
+    """Wherever it was stopped, also between batches, and several times."""
+    network = build(LeNetZhu(), classes=10, size=32, seed=3)
+    shared = shared_by(network.double(), clients=2)
+    if attack.unknown_labels == "optimised":
+        shared = replace(shared, labels=None)
+    network = network.float()
+
+    def run(keeper: Keeper | None) -> Reconstruction:
+        return reconstruct(network, GradientClient(), shared, attack, seed_key="k", memory=memory, keeper=keeper)
+
+    whole = run(None)
+    observed = Keeper()
+    assert same(run(observed), whole)
+    assert len(observed.states) >= 3
+    for state in observed.states:
+        assert same(run(Keeper(state)), whole)
+    state, stops = None, 0
+    while True:
+        keeper = Keeper(state, lives=2)
+        try:
+            assert same(run(keeper), whole)
+            break
+        except Killed:
+            state, stops = keeper.states[-1], stops + 1
+    assert stops >= len(observed.states) // 2 - 1
+
+
+def test_the_general_path_goes_on_too() -> None:
+    network, client = build(ConvNet(width=2), classes=10, size=32, seed=3), FederatedAveraging(steps=1)
+    shared, attack = shared_by(network.double(), clients=2), Attack(iterations=3)
+    whole = reconstruct(network, client, shared, attack, seed_key="k")
+    observed = Keeper()
+    reconstruct(network, client, shared, attack, seed_key="k", keeper=observed)
+    for state in observed.states:
+        assert same(reconstruct(network, client, shared, attack, seed_key="k", keeper=Keeper(state)), whole)
+
+
+def ready(folder: Path, every: Keeping, stop: Stop | None = None) -> Unfinished:
+    return Unfinished(folder / "state.safetensors", {"settings": 1}, every, stop)
+
+
+def test_a_state_is_kept_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 60 s or 3 iterations, whichever comes first, but never for more than a twentieth of the time."""
+    now = [0.0]
+    monkeypatch.setattr("invgrad.unfinished.time", SimpleNamespace(monotonic=lambda: now[0]))
+    unfinished = ready(tmp_path, Keeping(seconds=60, iterations=3))
+
+    def due_after(seconds: float) -> bool:
+        now[0] += seconds
+        return unfinished.due()
+
+    assert [due_after(1) for _ in range(3)] == [False, False, True]
+    unfinished.keep({"a": torch.zeros(1)})
+    assert [due_after(59), due_after(1)] == [False, True]
+
+    def slow(*_: object) -> None:
+        now[0] += 10
+
+    monkeypatch.setattr("invgrad.unfinished.write_tensors", slow)
+    unfinished.keep({})
+    assert [due_after(70), due_after(70), due_after(50), due_after(10)] == [False, False, False, True]
+
+
+def test_what_was_kept_comes_back_with_its_time(tmp_path: Path) -> None:
+    first = ready(tmp_path, Keeping())
+    assert first.kept() is None
+    first.keep({"a": torch.arange(3)})
+    second = ready(tmp_path, Keeping())
+    kept = second.kept()
+    assert kept is not None
+    assert kept["a"].tolist() == [0, 1, 2]
+    assert second.resumed == 1
+    assert second.seconds_before > 0
+    second.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_request_to_stop_is_kept_first(tmp_path: Path) -> None:
+    with stoppable() as stop:
+        unfinished = ready(tmp_path, Keeping(), stop)
+        assert not unfinished.due()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert unfinished.due()
+        with pytest.raises(Stopped, match=r"stopped by SIGTERM; .*state\.safetensors is kept") as stopped:
+            unfinished.keep({"a": torch.zeros(1)})
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert read_tensors(tmp_path / "state.safetensors")[0]["a"].tolist() == [0]
+
+
+def write_settings(path: Path, step: Settings) -> Path:
+    path.write_text(json.dumps(step.model_dump(mode="json")))
+    return path
+
+
+@pytest.fixture
+def command(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str | Path]:
+    """A training or an attack of some seconds, as a command without `--out` and `--checkpoint`."""
+    monkeypatch.chdir(ROOT)
+    if request.param == "train":
+        recipe = Training(epochs=8, batch_size=16)
+        step = TrainStep(network=LeNetZhu(), dataset="photos10", training=recipe, seed=0, snapshots=(3,))
+        splits = [tmp_path / f"{split}.safetensors" for split in ("validation", "train")]
+        for split in splits:
+            save_split(load("photos10", split.stem, "packaged", None, limit=2000), split)
+        files = ["--validation", splits[0], "--data", splits[1]]
+    else:
+        victim, shared, data = (tmp_path / f"{name}.safetensors" for name in ("victim", "shared", "data"))
+        save_split(load("cifar10", "validation", "packaged", None), data)
+        train_victim(
+            TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0), None, None, victim, None, CPU
+        )
+        clients = share_step(last=4)
+        share(clients, victim, data, shared, tmp_path / "truth.safetensors", CPU)
+        step = AttackStep(attack=Attack(iterations=1200, snapshots=5), seed_key="k")
+        files = ["--victim", victim, "--shared", shared]
+    settings = write_settings(tmp_path / "settings.json", step)
+    run = [sys.executable, "-m", "invgrad", request.param, "--settings", settings, *files]
+    return [*run, "--threads", "1", "--device", "cpu", "--every-seconds", "0.2"]
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "attack"], indirect=True)
+def test_kill_9_at_ten_random_times_changes_no_byte(command: list[str | Path], tmp_path: Path) -> None:
+    started = time.monotonic()
+    subprocess.run([*command, "--out", tmp_path / "whole/out.safetensors"], check=True, capture_output=True)
+    whole, moment = time.monotonic() - started, random.Random(1)
+    out, state = tmp_path / "killed/out.safetensors", tmp_path / "unfinished/state.safetensors"
+    kills = 0
+    while kills < 10:
+        process = subprocess.Popen([*command, "--out", out, "--checkpoint", state], stderr=subprocess.PIPE)
+        try:
+            process.communicate(timeout=moment.uniform(0.2, 0.6) * whole)
+            out.unlink()  # it ended before its time: once more, from nothing
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            assert not out.exists()
+    subprocess.run([*command, "--out", out, "--checkpoint", state], check=True, capture_output=True)
+    assert results(out.parent) == results(tmp_path / "whole")
+    assert list(state.parent.glob("*.safetensors")) == [], "nothing is left behind"
+    assert json.loads(out.with_suffix(".json").read_text())["resumed"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "attack"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_job_soon_and_safely(command: list[str | Path], number: signal.Signals, tmp_path: Path) -> None:
+    """Even where nobody reads what it says any more."""
+    out, state = tmp_path / "out/out.safetensors", tmp_path / "unfinished/state.safetensors"
+    read, written = os.pipe()
+    process = subprocess.Popen([*command, "--out", out, "--checkpoint", state], stdout=written, stderr=written)
+    os.close(written)
+    while not state.exists():
+        time.sleep(0.05)
+    os.close(read)
+    process.send_signal(number)
+    asked = time.monotonic()
+    assert process.wait() == 128 + number
+    assert time.monotonic() - asked < 5
+    assert not out.exists()
+    again = subprocess.run([*command, "--out", out, "--checkpoint", state], check=True, capture_output=True, text=True)
+    assert "starts anew" not in again.stdout
+    record = json.loads(out.with_suffix(".json").read_text())
+    assert record["resumed"] == 1
