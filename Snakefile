@@ -1,7 +1,7 @@
 """The paper, rebuilt: data -> victims -> what clients share -> reconstructions -> rows per image -> figures, verdicts."""
 
 
-configfile: "config/config.yaml"
+configfile: "params.yaml"
 
 
 include: "workflow/rules/common.smk"

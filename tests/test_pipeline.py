@@ -22,7 +22,7 @@ from invgrad.steps.notebook import execute
 
 ROOT = Path(__file__).parents[1]
 PROJECT_FILES = [
-    *("Snakefile", "workflow", "config", "notebooks", "envs"),
+    *("Snakefile", "params.yaml", "workflow", "config", "notebooks", "envs"),
     *("data/datasets.yaml", "data/paper_values.csv", "data/open_details.yaml"),
 ]
 TINY = {

@@ -153,13 +153,14 @@ def verdict(
     table: Annotated[list[Path], File],
     paper_values: Annotated[Path, File],
     rows: Annotated[Path, typer.Option(help="Where to write all per-image rows.")],
+    metrics: Annotated[Path, typer.Option(help="Where to write the few numbers that two runs are compared by: JSON.")],
     description: Annotated[Path, typer.Option(exists=True, help="What `invgrad describe` wrote.")],
     out: Out,
 ) -> None:
     """Put each value that the paper reports beside ours, with a verdict."""
     from invgrad.steps.verdict import judge
 
-    judge(table, paper_values, description, rows, out)
+    judge(table, paper_values, description, rows, metrics, out)
 
 
 @app.command()

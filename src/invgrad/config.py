@@ -26,7 +26,7 @@ from invgrad.settings import Settings, SettingsError, merged, parse, read_yaml, 
 from invgrad.training import Training
 from invgrad.unfinished import Keeping
 
-CONFIG = Path("config/config.yaml")
+CONFIG = Path("params.yaml")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 """Of a victim, a group of clients, a cell or an artefact; it becomes part of file names."""
@@ -246,7 +246,7 @@ class Scale(Settings):
 
 
 class Config(Settings):
-    """`config/config.yaml`, and what `snakemake --config` changes about it; paths are relative to the clone."""
+    """`params.yaml`, and what `snakemake --config` changes about it; paths are relative to the clone."""
 
     scale: str = "demo"
     artefacts: tuple[str, ...] | None = None

@@ -42,7 +42,7 @@ class Layout:
 
     def activations(self, cell: str) -> Path:
         """A row per image and layer of a cell."""
-        return self.root / f"activations/{cell}.csv"
+        return self.root / f"metrics/activations/{cell}.csv"
 
     def description(self) -> Path:
         """What is run: every setting, where it comes from, what differs from the paper."""

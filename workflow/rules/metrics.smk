@@ -75,6 +75,7 @@ rule verdict:
     output:
         rows=FIGURES / "rows.csv",
         rows_record=FIGURES / "rows.json",
+        metrics=FIGURES / "metrics.json",
         verdicts=FIGURES / "verdicts.csv",
         verdicts_record=FIGURES / "verdicts.json",
     log:
@@ -86,4 +87,4 @@ rule verdict:
         tables=lambda w, input: options("table", input.tables),
     shell:
         "python -m invgrad verdict {params.tables} --paper-values {input.paper} --description {input.description}"
-        " --rows {output.rows} --out {output.verdicts} 2>&1 | logged {log}"
+        " --rows {output.rows} --metrics {output.metrics} --out {output.verdicts} 2>&1 | logged {log}"

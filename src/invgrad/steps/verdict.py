@@ -1,15 +1,23 @@
 """Verdicts: all rows in one table, and each reported value of the paper beside ours."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from invgrad.paper import read_values, verdicts
-from invgrad.results import Record, read_tables, write_csv
+import pandas as pd
+
+from invgrad.paper import compare, read_values, verdicts
+from invgrad.results import Record, read_tables, write_csv, write_json
 
 
-def judge(tables: Sequence[Path], paper_values: Path, description: Path, rows: Path, out: Path) -> None:
-    """Write all per-image rows to `rows` and the verdicts to `out`; `description` says why a cell is not comparable."""
+def judge(
+    tables: Sequence[Path], paper_values: Path, description: Path, rows: Path, metrics: Path, out: Path
+) -> None:
+    """Write all per-image rows to `rows`, what two runs are compared by to `metrics` and the verdicts to `out`;
+    `description` says why a cell is not comparable.
+    """
     cells = json.loads(description.read_text())["cells"]
     obstacles = {cell: about["obstacles"] for cell, about in cells.items()}
     record = Record({"obstacles": obstacles})
@@ -17,5 +25,18 @@ def judge(tables: Sequence[Path], paper_values: Path, description: Path, rows: P
     judged = verdicts(read_values(paper_values), table, obstacles)
     write_csv(rows, table)
     write_csv(out, judged)
+    write_json(metrics, summary(table, judged))
     record.write(rows)
     record.write(out)
+
+
+def summary(rows: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
+    """How often there is each verdict, how many trials failed, and of every cell its mean PSNR in dB (left out where
+    there is none).
+    """
+    psnr = {cell: compare(of_cell, math.nan, math.nan, 1).value for cell, of_cell in rows.groupby("cell", sort=False)}
+    return {
+        "verdicts": judged["verdict"].value_counts().sort_index().to_dict(),
+        "failed": int((rows["status"] == "failed").sum()),
+        "psnr": {str(cell): round(value, 4) for cell, value in psnr.items() if math.isfinite(value)},
+    }
