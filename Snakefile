@@ -14,6 +14,7 @@ include: "workflow/rules/figures.smk"
 
 localrules:
     all,
+    datasets,
     victims,
     reconstructions,
     metrics,
@@ -23,6 +24,7 @@ localrules:
 rule all:
     default_target: True
     input:
+        rules.datasets.input,
         rules.victims.input,
         rules.reconstructions.input,
         rules.metrics.input,

@@ -131,6 +131,16 @@ class Plan:
         targets, dataset = self.clients[clients].targets, self.victim_of(clients).dataset
         return self._split(dataset, targets.split, clients if self._too_large(dataset, targets.split) else None)
 
+    def splits(self, cells: list[str]) -> list[Path]:
+        """Every split that these cells need, to train victims on or to give clients images."""
+        groups = dict.fromkeys(self.cells[cell].clients for cell in cells)
+        files = [
+            file
+            for name in groups
+            for file in (self.data_for_clients(name), *self.data_for_training(self.clients[name].victim))
+        ]
+        return list(dict.fromkeys(files))
+
     def attack_files(self, cell: str) -> list[Path]:
         """Files that a cell's attack reads besides what was shared."""
         attack = self.cells[cell].attack

@@ -1,3 +1,8 @@
+rule datasets:
+    input:
+        plan.splits(CELLS),
+
+
 # Of a split too large for one file there is a part for each group of clients.
 rule data:
     input:
