@@ -4,100 +4,36 @@ import json
 import math
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import jupytext
 import nbformat
 import numpy as np
 import pandas as pd
+import projects
 import pytest
-import yaml
 from PIL import Image
+from projects import ROOT, TINY, planned, run
 from safetensors import safe_open
 
 from invgrad.fingerprints import step_code
 from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.notebook import execute
 
-ROOT = Path(__file__).parents[1]
-PROJECT_FILES = [
-    *("Snakefile", "params.yaml", "workflow", "config", "notebooks", "envs"),
-    *("data/datasets.yaml", "data/paper_values.csv", "data/open_details.yaml"),
-]
-TINY = {
-    "about": "tiny scale: for tests",
-    "sources": {name: ["packaged"] for name in ("cifar10", "cifar100", "imagenet64", "photos10")},
-    "victims": {
-        "lenet-trained": {"dataset": "photos10", "training": {"epochs": 2}},
-        "resnet20-4-*": {"network": {"width": 4}},
-        "resnet20-4-trained": {"training": {"epochs": 0}},
-        "resnet18-*": {"network": {"width": 2}},
-        "resnet18-trained": {"training": {"epochs": 0}},
-        "convnet*": {"network": {"width": 2}},
-        "resnet32-10": {"network": {"width": 2}, "training": {"epochs": 0}},
-        "imagenet-*": {"dataset": "imagenet64", "network": {"weights": None}},
-    },
-    "clients": {
-        "*": {"seeds": [0], "targets": {"count": 1}},
-        "lenet-untrained": {"seeds": [0, 1], "targets": {"count": 3}, "clients_per_shard": 2},
-        "lenet-trained": {"targets": {"count": 2}},
-        "imagenet-*": {"targets": {"every": 1}},
-        "imagenet-resnet18-notebooks": {"targets": {"indices": [2]}},
-        "imagenet-resnet152-owl": {"targets": {"indices": [2]}},
-        "resnet32-10": {"targets": {"start": 0, "images_per_client": 6}},
-    },
-    "cells": {
-        "*": {"attack": {"iterations": 4, "restarts": 1}},
-        "imagenet-resnet152-*": {"attack": {"iterations": 1}},
-        "*-convergence": {"attack": {"restarts": 2, "snapshots": 3}},
-    },
-    "artefacts": {
-        "table1": {"cells": ["lenet-untrained-lbfgs", "lenet-untrained-proposed", "lenet-trained-proposed"]},
-        "fig2": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
-        "seeds": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
-        "more-cifar": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
-        "activation-error": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
-        "fig5": {"cells": ["resnet18-w16-untrained-proposed"]},
-        "fig6": {"cells": ["convnet-steps5-lr1e-1"]},
-        "table2": {"cells": ["fedavg-e1-n4-b2"]},
-        "table2-images": {"cells": ["fedavg-e1-n4-b2"]},
-        "ablation": {"cells": ["ablation-proposed", "ablation-euclidean"]},
-        "tv-sweep": {"cells": ["lenet-untrained-tv1e-6", "lenet-untrained-tv1e-2"]},
-        "training-curve": {"cells": ["lenet-epoch0", "lenet-epoch1", "lenet-last-epoch"]},
-        "convergence": {"cells": ["lenet-untrained-convergence"]},
-    },
-}
-
 
 def snakemake(
     folder: Path, *arguments: str, config: tuple[str, ...] = ("scale=tiny",)
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", *config]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run(folder, "snakemake", "--cores", "2", *arguments, "--config", *config)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which the tiny scale has been run once."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in PROJECT_FILES:
-        (folder / name).parent.mkdir(exist_ok=True)
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
-    (folder / "config/scales/tiny.yaml").write_text(yaml.safe_dump(TINY))
+    folder = projects.project(tmp_path_factory.mktemp("clone"), "tiny", TINY)
     result = snakemake(folder, "all")
     assert result.returncode == 0, result.stdout + result.stderr
     return folder
-
-
-def rerun_jobs(folder: Path, *config: str) -> set[str]:
-    """Names of the rules that a dry run would run."""
-    result = snakemake(folder, "--dry-run", "--quiet", "rules", config=("scale=tiny", *config))
-    assert result.returncode == 0, result.stdout + result.stderr
-    table = (result.stdout + result.stderr).split("Job stats:")
-    lines = table[1].split("total")[0].splitlines()[3:] if len(table) > 1 else []
-    return {line.split()[0] for line in lines if line.strip()} - {"all"}
 
 
 @pytest.mark.slow
@@ -180,16 +116,16 @@ def test_a_second_run_starts_no_job(project: Path) -> None:
 
 @pytest.mark.slow
 def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
-    assert rerun_jobs(project) == set()
+    assert planned(project) == set()
     fewer = "override={clients: {lenet-untrained: {targets: {count: 2}}}}"
     gathered = {"describe", "verdict", "report", "hyperparameters"}
     shown = {"table1", "fig2", "seeds", "more-cifar", "activation-error"}
     again = {"measure", "activations", *shown, *gathered}
-    assert rerun_jobs(project, fewer) == again, "the first shard holds what it held"
+    assert planned(project, fewer) == again, "the first shard holds what it held"
     alpha = "override={cells: {lenet-trained-proposed: {attack: {total_variation: 0.1}}}}"
-    assert rerun_jobs(project, alpha) == {"attack", *again}
+    assert planned(project, alpha) == {"attack", *again}
     title = "override={artefacts: {fig2: {title: Images}}}"
-    assert rerun_jobs(project, title) == {"fig2", *gathered}
+    assert planned(project, title) == {"fig2", *gathered}
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from invgrad.config import CONFIG, load
-from invgrad.costs import costs
+from invgrad.costs import costs, works
 from invgrad.data import clients
 from invgrad.data import load as load_split
-from invgrad.estimate import Speed
+from invgrad.estimate import Speed, assumed_gpu_hours
 from invgrad.fingerprints import fingerprint
 from invgrad.plan import Plan
 from invgrad.settings import SettingsError, read_yaml
@@ -46,6 +46,14 @@ def test_cells_of_two_artefacts_are_there_once() -> None:
     assert "lenet-untrained-proposed" in every.artefacts["table1"].cells
     assert "lenet-untrained-proposed" in every.artefacts["fig2"].cells
     assert every.cells_of(every.artefacts).count("lenet-untrained-proposed") == 1
+
+
+def test_a_job_of_several_clients_lasts_an_hour_at_most() -> None:
+    """At full scale on a GPU, as far as is assumed of it; a single client's attack is never split."""
+    every = plan(scale="paper")
+    for work in works(every):
+        if work.clients * work.seeds > work.jobs:
+            assert assumed_gpu_hours(work) / work.jobs <= 1, work.cell
 
 
 def test_one_training_serves_several_epochs() -> None:

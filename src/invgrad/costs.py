@@ -18,10 +18,15 @@ def costs(plan: Plan, speed: Speed) -> pd.DataFrame:
     artefacts = {name: artefact.cells for name, artefact in plan.project.artefacts.items()}
     cells = plan.cells_of(plan.project.artefacts)
     networks = _Networks(plan)
-    works = [_work(plan, cell, networks) for cell in cells]
     victims = dict.fromkeys(plan.clients[plan.cells[cell].clients].victim for cell in cells)
     trainings = [_training(plan, victim, cells, networks) for victim in victims]
-    return estimate(works, trainings, artefacts, speed)
+    return estimate(works(plan, networks), trainings, artefacts, speed)
+
+
+def works(plan: Plan, networks: "_Networks | None" = None) -> list[Work]:
+    """The attacks of the artefacts that are to be made, a cell each."""
+    shared = networks or _Networks(plan)
+    return [_work(plan, cell, shared) for cell in plan.cells_of(plan.project.artefacts)]
 
 
 class _Networks:

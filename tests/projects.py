@@ -1,0 +1,120 @@
+"""Clones of the project at scales made for tests."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FILES = [
+    *("Snakefile", "params.yaml", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"),
+    *("workflow", "config", "notebooks", "envs", "local", "slurm", "profiles"),
+    *("data/datasets.yaml", "data/paper_values.csv", "data/open_details.yaml"),
+]
+TINY: dict[str, Any] = {
+    "about": "tiny scale: for tests",
+    "sources": {name: ["packaged"] for name in ("cifar10", "cifar100", "imagenet64", "photos10")},
+    "victims": {
+        "lenet-trained": {"dataset": "photos10", "training": {"epochs": 2}},
+        "resnet20-4-*": {"network": {"width": 4}},
+        "resnet20-4-trained": {"training": {"epochs": 0}},
+        "resnet18-*": {"network": {"width": 2}},
+        "resnet18-trained": {"training": {"epochs": 0}},
+        "convnet*": {"network": {"width": 2}},
+        "resnet32-10": {"network": {"width": 2}, "training": {"epochs": 0}},
+        "imagenet-*": {"dataset": "imagenet64", "network": {"weights": None}},
+    },
+    "clients": {
+        "*": {"seeds": [0], "targets": {"count": 1}},
+        "lenet-untrained": {"seeds": [0, 1], "targets": {"count": 3}, "clients_per_shard": 2},
+        "lenet-trained": {"targets": {"count": 2}},
+        "imagenet-*": {"targets": {"every": 1}},
+        "imagenet-resnet18-notebooks": {"targets": {"indices": [2]}},
+        "imagenet-resnet152-owl": {"targets": {"indices": [2]}},
+        "resnet32-10": {"targets": {"start": 0, "images_per_client": 6}},
+    },
+    "cells": {
+        "*": {"attack": {"iterations": 4, "restarts": 1}},
+        "imagenet-resnet152-*": {"attack": {"iterations": 1}},
+        "*-convergence": {"attack": {"restarts": 2, "snapshots": 3}},
+    },
+    "artefacts": {
+        "table1": {"cells": ["lenet-untrained-lbfgs", "lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "fig2": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "seeds": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "more-cifar": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "activation-error": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
+        "fig5": {"cells": ["resnet18-w16-untrained-proposed"]},
+        "fig6": {"cells": ["convnet-steps5-lr1e-1"]},
+        "table2": {"cells": ["fedavg-e1-n4-b2"]},
+        "table2-images": {"cells": ["fedavg-e1-n4-b2"]},
+        "ablation": {"cells": ["ablation-proposed", "ablation-euclidean"]},
+        "tv-sweep": {"cells": ["lenet-untrained-tv1e-6", "lenet-untrained-tv1e-2"]},
+        "training-curve": {"cells": ["lenet-epoch0", "lenet-epoch1", "lenet-last-epoch"]},
+        "convergence": {"cells": ["lenet-untrained-convergence"]},
+    },
+}
+"""Every artefact, as little of it as can be."""
+
+CELLS = ["lenet-untrained-proposed", "lenet-trained-proposed"]
+MINI: dict[str, Any] = TINY | {
+    "about": "mini scale: for tests",
+    "artefacts": TINY["artefacts"] | {"table1": {"cells": CELLS}, "fig2": {"cells": CELLS}},
+}
+"""Two cells, of a trained and an untrained victim, in four shards."""
+
+
+def project(folder: Path, scale: str, content: dict[str, Any], **parameters: Any) -> Path:
+    """A copy of the project in `folder`, with a scale of this name and content, chosen in params.yaml together with
+    other parameters.
+    """
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir() and not (ROOT / name).is_symlink():
+            shutil.copytree(ROOT / name, folder / name)
+        else:
+            shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
+    add_scale(folder, scale, content)
+    choose(folder, scale=scale, **parameters)
+    return folder
+
+
+def add_scale(folder: Path, scale: str, content: dict[str, Any]) -> None:
+    """Write a scale of this name."""
+    (folder / f"config/scales/{scale}.yaml").write_text(yaml.safe_dump(content))
+
+
+def choose(folder: Path, **parameters: Any) -> None:
+    """Change params.yaml."""
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | parameters))
+
+
+def run(folder: Path, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command of the environment in the project."""
+    how = {"cwd": folder, "env": environment(), "capture_output": True, "text": True, "check": False}
+    return subprocess.run(command, **how | options)
+
+
+def environment() -> dict[str, str]:
+    """Of the tests' own, activated."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def done(result: subprocess.CompletedProcess[str]) -> str:
+    """What a command that must succeed said."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def planned(folder: Path, *config: str) -> set[str]:
+    """Names of the rules that `snakemake all` would run."""
+    changes = ("--config", *config) if config else ()
+    said = done(run(folder, "snakemake", "--cores", "2", "all", "--dry-run", "--quiet", "rules", *changes))
+    table = said.split("Job stats:")
+    lines = table[1].split("total")[0].splitlines()[3:] if len(table) > 1 else []
+    return {line.split()[0] for line in lines if line.strip()} - {"all"}

@@ -1,0 +1,253 @@
+"""Faults injected on purpose: each ends in a clear message, and nothing is lost or built upon."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import projects
+import pytest
+import torch
+from projects import MINI, done, environment, run
+from test_steps import step as share_step
+
+from invgrad.attack import Attack
+from invgrad.data import load, save_split
+from invgrad.integrity import SEEN, set_damaged_aside
+from invgrad.networks import LeNetZhu
+from invgrad.objectives import SquaredEuclidean
+from invgrad.optimisers import LBFGS
+from invgrad.results import Record, read_tensors, write_tensors
+from invgrad.steps.attack import AttackStep, attack_shard
+from invgrad.steps.measure import rows
+from invgrad.steps.share import share
+from invgrad.steps.train import TrainStep, train_victim
+
+CPU = torch.device("cpu")
+ALL = ("snakemake", "--cores", "2", "all")
+SLOWER = MINI | {"cells": {"lenet-*": {"attack": {"iterations": 2500, "restarts": 1}}}}
+"""Attacks of some seconds."""
+
+
+def project(folder: Path, scale: dict[str, object] = MINI) -> Path:
+    return projects.project(folder, "mini", scale, artefacts=["table1", "fig2"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which everything was made."""
+    folder = project(tmp_path_factory.mktemp("finished"), SLOWER)
+    done(run(folder, *ALL))
+    return folder
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What networks, clients and attacks came to; tables and records hold times."""
+    root = folder / "results/mini"
+    parts = ("victims", "shared", "truth", "reconstructions")
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for part in parts
+        for path in root.glob(f"{part}/*/*.safetensors")
+    }
+
+
+def table(folder: Path) -> str:
+    return (folder / "figures/mini/table1.csv").read_text()
+
+
+def started(folder: Path) -> subprocess.Popen[str]:
+    """`snakemake all` as from a terminal, at work."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(ALL, cwd=folder, env=environment(), start_new_session=True, **pipes)
+
+
+def wait_for(folder: Path, pattern: str) -> None:
+    """Until there is such a file."""
+    deadline = time.monotonic() + 120
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline, pattern
+        time.sleep(0.05)
+
+
+@contextmanager
+def mounted(folder: Path, *how: str) -> Iterator[None]:
+    """A file system of its own at this folder; skips the test where that is not allowed."""
+    mount = run(folder, "mount", *how, str(folder))
+    if mount.returncode:
+        pytest.skip(f"mounting is not allowed here: {mount.stderr.strip()}")
+    try:
+        yield
+    finally:
+        done(run(folder.parent, "umount", "--lazy", str(folder)))
+
+
+@pytest.mark.slow
+def test_a_full_disk(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    disk = folder / "results"
+    disk.mkdir()
+    with mounted(disk, "-t", "tmpfs", "-o", "size=400k", "tmpfs"):
+        result = run(folder, *ALL)
+        assert result.returncode != 0
+        errors = [line for line in result.stdout.splitlines() + result.stderr.splitlines() if line.startswith("error:")]
+        assert errors
+        assert all("No space left on device" in line for line in errors)
+        for path in disk.rglob("*.safetensors"):
+            read_tensors(path)  # whole, if it is there
+            assert not path.name.startswith(".")
+        done(run(disk, "mount", "-o", "remount,size=100m", str(disk)))
+        done(run(folder, *ALL))
+        assert "lenet" in table(folder).lower()
+
+
+@pytest.mark.slow
+def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    before = results(folder)
+    (folder / "results/mini/reconstructions/lenet-trained-proposed/seed0-shard0.safetensors").unlink()
+    disk = folder / "results"
+    with mounted(disk, "--bind", str(disk)):
+        done(run(disk, "mount", "-o", "remount,ro,bind", str(disk)))
+        result = run(folder, *ALL)
+        assert result.returncode != 0
+        assert "Read-only file system" in result.stdout + result.stderr
+    done(run(folder, *ALL))
+    assert results(folder) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "data/photos10-train.safetensors",
+        "victims/lenet-trained/seed0.safetensors",
+        "shared/lenet-untrained/seed0-shard0.safetensors",
+        "reconstructions/lenet-untrained-proposed/seed0-shard1.safetensors",
+    ],
+)
+def test_a_damaged_file_is_seen_and_made_anew(damaged: str, finished: Path, tmp_path: Path) -> None:
+    """Cut off or with one bit changed; what was built before on the whole file needs no new shared gradient."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    before, path = results(folder), folder / "results/mini" / damaged
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content if "shard1" in damaged else content[:-100])
+    if "shared" in damaged:
+        (folder / "results/mini/reconstructions/lenet-untrained-proposed/seed0-shard0.safetensors").unlink()
+    said = done(run(folder, *ALL))
+    assert f"{damaged}: damaged: its sha256 is" in said
+    assert "it is made anew if it is needed" in said
+    assert results(folder) == before
+    assert len(list((folder / "results/mini/damaged").iterdir())) == 1
+    assert "Nothing to be done" in done(run(folder, *ALL))
+
+
+def test_what_was_compared_once_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        write_tensors(tmp_path / f"x/{name}.safetensors", {"a": torch.rand(3)}, {})
+        Record({}).write(tmp_path / f"x/{name}.safetensors")
+    assert set_damaged_aside(tmp_path) == []
+    reads: list[Path] = []
+    monkeypatch.setattr("invgrad.integrity.sha256", lambda path: reads.append(path) or "other")
+    assert set_damaged_aside(tmp_path) == []
+    assert reads == []
+    (tmp_path / "x/a.safetensors").touch()
+    assert [sentence.split(":")[0] for sentence in set_damaged_aside(tmp_path)] == [str(tmp_path / "x/a.safetensors")]
+    assert set(reads) == {tmp_path / "x/a.safetensors"}
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
+        *("a.json", "b.json", "b.safetensors", "other-a.safetensors", SEEN)
+    }
+
+
+@pytest.mark.slow
+def test_a_data_file_with_a_wrong_checksum(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    registry = folder / "data/datasets.yaml"
+    registry.write_text(registry.read_text().replace("cifar10_07_6.png: 9ac9", "cifar10_07_6.png: 0000"))
+    result = run(folder, *ALL)
+    assert result.returncode != 0
+    errors = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("error:")]
+    assert len(set(errors)) == 1
+    assert "cifar10_07_6.png: sha256 is 9ac9" in errors[0]
+    assert not list(folder.glob("results/mini/data/cifar10-*.safetensors"))
+
+
+@pytest.mark.slow
+def test_two_runs_at_once(finished: Path, tmp_path: Path) -> None:
+    folder = project(tmp_path, SLOWER)
+    first = started(folder)
+    wait_for(folder, ".snakemake/locks/*")
+    second = run(folder, *ALL)
+    assert second.returncode != 0
+    assert "Directory cannot be locked" in second.stdout + second.stderr
+    said, _ = first.communicate()
+    assert first.returncode == 0, said
+    assert results(folder) == results(finished)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_goes_on(number: signal.Signals, finished: Path, tmp_path: Path) -> None:
+    """Ctrl-C; a terminal that is closed or a machine that shuts down; a machine that dies."""
+    folder = project(tmp_path, SLOWER)
+    first = started(folder)
+    wait_for(folder, "results/mini/unfinished/reconstructions/*/*.safetensors")
+    os.killpg(first.pid, number)
+    said, _ = first.communicate()
+    assert first.returncode != 0
+    assert list(folder.glob("results/mini/unfinished/reconstructions/*/*.safetensors")), "what was done is kept"
+    if number == signal.SIGKILL:
+        refused = run(folder, *ALL)
+        assert "--unlock" in refused.stdout + refused.stderr
+        done(run(folder, *ALL, "--unlock"))
+    else:
+        assert f"stopped by {number.name}" in said
+    done(run(folder, *ALL))
+    assert results(folder) == results(finished)
+    assert not list(folder.glob("results/mini/unfinished/*/*/*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Attack(iterations=20, restarts=2),
+        Attack(iterations=3, optimiser=LBFGS(), distance=SquaredEuclidean(), box=False),
+    ],
+    ids=["adam", "l-bfgs"],
+)
+def test_a_trial_that_is_not_a_number_fails_alone(
+    attack: Attack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that shares a value that is not a number has a row that says that it failed; all others are the same,
+    bit for bit.
+    """
+    monkeypatch.chdir(projects.ROOT)
+    data, victim, shared, truth = (tmp_path / f"{name}.safetensors" for name in ("data", "victim", "shared", "truth"))
+    save_split(load("cifar10", "validation", "packaged", None), data)
+    train_victim(TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0), None, None, victim, None, CPU)
+    share(share_step(last=3), victim, data, shared, truth, CPU)
+
+    def attacked(name: str) -> Path:
+        attack_shard(AttackStep(attack=attack, seed_key="k"), victim, shared, tmp_path / name, None, CPU)
+        return tmp_path / name
+
+    whole = attacked("whole.safetensors")
+    tensors, about = read_tensors(shared)
+    first = next(name for name in tensors if name.startswith("shared."))
+    tensors[first][1].view(-1)[5] = torch.nan
+    write_tensors(shared, tensors, about)
+    one_bad = attacked("bad.safetensors")
+    good, bad = read_tensors(whole)[0], read_tensors(one_bad)[0]
+    for client in (0, 2):
+        assert all(torch.equal(good[name][client], bad[name][client]) for name in good if len(good[name]) == 3)
+    expected, table = (rows("cell", 0, path, truth) for path in (whole, one_bad))
+    assert table.status.tolist() == ["ok", "failed", "ok"]
+    assert table.psnr.isna().tolist() == [False, True, False]
+    assert table.psnr[[0, 2]].tolist() == expected.psnr[[0, 2]].tolist()
