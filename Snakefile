@@ -12,6 +12,8 @@ include: "workflow/rules/metrics.smk"
 include: "workflow/rules/figures.smk"
 
 
+# Steps of seconds, and the one that needs the internet: on a cluster they run where Snakemake does. So do, as their own
+# rules say, notebooks and victims that are not trained.
 localrules:
     all,
     datasets,
@@ -19,6 +21,11 @@ localrules:
     reconstructions,
     metrics,
     figures,
+    data,
+    measure,
+    describe,
+    verdict,
+    report,
 
 
 rule all:

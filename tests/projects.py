@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FILES = [
     *("Snakefile", "params.yaml", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"),
-    *("workflow", "config", "notebooks", "envs", "local", "slurm", "profiles"),
+    *("src", "workflow", "config", "notebooks", "envs", "local", "slurm", "profiles"),
     *("data/datasets.yaml", "data/paper_values.csv", "data/open_details.yaml"),
 ]
 TINY: dict[str, Any] = {
@@ -63,9 +63,11 @@ TINY: dict[str, Any] = {
 CELLS = ["lenet-untrained-proposed", "lenet-trained-proposed"]
 MINI: dict[str, Any] = TINY | {
     "about": "mini scale: for tests",
+    "clients": TINY["clients"] | {"lenet-untrained": {"targets": {"count": 3}, "clients_per_shard": 2}},
+    "cells": {"*": {"attack": {"iterations": 4, "restarts": 1}}},
     "artefacts": TINY["artefacts"] | {"table1": {"cells": CELLS}, "fig2": {"cells": CELLS}},
 }
-"""Two cells, of a trained and an untrained victim, in four shards."""
+"""Two cells, of an untrained and a trained victim, in three shards; to be run with a few artefacts only."""
 
 
 def project(folder: Path, scale: str, content: dict[str, Any], **parameters: Any) -> Path:
@@ -75,7 +77,7 @@ def project(folder: Path, scale: str, content: dict[str, Any], **parameters: Any
     for name in FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir() and not (ROOT / name).is_symlink():
-            shutil.copytree(ROOT / name, folder / name)
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
     add_scale(folder, scale, content)

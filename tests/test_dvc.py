@@ -29,7 +29,7 @@ def psnr(folder: Path, cell: str) -> float:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository in which `dvc repro` was run, with what it made committed and pushed."""
-    folder = projects.project(tmp_path_factory.mktemp("repository"), "mini", MINI, artefacts=["table1", "fig2"])
+    folder = projects.project(tmp_path_factory.mktemp("repository"), "mini", MINI, artefacts=["fig2"])
     git(folder, "init", "--quiet", "--initial-branch", "main")
     for key, value in IDENTITY.items():
         git(folder, "config", key, value)
@@ -82,7 +82,7 @@ def test_a_changed_weight_is_noticed_and_reruns_only_what_depends_on_it(clone: P
     files = clone / "results/mini/reconstructions"
     untouched = {path: path.stat().st_mtime_ns for path in (files / other).iterdir()}
     choose(clone, override={"cells": {cell: {"attack": {"total_variation": 10.0}}}})
-    assert planned(clone) == {"attack", "describe", "measure", "table1", "fig2", "verdict", "report"}
+    assert planned(clone) == {"attack_narrow", "describe", "measure", "fig2", "verdict", "report"}
     assert "total_variation" in dvc(clone, "params", "diff")
     dvc(clone, "repro")
     assert planned(clone) == set()
@@ -121,6 +121,6 @@ def test_an_experiment_at_another_scale(made: Path, tmp_path: Path) -> None:
     dvc(folder, "exp", "run", "--set-param", "scale=longer", "--name", "longer")
     record = folder / "results/longer/reconstructions/lenet-trained-proposed/seed0-shard0.json"
     assert json.loads(record.read_text())["settings"]["attack"]["iterations"] == 8
-    assert (folder / "figures/longer/table1.md").exists()
+    assert (folder / "figures/longer/fig2.png").exists()
     assert "longer" in dvc(folder, "exp", "show", "--no-pager", "--csv")
     assert (folder / "results/mini/metrics/lenet-trained-proposed.csv").exists(), "the other scale's results stay"

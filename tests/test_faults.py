@@ -1,6 +1,7 @@
 """Faults injected on purpose: each ends in a clear message, and nothing is lost or built upon."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,11 +31,11 @@ from invgrad.steps.train import TrainStep, train_victim
 CPU = torch.device("cpu")
 ALL = ("snakemake", "--cores", "2", "all")
 SLOWER = MINI | {"cells": {"lenet-*": {"attack": {"iterations": 2500, "restarts": 1}}}}
-"""Attacks of some seconds."""
+"""Attacks of about ten seconds."""
 
 
 def project(folder: Path, scale: dict[str, object] = MINI) -> Path:
-    return projects.project(folder, "mini", scale, artefacts=["table1", "fig2"])
+    return projects.project(folder, "mini", scale, artefacts=["table1"])
 
 
 @pytest.fixture(scope="module")
@@ -116,36 +117,31 @@ def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
         done(run(disk, "mount", "-o", "remount,ro,bind", str(disk)))
         result = run(folder, *ALL)
         assert result.returncode != 0
-        assert "Read-only file system" in result.stdout + result.stderr
+        assert re.search("Write-protected|Read-only file system", result.stdout + result.stderr)
     done(run(folder, *ALL))
     assert results(folder) == before
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        "data/photos10-train.safetensors",
-        "victims/lenet-trained/seed0.safetensors",
-        "shared/lenet-untrained/seed0-shard0.safetensors",
-        "reconstructions/lenet-untrained-proposed/seed0-shard1.safetensors",
-    ],
-)
-def test_a_damaged_file_is_seen_and_made_anew(damaged: str, finished: Path, tmp_path: Path) -> None:
-    """Cut off or with one bit changed; what was built before on the whole file needs no new shared gradient."""
+def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) -> None:
+    """Cut off, or with one bit changed: data, a checkpoint, a shard of shared gradients, what was found in it, rows."""
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
-    before, path = results(folder), folder / "results/mini" / damaged
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content if "shard1" in damaged else content[:-100])
-    if "shared" in damaged:
-        (folder / "results/mini/reconstructions/lenet-untrained-proposed/seed0-shard0.safetensors").unlink()
+    before, root = results(folder), folder / "results/mini"
+    cut = ["data/photos10-train.safetensors", "shared/lenet-untrained/seed0-shard0.safetensors"]
+    tampered = ["victims/lenet-trained/seed0.safetensors", "metrics/lenet-trained-proposed.csv"]
+    tampered += [f"reconstructions/lenet-untrained-proposed/seed0-shard{shard}.safetensors" for shard in (0, 1)]
+    for name in cut:
+        (root / name).write_bytes((root / name).read_bytes()[:-100])
+    for name in tampered:
+        content = bytearray((root / name).read_bytes())
+        content[-1] ^= 1
+        (root / name).write_bytes(content)
     said = done(run(folder, *ALL))
-    assert f"{damaged}: damaged: its sha256 is" in said
-    assert "it is made anew if it is needed" in said
+    for name in cut + tampered:
+        assert f"{name}: damaged: its sha256 is" in said
     assert results(folder) == before
-    assert len(list((folder / "results/mini/damaged").iterdir())) == 1
+    assert len(list((root / "damaged").iterdir())) == len(cut + tampered)
     assert "Nothing to be done" in done(run(folder, *ALL))
 
 
@@ -170,35 +166,27 @@ def test_what_was_compared_once_is_not_read_again(tmp_path: Path, monkeypatch: p
 def test_a_data_file_with_a_wrong_checksum(tmp_path: Path) -> None:
     folder = project(tmp_path)
     registry = folder / "data/datasets.yaml"
-    registry.write_text(registry.read_text().replace("cifar10_07_6.png: 9ac9", "cifar10_07_6.png: 0000"))
+    line = re.compile(r"(cifar10_07_6\.png: )[0-9a-f]{4}")
+    assert len(line.findall(registry.read_text())) == 1
+    registry.write_text(line.sub(r"\g<1>0000", registry.read_text()))
     result = run(folder, *ALL)
     assert result.returncode != 0
     errors = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("error:")]
     assert len(set(errors)) == 1
-    assert "cifar10_07_6.png: sha256 is 9ac9" in errors[0]
+    assert re.search(r"cifar10_07_6\.png: sha256 is [0-9a-f]{64}, not 0000[0-9a-f]{60}", errors[0])
     assert not list(folder.glob("results/mini/data/cifar10-*.safetensors"))
 
 
 @pytest.mark.slow
-def test_two_runs_at_once(finished: Path, tmp_path: Path) -> None:
-    folder = project(tmp_path, SLOWER)
-    first = started(folder)
-    wait_for(folder, ".snakemake/locks/*")
-    second = run(folder, *ALL)
-    assert second.returncode != 0
-    assert "Directory cannot be locked" in second.stdout + second.stderr
-    said, _ = first.communicate()
-    assert first.returncode == 0, said
-    assert results(folder) == results(finished)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_stopped_goes_on(number: signal.Signals, finished: Path, tmp_path: Path) -> None:
-    """Ctrl-C; a terminal that is closed or a machine that shuts down; a machine that dies."""
+    """Ctrl-C, or a machine that dies; before that, a second run beside the first is refused."""
     folder = project(tmp_path, SLOWER)
     first = started(folder)
     wait_for(folder, "results/mini/unfinished/reconstructions/*/*.safetensors")
+    second = run(folder, *ALL)
+    assert second.returncode != 0
+    assert "Directory cannot be locked" in second.stdout + second.stderr
     os.killpg(first.pid, number)
     said, _ = first.communicate()
     assert first.returncode != 0
@@ -208,7 +196,7 @@ def test_a_run_that_is_stopped_goes_on(number: signal.Signals, finished: Path, t
         assert "--unlock" in refused.stdout + refused.stderr
         done(run(folder, *ALL, "--unlock"))
     else:
-        assert f"stopped by {number.name}" in said
+        assert "stopped by SIGINT" in said
     done(run(folder, *ALL))
     assert results(folder) == results(finished)
     assert not list(folder.glob("results/mini/unfinished/*/*/*.safetensors"))

@@ -304,18 +304,19 @@ class Plan:
             "cells": {name: self._summary(name) | {"settings": self._settings(name)} for name in self.cells},
         }
 
+    def is_narrow(self, cell: str) -> bool:
+        """Whether a cell's network is so small that its attack takes a minute where others take an hour."""
+        chosen = self.victim_of(self.cells[cell].clients)
+        dataset = describe(chosen.dataset)
+        return is_small(outline(chosen.network, classes=dataset.classes, size=dataset.size))
+
     def threads(self, cell: str, available: int) -> int:
         """CPU threads of an attack.
 
         Small networks gain more from a second job than from a second thread; one trial of a large one keeps every
         core busy.
         """
-        if self.cells[cell].attack.kind == "analytic":
-            return 1
-        chosen = self.victim_of(self.cells[cell].clients)
-        dataset = describe(chosen.dataset)
-        network = outline(chosen.network, classes=dataset.classes, size=dataset.size)
-        return 1 if is_small(network) else available
+        return 1 if self.cells[cell].attack.kind == "analytic" or self.is_narrow(cell) else available
 
     # Details
 

@@ -1,6 +1,7 @@
 """The plan that all rules ask, and where its files are."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -25,8 +26,9 @@ DEVICE = plan.project.config.device
 MEMORY = str(plan.project.config.memory or 0)
 EVERY = plan.project.config.checkpoint
 
-# `logged` shows what a job says and writes its log, to the last line also where a signal ends the job.
-shell.prefix("set -euo pipefail; logged() {{ trap '' INT TERM; exec tee \"$1\"; }}; ")
+# `logged` shows what a job says and writes its log, to the last word also where a signal ends the job; the shell itself
+# waits for the job then.
+shell.prefix("set -euo pipefail; trap : TERM; logged() {{ trap '' INT TERM; exec tee \"$1\"; }}; ")
 
 if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
     for sentence in set_damaged_aside(files.root):
@@ -57,6 +59,10 @@ def result(name, find):
     if callable(find):
         return {name: ancient(find), f"{name}_records": lambda w: records(find(w))}
     return {name: ancient(find), f"{name}_records": records(find)}
+
+
+def any_of(names):
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def options(name, values):

@@ -29,6 +29,7 @@ for name, artefact in plan.artefacts.items():
         log:
             notebook=files.log(files.notebook(name)).with_suffix(".ipynb"),
             messages=files.log(files.notebook(name)),
+        localrule: True
         conda:
             "../../envs/environment.yaml"
         params:

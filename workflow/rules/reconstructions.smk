@@ -38,9 +38,11 @@ rule attack:
         record=record(files.reconstruction("{cell}", "{seed}", "{shard}")),
     log:
         files.log(files.reconstruction("{cell}", "{seed}", "{shard}")),
+    wildcard_constraints:
+        cell=any_of(cell for cell in plan.cells if not plan.is_narrow(cell)),
     conda:
         "../../envs/environment.yaml"
-    threads: lambda w: plan.threads(w.cell, workflow.cores or 1)
+    threads: lambda w: plan.threads(w.cell, workflow.resource_settings.cores or 1)
     resources:
         device=DEVICE,
         memory=MEMORY,
@@ -56,3 +58,9 @@ rule attack:
         " --out {output.reconstruction} --checkpoint {params.checkpoint} --every-seconds {resources.every_seconds}"
         " --every-iterations {resources.every_iterations} --memory {resources.memory} --device {resources.device}"
         " --threads {threads} 2>&1 | logged {log}"
+
+
+# A rule of its own, so that a cluster can take many of these short jobs together.
+use rule attack as attack_narrow with:
+    wildcard_constraints:
+        cell=any_of(cell for cell in plan.cells if plan.is_narrow(cell)),

@@ -19,6 +19,7 @@ for name in plan.victims:
             record=record(files.victim(name, "{seed}")),
         log:
             files.log(files.victim(name, "{seed}")),
+        localrule: not plan.victim(name).epochs
         conda:
             "../../envs/environment.yaml"
         threads: 1
