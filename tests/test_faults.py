@@ -61,10 +61,10 @@ def table(folder: Path) -> str:
     return (folder / "figures/mini/table1.csv").read_text()
 
 
-def started(folder: Path) -> subprocess.Popen[str]:
-    """`snakemake all` as from a terminal, at work."""
+def started(folder: Path, *command: str) -> subprocess.Popen[str]:
+    """A command as from a terminal, at work; `snakemake all` by default."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(ALL, cwd=folder, env=environment(), start_new_session=True, **pipes)
+    return subprocess.Popen(command or ALL, cwd=folder, env=environment(), start_new_session=True, **pipes)
 
 
 def wait_for(folder: Path, pattern: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # both take a while to import, most steps write no table, and
     from torch import Tensor
 
 RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "safetensors", "scikit-image", "snakemake")
+RECORDED_VARIABLES = ("SLURM_JOB_ID", "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES")
 
 
 def write(path: Path, writer: Callable[[Path], object]) -> None:
@@ -156,6 +157,7 @@ class Record:
             "device": device_name(self._device),
             "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1,
             "platform": platform.platform(),
+            "scheduler": {name: os.environ[name] for name in RECORDED_VARIABLES if name in os.environ},
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
             "seconds": round(self.seconds, 3),
         }

@@ -1,0 +1,211 @@
+"""A night on a cluster: a real SLURM of one node with two made-up GPUs, and what goes wrong on it."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import projects
+import pytest
+import yaml
+from projects import MINI, ROOT, done, run
+from test_faults import SLOWER, results, started, wait_for
+
+pytestmark = pytest.mark.slow
+TOOLS = ROOT / "tests/slurm"
+PROFILES = ("--profile", "slurm", "--profile", str(TOOLS / "profile"))
+CANCEL = (
+    """squeue --me --noheader --format "%i %Z" | awk -v here="$PWD" '$2 == here {print $1}' | """
+    "xargs --no-run-if-empty scancel"
+)
+ON_CLUSTER = ("snakemake", *PROFILES, "--config", "scale=mini")
+
+
+def or_skip(tool: str, *arguments: str | Path) -> None:
+    result = run(ROOT, TOOLS / tool, *arguments)
+    if result.returncode == 77:
+        pytest.skip(result.stderr.strip() or result.stdout.strip())
+    done(result)
+
+
+@pytest.fixture(scope="module")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cluster that all commands below find through their environment."""
+    folder = tmp_path_factory.mktemp("cluster")
+    or_skip("install")
+    or_skip("cluster", "start", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        yield
+    done(run(ROOT, TOOLS / "cluster", "stop", folder))
+
+
+@pytest.fixture(scope="module")
+def on_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose reconstructions were made without a cluster."""
+    folder = projects.project(tmp_path_factory.mktemp("here"), "mini", SLOWER, artefacts=["table1"])
+    done(run(folder, "snakemake", "--cores", "2", "reconstructions"))
+    return folder
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A project in which all that is left to do are the attacks."""
+    folder = projects.project(tmp_path, "mini", SLOWER, artefacts=["table1"])
+    targets = [f"results/mini/shared/lenet-{kind}/seed0-shard0.safetensors" for kind in ("untrained", "trained")]
+    done(run(folder, "snakemake", "--cores", "2", *targets, targets[0].replace("shard0", "shard1")))
+    return folder
+
+
+def jobs() -> dict[str, dict[str, str]]:
+    """Every job that the cluster remembers: what it says of it, by id."""
+    lines = done(run(ROOT, "scontrol", "show", "job", "--oneliner")).splitlines()
+    words = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines if "JobId" in line]
+    return {each["JobId"]: each for each in words}
+
+
+def running(folder: Path) -> dict[str, str]:
+    """The state of the jobs of a project that have not ended, by id."""
+    listed = done(run(ROOT, "squeue", "--noheader", "--format", "%i %T %Z", "--states", "RUNNING,PENDING"))
+    words = [line.split() for line in listed.splitlines()]
+    return {number: state for number, state, place in words if place == str(folder)}
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 150) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.3)
+    return value
+
+
+def record_of(folder: Path, reconstruction: str) -> dict[str, Any]:
+    path = folder / f"results/mini/reconstructions/{reconstruction}.json"
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def attacks(folder: Path) -> dict[str, tuple[int, str]]:
+    """The attacks of this project that run and have kept a state: by job, the process and what it makes."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_text().split("\0")
+            here = (process / "cwd").resolve() == folder
+            variables = dict(
+                each.split("=", 1) for each in (process / "environ").read_text().split("\0") if "=" in each
+            )
+        except OSError:
+            continue
+        if here and words[1:4] == ["-m", "invgrad", "attack"]:
+            state = folder / words[words.index("--checkpoint") + 1]
+            if state.exists():
+                job = next(each for each in variables if each.startswith("SLURM_JOB_ID=")).partition("=")[2]
+                found[job] = int(process.name), f"{state.parent.name}/{state.stem}"
+    return found
+
+
+def test_every_rule_of_the_profile_exists() -> None:
+    """Snakemake ignores a name that it does not know, and the job would get what any job gets."""
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    rules = set(done(run(ROOT, "snakemake", "--list-rules", "--quiet", "all")).split())
+    grouped = {each.split("=")[0] for each in profile["groups"]}
+    assert rules >= {*profile["set-resources"], *profile["set-threads"], *grouped}
+    assert profile["config"] == ["scale=paper"]
+    trained = {name for name in rules if name.startswith("victim-") and name.endswith("-trained")} | {
+        "victim-resnet32-10"
+    }
+    assert trained <= profile["set-resources"].keys()
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_dvc_and_the_whole_dag_go_to_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From data to figures; whatever computes has a GPU, and short jobs share one."""
+    folder = projects.project(tmp_path, "mini", MINI, artefacts=["table1", "activation-error"])
+    both = [yaml.safe_load((place / "config.yaml").read_text()) for place in (folder / "slurm", TOOLS / "profile")]
+    (folder / "cluster").mkdir()
+    (folder / "cluster/config.yaml").write_text(yaml.safe_dump(both[0] | both[1]))
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "cluster")
+    done(run(folder, "git", "init", "--quiet"))
+    done(run(folder, "dvc", "repro"))
+    assert "Untrained" in (folder / "figures/mini/table1.md").read_text().title()
+    assert "Data and pipelines are up to date" in done(run(folder, "dvc", "status"))
+
+    mine = {number: job for number, job in jobs().items() if job["WorkDir"] == str(folder)}
+    assert {job["JobState"] for job in mine.values()} == {"COMPLETED"}
+    assert {job.get("TresPerJob") or job.get("TresPerNode") for job in mine.values()} == {"gres:gpu:1"}
+    computed = [*folder.glob("results/mini/shared/*/*.json"), *folder.glob("results/mini/reconstructions/*/*.json")]
+    computed += [folder / "results/mini/victims/lenet-trained/seed0.json"]
+    computed += folder.glob("results/mini/metrics/activations/*.json")
+    for path in computed:
+        scheduler = json.loads(path.read_text())["scheduler"]
+        assert scheduler["CUDA_VISIBLE_DEVICES"] in ("0", "1"), path
+        assert scheduler["SLURM_JOB_ID"] in mine, path
+    attacks = [
+        json.loads(path.read_text())["scheduler"] for path in folder.glob("results/mini/reconstructions/*/*.json")
+    ]
+    assert len({each["SLURM_JOB_ID"] for each in attacks}) < len(attacks) == 3
+    assert not json.loads((folder / "results/mini/victims/lenet-untrained/seed0.json").read_text())["scheduler"]
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_a_night_in_which_everything_goes_wrong(shared: Path, on_this_machine: Path) -> None:
+    """A job is cancelled, one hangs until its time is up, the node is drained: the bytes are those of a quiet night."""
+    untrained, trained = "lenet-untrained-proposed/seed0-shard", "lenet-trained-proposed/seed0-shard0"
+    alone = (
+        "--group-components",
+        "narrow=1",
+        "--set-resources",
+        "attack_narrow:runtime=1",
+        "attack_narrow:mem_mb=2000",
+    )
+    night = started(shared, *ON_CLUSTER, *alone, "--", "reconstructions")
+    until(lambda: len(running(shared)) == 3, "three jobs")
+    at_work = until(lambda: len(attacks(shared)) == 2 and attacks(shared), "two attacks at work")
+    assert sorted(running(shared).values()) == ["PENDING", "RUNNING", "RUNNING"], "there are two GPUs"
+    hanging, cancelled = at_work
+    os.kill(at_work[hanging][0], signal.SIGSTOP)
+    node = done(run(ROOT, "sinfo", "--noheader", "--format", "%n")).strip()
+    done(run(ROOT, "scontrol", "update", f"node={node}", "state=drain", "reason=test"))
+    done(run(ROOT, "scancel", cancelled))
+    until(lambda: cancelled not in running(shared), "the cancelled job is gone")
+    time.sleep(3)
+    assert list(running(shared).values()).count("RUNNING") == 1, "a drained node takes no job"
+    done(run(ROOT, "scontrol", "update", f"node={node}", "state=resume"))
+    said, _ = night.communicate()
+    assert night.returncode == 0, said
+
+    ended = jobs()
+    assert ended[hanging]["JobState"] == "TIMEOUT"
+    assert ended[cancelled]["JobState"] == "CANCELLED"
+    for _, reconstruction in at_work.values():
+        assert record_of(shared, reconstruction)["resumed"] == 1
+        assert record_of(shared, reconstruction)["scheduler"]["SLURM_JOB_ID"] not in at_work
+    made, expected = results(shared), results(on_this_machine)
+    for name in (f"{untrained}0", f"{untrained}1", trained):
+        assert made[f"reconstructions/{name}.safetensors"] == expected[f"reconstructions/{name}.safetensors"]
+    assert not list(shared.glob("results/mini/unfinished/reconstructions/*/*.safetensors"))
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_the_submitting_process_dies(shared: Path, on_this_machine: Path) -> None:
+    """Its jobs run on; as the README says, they are cancelled, the folder is unlocked, and the next run goes on."""
+    night = started(shared, *ON_CLUSTER, "--", "reconstructions")
+    wait_for(shared, "results/mini/unfinished/reconstructions/*/*.safetensors")
+    os.killpg(night.pid, signal.SIGKILL)
+    night.communicate()
+    assert "RUNNING" in running(shared).values()
+    refused = run(shared, *ON_CLUSTER, "--", "reconstructions")
+    assert "--unlock" in refused.stdout + refused.stderr
+    assert CANCEL in (ROOT / "README.md").read_text()
+    done(run(shared, "bash", "-c", CANCEL))
+    until(lambda: not running(shared), "no job is left")
+    done(run(shared, *ON_CLUSTER, "--unlock"))
+    done(run(shared, *ON_CLUSTER, "--", "reconstructions"))
+    made, expected = results(shared), results(on_this_machine)
+    assert made == expected
+    assert max(json.loads(path.read_text())["resumed"] for path in shared.glob("results/mini/reconstructions/*/*.json"))
