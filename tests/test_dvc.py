@@ -115,11 +115,12 @@ def test_results_that_were_changed_are_noticed(clone: Path) -> None:
 def test_an_experiment_at_another_scale(made: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(made, folder, symlinks=True)
-    add_scale(folder, "longer", MINI | {"cells": {"*": {"attack": {"iterations": 8, "restarts": 1}}}})
+    one_cell = {"artefacts": MINI["artefacts"] | {"fig2": {"cells": ["lenet-untrained-proposed"]}}}
+    add_scale(folder, "longer", MINI | one_cell | {"cells": {"*": {"attack": {"iterations": 8, "restarts": 1}}}})
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "another scale")
     dvc(folder, "exp", "run", "--set-param", "scale=longer", "--name", "longer")
-    record = folder / "results/longer/reconstructions/lenet-trained-proposed/seed0-shard0.json"
+    record = folder / "results/longer/reconstructions/lenet-untrained-proposed/seed0-shard0.json"
     assert json.loads(record.read_text())["settings"]["attack"]["iterations"] == 8
     assert (folder / "figures/longer/fig2.png").exists()
     assert "longer" in dvc(folder, "exp", "show", "--no-pager", "--csv")

@@ -117,6 +117,7 @@ def test_a_second_run_starts_no_job(project: Path) -> None:
 @pytest.mark.slow
 def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
     assert planned(project) == set()
+    assert planned(project, "memory=1", "device=cpu", "scale=tiny", "checkpoint={seconds: 5}") == set()
     fewer = "override={clients: {lenet-untrained: {targets: {count: 2}}}}"
     gathered = {"describe", "verdict", "report", "hyperparameters"}
     shown = {"table1", "fig2", "seeds", "more-cifar", "activation-error"}

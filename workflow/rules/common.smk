@@ -23,6 +23,8 @@ FIGURES = plan.figures
 MADE = plan.project.artefacts
 CELLS = plan.cells_of(MADE)
 DEVICE = plan.project.config.device
+# In one order, wherever Snakemake had them from; without what decides how something is computed, not what.
+WHAT_IS_RUN = {key: config[key] for key in sorted(config) if key not in ("device", "memory", "checkpoint")}
 MEMORY = str(plan.project.config.memory or 0)
 EVERY = plan.project.config.checkpoint
 

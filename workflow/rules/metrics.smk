@@ -60,7 +60,7 @@ rule describe:
         "../../envs/environment.yaml"
     params:
         code=fingerprint(step_code("describe")),
-        config=json.dumps(config),
+        config=json.dumps(WHAT_IS_RUN),
         # What the paths and the data at hand make of the configuration.
         sources=json.dumps(dict(plan.project.sources)),
     shell:
