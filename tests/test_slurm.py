@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -22,6 +23,8 @@ CANCEL = (
     """squeue --me --noheader --format "%i %Z" | awk -v here="$PWD" '$2 == here {print $1}' | """
     "xargs --no-run-if-empty scancel"
 )
+LONGER = SLOWER | {"cells": {"lenet-*": {"attack": {"iterations": 6000, "restarts": 1}}}}
+"""Attacks of about half a minute."""
 ON_CLUSTER = ("snakemake", *PROFILES, "--config", "scale=mini")
 
 
@@ -43,7 +46,7 @@ def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def on_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose reconstructions were made without a cluster."""
-    folder = projects.project(tmp_path_factory.mktemp("here"), "mini", SLOWER, artefacts=["table1"])
+    folder = projects.project(tmp_path_factory.mktemp("here"), "mini", LONGER, artefacts=["table1"])
     done(run(folder, "snakemake", "--cores", "2", "reconstructions"))
     return folder
 
@@ -86,12 +89,10 @@ def attacks(folder: Path) -> dict[str, tuple[int, str]]:
         try:
             words = (process / "cmdline").read_text().split("\0")
             here = (process / "cwd").resolve() == folder
-            variables = dict(
-                each.split("=", 1) for each in (process / "environ").read_text().split("\0") if "=" in each
-            )
+            variables = dict(re.findall(r"([A-Z_]+)=([^\0]*)", (process / "environ").read_text()))
         except OSError:
             continue
-        job = next((each.partition("=")[2] for each in variables if each.startswith("SLURM_JOB_ID=")), None)
+        job = variables.get("SLURM_JOB_ID")
         if here and job and words[1:4] == ["-m", "invgrad", "attack"]:
             state = folder / words[words.index("--checkpoint") + 1]
             if state.exists():
