@@ -99,9 +99,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
         errors = [line for line in result.stdout.splitlines() + result.stderr.splitlines() if line.startswith("error:")]
         assert errors
         assert all("No space left on device" in line for line in errors)
+        assert not list(disk.rglob(".*.safetensors")), "no halves"
         for path in disk.rglob("*.safetensors"):
             read_tensors(path)  # whole, if it is there
-            assert not path.name.startswith(".")
         done(run(disk, "mount", "-o", "remount,size=100m", str(disk)))
         done(run(folder, *begin))
         assert "Nothing to be done" in done(run(folder, *begin))
@@ -144,6 +144,19 @@ def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) ->
     assert results(folder) == before
     assert len(list((root / "damaged").iterdir())) == len(cut + tampered)
     assert "Nothing to be done" in done(run(folder, *ALL))
+
+
+@pytest.mark.slow
+def test_results_of_unknown_settings_are_refused(finished: Path, tmp_path: Path) -> None:
+    """Without its bookkeeping Snakemake would take them for those of any settings."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    shutil.rmtree(folder / ".snakemake")
+    result = run(folder, *ALL)
+    assert result.returncode != 0
+    assert "error: results/mini: holds results, but .snakemake/metadata does not say" in result.stderr
+    shutil.rmtree(folder / "results/mini")
+    done(run(folder, *ALL, "--dry-run", "--quiet", "all"))
 
 
 def test_what_was_compared_once_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,10 +37,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
     target = tmp_path / "table[1].csv"
-    for name in (".table[1].4711.csv", ".table[1].json", ".table.4711.csv"):
+    others = {".table[1].json", ".table.4711.csv", ".table[1].v2.4711.csv"}
+    for name in (".table[1].4711.csv", *others):
         (tmp_path / name).write_text("half")
     results.write(target, lambda path: path.write_text("whole"))
-    assert {path.name for path in tmp_path.iterdir()} == {"table[1].csv", ".table[1].json", ".table.4711.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"table[1].csv", *others}
 
 
 def test_a_full_disk_is_an_error_of_the_system_for_tensors_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

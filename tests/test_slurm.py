@@ -106,11 +106,18 @@ def test_every_rule_of_the_profile_exists() -> None:
     rules = set(done(run(ROOT, "snakemake", "--list-rules", "--quiet", "all")).split())
     grouped = {each.split("=")[0] for each in profile["groups"]}
     assert rules >= {*profile["set-resources"], *profile["set-threads"], *grouped}
-    assert profile["config"] == ["scale=paper"]
     trained = {name for name in rules if name.startswith("victim-") and name.endswith("-trained")} | {
         "victim-resnet32-10"
     }
     assert trained <= profile["set-resources"].keys()
+
+
+def test_the_profile_takes_the_scale_paper_whatever_else_is_configured() -> None:
+    """From the root of a clone, by its link."""
+    plan = ("snakemake", "--profile", "slurm", "--dry-run", "--config")
+    said = done(run(ROOT, *plan, "memory=1", "--", "table1"))
+    assert "results/paper/reconstructions/resnet20-4-trained-lbfgs/seed2-shard9.safetensors" in said
+    assert "unknown scale 'tiny'" in run(ROOT, *plan, "scale=tiny", "--", "table1").stderr
 
 
 @pytest.mark.usefixtures("_cluster")
@@ -174,12 +181,16 @@ def test_a_night_in_which_everything_goes_wrong(shared: Path, on_this_machine: P
     time.sleep(3)
     assert list(running(shared).values()).count("RUNNING") == 1, "a drained node takes no job"
     done(run(ROOT, "scontrol", "update", f"node={node}", "state=resume"))
+    third = until(lambda: (attacks(shared).keys() - at_work) and attacks(shared), "the third attack at work")
+    requeued = max(third.keys() - at_work, key=int)
+    done(run(ROOT, "scontrol", "requeue", requeued))
     said, _ = second.communicate()
     assert second.returncode == 0, said
 
     ended = jobs()
     assert ended[hanging]["JobState"] == "TIMEOUT"
     assert ended[cancelled]["JobState"] == "CANCELLED"
+    assert ended[requeued]["Restarts"] == "1"
     for _, reconstruction in at_work.values():
         record = json.loads((shared / f"results/mini/reconstructions/{reconstruction}.json").read_text())
         assert record["resumed"] >= 1

@@ -24,7 +24,7 @@ from invgrad.data import load, save_split
 from invgrad.networks import ConvNet, LeNetZhu, build
 from invgrad.objectives import RandomLayers, SquaredEuclidean
 from invgrad.optimisers import LBFGS, SGD
-from invgrad.results import read_tensors
+from invgrad.results import device_name, read_tensors
 from invgrad.settings import Settings
 from invgrad.steps.attack import AttackStep
 from invgrad.steps.share import share
@@ -118,7 +118,7 @@ def test_the_general_path_goes_on_too() -> None:
 
 
 def ready(folder: Path, every: Keeping, stop: Stop | None = None) -> Unfinished:
-    return Unfinished(folder / "state.safetensors", {"settings": 1}, every, stop)
+    return Unfinished(folder / "state.safetensors", {"settings": 1}, CPU, every, stop)
 
 
 def test_a_state_is_kept_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +153,30 @@ def test_what_was_kept_comes_back_with_its_time(tmp_path: Path) -> None:
     assert kept["a"].tolist() == [0, 1, 2]
     assert second.resumed == 1
     assert second.seconds_before > 0
+    assert second.devices_before == [device_name(CPU)]
     second.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_does_not_end_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless it was asked to stop: then it must not pretend that its state is kept."""
+    unfinished = ready(tmp_path, Keeping(), stop := Stop())
+    unfinished.keep({"a": torch.arange(3)})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("invgrad.unfinished.write_tensors", full)
+    unfinished.keep({"a": torch.arange(4)})
+    assert "the state could not be kept: [Errno 28] No space left on device" in capsys.readouterr().out
+    stop.signal = signal.SIGTERM
+    with pytest.raises(OSError, match="No space left"):
+        unfinished.keep({"a": torch.arange(5)})
+    kept = ready(tmp_path, Keeping()).kept()
+    assert kept is not None
+    assert kept["a"].tolist() == [0, 1, 2]
 
 
 def test_a_request_to_stop_is_kept_first(tmp_path: Path) -> None:
@@ -248,5 +270,7 @@ def test_a_signal_ends_a_job_soon_and_safely(command: list[str | Path], number: 
     assert not out.exists()
     again = subprocess.run([*command, "--out", out, "--checkpoint", state], check=True, capture_output=True, text=True)
     assert "starts anew" not in again.stdout
-    record = json.loads(out.with_suffix(".json").read_text())
-    assert record["resumed"] == 1
+    assert json.loads(out.with_suffix(".json").read_text())["resumed"] == 1
+    if number == signal.SIGTERM:
+        subprocess.run([*command, "--out", tmp_path / "whole/out.safetensors"], check=True, capture_output=True)
+        assert results(out.parent) == results(tmp_path / "whole")

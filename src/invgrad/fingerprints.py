@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -29,7 +28,7 @@ def step_code(step: str) -> list[str]:
     """The package's files that a step runs: its module, and every module of the package that this imports in turn."""
     module = PACKAGE / "steps" / f"{step}.py"
     # Every command chooses its device and prepares the process there, though no step imports it.
-    return sorted({os.path.relpath(PACKAGE / "devices.py"), os.path.relpath(module), *imported_code(module)})
+    return sorted({str(PACKAGE / "devices.py"), str(module), *imported_code(module)})
 
 
 @cache
@@ -46,7 +45,7 @@ def imported_code(script: Path) -> list[str]:
                 waiting += new
     if PACKAGE / "compiled.py" in found:
         found |= set(PACKAGE.glob("*.cpp"))
-    return sorted(os.path.relpath(path) for path in found)
+    return sorted(map(str, found))
 
 
 def _source(module: str) -> Path | None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from invgrad.results import sha256, write_json
+from invgrad.settings import SettingsError
 
 SEEN = ".verified.json"
 """In the folder of results: how the files looked when they were last compared with their records."""
@@ -13,7 +14,7 @@ SEEN = ".verified.json"
 
 def set_damaged_aside(root: Path) -> list[str]:
     """Move every file below `root` whose checksum is not that of its record to the folder `damaged` there, so that its
-    job runs again; returns a sentence for each.
+    job runs again; returns a sentence for each. `SettingsError` if it cannot be moved.
 
     A file of which neither size nor time has changed since it was last compared is not read again.
     """
@@ -22,13 +23,25 @@ def set_damaged_aside(root: Path) -> list[str]:
         name = str(file.relative_to(root))
         looks = [file.stat().st_size, file.stat().st_mtime_ns, record.stat().st_mtime_ns]
         if before.get(name) != looks and (problem := _problem(file, record)):
-            sentences.append(f"{file}: {problem}; {_move(file, root)}")
+            sentences.append(f"{file}: {problem}; moved to {_move(file, root)}, it is made anew if it is needed")
         else:
             seen[name] = looks
     if seen != before:
         with suppress(OSError):  # results that are only read
             write_json(root / SEEN, seen)
     return sentences
+
+
+def refuse_unexplained(root: Path, bookkeeping: Path) -> None:
+    """Raise `SettingsError` if there are results below `root`, but Snakemake's `bookkeeping` (its folder `.snakemake`)
+    does not say what they were made with: it would take them for those of any settings.
+    """
+    known = any(next((bookkeeping / name).glob("*"), None) for name in ("metadata", "incomplete"))
+    if not known and next(_recorded(root), None):
+        raise SettingsError(
+            f"{root}: holds results, but {bookkeeping / 'metadata'} does not say with which settings they were made, "
+            f"so a changed one would go unnoticed: bring it back (dvc pull), or move {root} away"
+        )
 
 
 def _recorded(root: Path) -> Iterator[tuple[Path, Path]]:
@@ -48,14 +61,14 @@ def _problem(file: Path, record: Path) -> str | None:
     return None if found == expected else f"damaged: its sha256 is {found[:16]}…, in its record {expected[:16]}…"
 
 
-def _move(file: Path, root: Path) -> str:
+def _move(file: Path, root: Path) -> Path:
     aside = root / "damaged" / f"{sha256(file)[:8]}-{file.name}"
     try:
         aside.parent.mkdir(exist_ok=True)
         file.rename(aside)
     except OSError as error:
-        return f"it cannot be moved aside ({error.strerror}), so remove it"
-    return f"moved to {aside}, it is made anew if it is needed"
+        raise SettingsError(f"{file}: damaged, and cannot be moved aside: {error.strerror}") from None
+    return aside
 
 
 def _seen(root: Path) -> dict[str, list[int]]:

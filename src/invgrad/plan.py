@@ -178,7 +178,7 @@ class Plan:
 
     def report_templates(self) -> list[str]:
         """The package's files that lay out the report."""
-        return sorted(os.path.relpath(path) for path in PACKAGE.glob("*.jinja"))
+        return sorted(map(str, PACKAGE.glob("*.jinja")))
 
     # Settings of steps
 
@@ -305,10 +305,13 @@ class Plan:
         }
 
     def is_narrow(self, cell: str) -> bool:
-        """Whether a cell's network is so small that its attack takes a minute where others take an hour."""
+        """Whether a cell's attack is one in closed form, or its network so small that it takes a minute where others
+        take an hour.
+        """
         chosen = self.victim_of(self.cells[cell].clients)
         dataset = describe(chosen.dataset)
-        return is_small(outline(chosen.network, classes=dataset.classes, size=dataset.size))
+        network = outline(chosen.network, classes=dataset.classes, size=dataset.size)
+        return self.cells[cell].attack.kind == "analytic" or is_small(network)
 
     def threads(self, cell: str, available: int) -> int:
         """CPU threads of an attack.
@@ -316,7 +319,7 @@ class Plan:
         Small networks gain more from a second job than from a second thread; one trial of a large one keeps every
         core busy.
         """
-        return 1 if self.cells[cell].attack.kind == "analytic" or self.is_narrow(cell) else available
+        return 1 if self.is_narrow(cell) else available
 
     # Details
 

@@ -1,10 +1,10 @@
 """Files: whole or not at all, and each with a record of how it came about."""
 
-import glob
 import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -45,8 +45,10 @@ def write(path: Path, writer: Callable[[Path], object]) -> None:
 
 def remove_parts(path: Path) -> None:
     """Remove what a process that was killed left of a file that it was about to write."""
-    for part in path.parent.glob(f".{glob.escape(path.stem)}.*{path.suffix}"):
-        part.unlink(missing_ok=True)
+    name = re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}")
+    for part in path.parent.glob(f".*{path.suffix}"):
+        if name.fullmatch(part.name):
+            part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -136,6 +138,8 @@ class Record:
         self._started = time.time()
         self.seconds_before = 0.0
         """What earlier processes took for the part of the job that this one did not do again."""
+        self.devices_before: list[str] = []
+        """Where they did it."""
 
     @property
     def seconds(self) -> float:
@@ -154,7 +158,7 @@ class Record:
             "commit": commit,
             "uncommitted_changes": dirty,
             "versions": {"python": platform.python_version(), **_versions()},
-            "device": device_name(self._device),
+            "device": ", then ".join(dict.fromkeys([*self.devices_before, device_name(self._device)])),
             "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1,
             "platform": platform.platform(),
             "scheduler": {name: os.environ[name] for name in RECORDED_VARIABLES if name in os.environ},

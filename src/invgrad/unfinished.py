@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PositiveFloat, PositiveInt
 
 from invgrad.fingerprints import fingerprint, step_code
-from invgrad.results import read_tensors, remove_parts, sha256, write_tensors
+from invgrad.results import device_name, read_tensors, remove_parts, sha256, write_tensors
 from invgrad.settings import Settings, SettingsError
 from invgrad.stopping import Stop, Stopped
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 LEAST_WORK = 20.0
@@ -42,24 +43,31 @@ class Unfinished:
     """The state of a job in one file, which is there until the job's result is written."""
 
     def __init__(
-        self, path: Path, origin: Mapping[str, Any], every: Keeping | None = None, stop: Stop | None = None
+        self,
+        path: Path,
+        origin: Mapping[str, Any],
+        device: "torch.device | None" = None,
+        every: Keeping | None = None,
+        stop: Stop | None = None,
     ) -> None:
         """`origin`: all that the job's result depends on, as JSON; a state of another origin is not gone on from."""
         self.path = path
-        self.resumed = 0
-        """How often the job was gone on with."""
         self._origin = dict(origin)
+        self._device = device
         self._every = every or Keeping()
         self._stop = stop or Stop()
-        self._seconds_before = 0.0
         self._started = self._written = time.monotonic()
         self._write_took = 0.0
         self._iterations = 0
+        self._forget()
 
-    @property
-    def seconds_before(self) -> float:
+    def _forget(self) -> None:
+        self.resumed = 0
+        """How often the job was gone on with."""
+        self.seconds_before = 0.0
         """What the processes took whose work this one goes on with, as far as it was kept."""
-        return self._seconds_before
+        self.devices_before: list[str] = []
+        """Where they ran."""
 
     def kept(self) -> "Mapping[str, Tensor] | None":
         """The state that an earlier process left; None, and a line that says why, if it cannot be gone on from."""
@@ -73,14 +81,14 @@ class Unfinished:
             self.start_anew(str(error))
             return None
         self.resumed = about["resumed"] + 1
-        self._seconds_before = about["seconds"]
+        self.seconds_before, self.devices_before = about["seconds"], about["devices"]
         return tensors
 
     def start_anew(self, why: str) -> None:
         """Say why the state cannot be gone on from, and leave it behind."""
         print(f"{' '.join(why.split())}; starts anew", flush=True)
         self.path.unlink(missing_ok=True)
-        self.resumed, self._seconds_before = 0, 0.0
+        self._forget()
 
     def due(self) -> bool:
         """Whether the state is to be kept now; to be asked after every iteration."""
@@ -90,14 +98,25 @@ class Unfinished:
         return self._stop.signal is not None or (enough and passed >= LEAST_WORK * self._write_took)
 
     def keep(self, tensors: "Mapping[str, Tensor]") -> None:
-        """Write the state; raises `Stopped` afterwards if the process was asked to stop."""
+        """Write the state; raises `Stopped` afterwards if the process was asked to stop. A disk that is full just now
+        is no reason to end a job: it says so and goes on.
+        """
         began = time.monotonic()
-        seconds = self._seconds_before + began - self._started
-        write_tensors(self.path, tensors, {"origin": self._origin, "seconds": seconds, "resumed": self.resumed})
+        seconds = self.seconds_before + began - self._started
+        about = {"origin": self._origin, "seconds": seconds, "resumed": self.resumed, "devices": self._devices()}
+        try:
+            write_tensors(self.path, tensors, about)
+        except OSError as error:
+            if self._stop.signal is not None:
+                raise
+            print(f"the state could not be kept: {error}", flush=True)
         self._written = time.monotonic()
         self._write_took, self._iterations = self._written - began, 0
         if self._stop.signal is not None:
             raise Stopped(self._stop.signal, self.path)
+
+    def _devices(self) -> list[str]:
+        return list(dict.fromkeys([*self.devices_before, device_name(self._device)]))
 
     def remove(self) -> None:
         """The result is written; nothing is left behind."""

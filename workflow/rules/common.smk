@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invgrad.config import load
 from invgrad.fingerprints import fingerprint, imported_code, step_code
-from invgrad.integrity import set_damaged_aside
+from invgrad.integrity import refuse_unexplained, set_damaged_aside
 from invgrad.plan import Plan, run_jobs_with_this_python
 from invgrad.settings import SettingsError
 
@@ -26,15 +26,20 @@ DEVICE = plan.project.config.device
 # In one order, wherever Snakemake had them from; without what decides how something is computed, not what.
 WHAT_IS_RUN = {key: config[key] for key in sorted(config) if key not in ("device", "memory", "checkpoint")}
 MEMORY = str(plan.project.config.memory or 0)
-EVERY = plan.project.config.checkpoint
+EVERY_SECONDS = str(plan.project.config.checkpoint.seconds)
+EVERY_ITERATIONS = plan.project.config.checkpoint.iterations
 
 # `logged` shows what a job says and writes its log, to the last word also where a signal ends the job; the shell itself
 # waits for the job then.
 shell.prefix("set -euo pipefail; trap : TERM; logged() {{ trap '' INT TERM; exec tee \"$1\"; }}; ")
 
 if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
-    for sentence in set_damaged_aside(files.root):
-        print(sentence, file=sys.stderr)
+    try:
+        refuse_unexplained(files.root, Path(".snakemake"))
+        for sentence in set_damaged_aside(files.root):
+            print(sentence, file=sys.stderr)
+    except SettingsError as error:
+        sys.exit(f"error: {error}")
 
 
 wildcard_constraints:

@@ -46,8 +46,8 @@ rule attack:
     resources:
         device=DEVICE,
         memory=MEMORY,
-        every_seconds=EVERY.seconds,
-        every_iterations=EVERY.iterations,
+        every_seconds=EVERY_SECONDS,
+        every_iterations=EVERY_ITERATIONS,
     params:
         code=fingerprint(step_code("attack")),
         # Not an output, since an unfinished attack is to survive the job.

@@ -25,8 +25,8 @@ for name in plan.victims:
         threads: 1
         resources:
             device=DEVICE,
-            every_seconds=EVERY.seconds,
-            every_iterations=EVERY.iterations,
+            every_seconds=EVERY_SECONDS,
+            every_iterations=EVERY_ITERATIONS,
         params:
             code=fingerprint(step_code("train")),
             settings=train_settings(name),

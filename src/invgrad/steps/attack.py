@@ -60,10 +60,10 @@ def attack_shard(
     network, _ = load_victim(victim, device, custom=step.custom)
     client, shared = read_shared(shared_path, network)
     origin = origin_of("attack", step, [victim, shared_path, *step.files()])
-    unfinished = Unfinished(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, every, stop)
+    unfinished = Unfinished(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, device, every, stop)
     title = f"attack {out.parent.name} {out.stem}"
     result = reconstruct_with_progress(title, network, client, shared, step.attack, step.seed_key, memory, unfinished)
-    record.seconds_before = unfinished.seconds_before
+    record.seconds_before, record.devices_before = unfinished.seconds_before, unfinished.devices_before
     iterations = int(result.iterations.sum())
     about = {"mean": shared.mean, "std": shared.std, "precision": step.attack.precision}
     write_tensors(out, {name: tensor for name, tensor in vars(result).items() if tensor.numel()}, about)

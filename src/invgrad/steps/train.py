@@ -15,7 +15,7 @@ from torch import nn
 from invgrad.data import Split, read_split
 from invgrad.networks import Network, source_file
 from invgrad.progress import Progress
-from invgrad.results import Record, write
+from invgrad.results import Record, read_tensors, write
 from invgrad.settings import Settings, SettingsError
 from invgrad.stopping import Stop
 from invgrad.training import State, Training, train
@@ -74,7 +74,7 @@ def train_victim(
     shown, data = (_read(path, step.dataset) for path in (validation, training))
     about = _describe(step, shown)
     origin = origin_of("train", step, [validation, training, source_file(step.network)])
-    unfinished = Unfinished(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, every, stop)
+    unfinished = Unfinished(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, device, every, stop)
     snapshots = Snapshots(unfinished.path, step.snapshots, about)
     if step.epochs:
         if shown is None or data is None:
@@ -88,7 +88,7 @@ def train_victim(
             raise SettingsError("--data: the settings say that this victim is not trained")
         network, curve = about.build(), []
         snapshots.keep(network, 0)
-    record.seconds_before = unfinished.seconds_before
+    record.seconds_before, record.devices_before = unfinished.seconds_before, unfinished.devices_before
     for epoch in step.snapshots:
         write(after(out, epoch), partial(shutil.copyfile, snapshots.path(epoch)))
         record.write(after(out, epoch), epoch=epoch, curve=curve[:epoch])
@@ -121,8 +121,15 @@ class Snapshots:
             save_victim(self.path(epoch), self._about, network)
 
     def missing(self, epoch: int) -> list[Path]:
-        """Those of the epochs up to this one that are not there."""
-        return [self.path(each) for each in self._epochs if each <= epoch and not self.path(each).exists()]
+        """Those of the epochs up to this one that are not there, or damaged."""
+        return [self.path(each) for each in self._epochs if each <= epoch and not self._whole(each)]
+
+    def _whole(self, epoch: int) -> bool:
+        try:
+            read_tensors(self.path(epoch))
+        except SettingsError:
+            return False
+        return True
 
     def remove(self) -> None:
         """Leave nothing behind."""

@@ -12,9 +12,7 @@ from invgrad.paper import compare, read_values, verdicts
 from invgrad.results import Record, read_tables, write_csv, write_json
 
 
-def judge(
-    tables: Sequence[Path], paper_values: Path, description: Path, rows: Path, metrics: Path, out: Path
-) -> None:
+def judge(tables: Sequence[Path], paper_values: Path, description: Path, rows: Path, metrics: Path, out: Path) -> None:
     """Write all per-image rows to `rows`, what two runs are compared by to `metrics` and the verdicts to `out`;
     `description` says why a cell is not comparable.
     """
