@@ -16,6 +16,12 @@ import yaml
 from projects import MINI, ROOT, done, run
 from test_faults import SLOWER, results, started
 
+from invgrad.config import CONFIG, load
+from invgrad.costs import works
+from invgrad.estimate import assumed_gpu_hours
+from invgrad.plan import Plan
+from invgrad.settings import read_yaml
+
 pytestmark = pytest.mark.slow
 TOOLS = ROOT / "tests/slurm"
 PROFILES = ("--profile", "slurm", "--profile", str(TOOLS / "profile"))
@@ -112,11 +118,25 @@ def test_every_rule_of_the_profile_exists() -> None:
     assert trained <= profile["set-resources"].keys()
 
 
+def test_the_longest_attack_ends_before_its_attempts_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as is assumed of a GPU."""
+    monkeypatch.chdir(ROOT)
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    runtime = profile["set-resources"]["attack"]["runtime"]
+    minutes = [eval(runtime, {"attempt": attempt}) for attempt in range(1, profile["retries"] + 2)]
+    longest = max(
+        assumed_gpu_hours(work) / work.jobs for work in works(Plan(load(read_yaml(CONFIG) | {"scale": "paper"})))
+    )
+    assert sum(minutes) / 60 > longest
+    assert max(minutes) <= 24 * 60, "what most sites allow"
+
+
 def test_the_profile_takes_the_scale_paper_whatever_else_is_configured() -> None:
     """From the root of a clone, by its link."""
     plan = ("snakemake", "--profile", "slurm", "--dry-run", "--config")
     said = done(run(ROOT, *plan, "memory=1", "--", "table1"))
     assert "results/paper/reconstructions/resnet20-4-trained-lbfgs/seed2-shard9.safetensors" in said
+    assert "runtime=240" in said
     assert "unknown scale 'tiny'" in run(ROOT, *plan, "scale=tiny", "--", "table1").stderr
 
 
