@@ -18,9 +18,10 @@ demo: $(READY)
 	$(BIN)/snakemake --cores all
 
 # Each file as a whole to one worker: tests of a file share what is costly to make, one a run of the whole DAG. (Groups of
-# tests, by loadgroup, are ignored by pytest-xdist 3.8 under pytest 9.2: pytest-dev/pytest-xdist#1386.)
+# tests, by loadgroup, are ignored by pytest-xdist 3.8 under pytest 9.2: pytest-dev/pytest-xdist#1386.) One worker more than
+# two cores need, since the tests on a cluster mostly wait.
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests

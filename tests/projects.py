@@ -60,14 +60,22 @@ TINY: dict[str, Any] = {
 }
 """Every artefact, as little of it as can be."""
 
-CELLS = ["lenet-untrained-proposed", "lenet-trained-proposed"]
-MINI: dict[str, Any] = TINY | {
-    "about": "mini scale: for tests",
-    "clients": TINY["clients"] | {"lenet-untrained": {"targets": {"count": 3}, "clients_per_shard": 2}},
-    "cells": {"*": {"attack": {"iterations": 4, "restarts": 1}}},
-    "artefacts": TINY["artefacts"] | {"table1": {"cells": CELLS}, "fig2": {"cells": CELLS}},
-}
-"""Two cells, of an untrained and a trained victim, in three shards; to be run with a few artefacts only."""
+
+def mini(*cells: str, shards: int = 1, iterations: int = 4) -> dict[str, Any]:
+    """A scale of these cells of Table 1 alone, of as many images as shards; to be run with the artefacts table1 or
+    fig2.
+    """
+    shown = {"cells": list(cells)}
+    return TINY | {
+        "about": "mini scale: for tests",
+        "clients": TINY["clients"]
+        | {
+            "lenet-untrained": {"targets": {"count": shards}, "clients_per_shard": 1},
+            "lenet-trained": {"targets": {"count": shards}, "clients_per_shard": 1},
+        },
+        "cells": {"*": {"attack": {"iterations": iterations, "restarts": 1}}},
+        "artefacts": TINY["artefacts"] | {"table1": shown, "fig2": shown},
+    }
 
 
 def project(folder: Path, scale: str, content: dict[str, Any], **parameters: Any) -> Path:

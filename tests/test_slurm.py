@@ -13,8 +13,8 @@ from typing import Any
 import projects
 import pytest
 import yaml
-from projects import MINI, ROOT, done, run
-from test_faults import SLOWER, results, started
+from projects import ROOT, done, mini, run
+from test_faults import results, started
 
 from invgrad.config import CONFIG, load
 from invgrad.costs import works
@@ -22,15 +22,15 @@ from invgrad.estimate import assumed_gpu_hours
 from invgrad.plan import Plan
 from invgrad.settings import read_yaml
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 TOOLS = ROOT / "tests/slurm"
 PROFILES = ("--profile", "slurm", "--profile", str(TOOLS / "profile"))
 CANCEL = (
     """squeue --me --noheader --format "%i %Z" | awk -v here="$PWD" '$2 == here {print $1}' | """
     "xargs --no-run-if-empty scancel"
 )
-LONGER = SLOWER | {"cells": {"lenet-*": {"attack": {"iterations": 6000, "restarts": 1}}}}
-"""Attacks of about half a minute."""
+LONGER = mini("lenet-untrained-proposed", shards=3, iterations=8000)
+"""Three attacks of about twenty seconds."""
 ON_CLUSTER = ("snakemake", *PROFILES, "--config", "scale=mini")
 
 
@@ -134,8 +134,9 @@ def test_the_longest_attack_ends_before_its_attempts_do(monkeypatch: pytest.Monk
 def test_the_profile_takes_the_scale_paper_whatever_else_is_configured() -> None:
     """From the root of a clone, by its link."""
     plan = ("snakemake", "--profile", "slurm", "--dry-run", "--config")
-    said = done(run(ROOT, *plan, "memory=1", "--", "table1"))
-    assert "results/paper/reconstructions/resnet20-4-trained-lbfgs/seed2-shard9.safetensors" in said
+    target = "results/paper/reconstructions/resnet20-4-untrained-lbfgs/seed2-shard9.safetensors"
+    said = done(run(ROOT, *plan, "memory=1", "--", target))
+    assert target in said
     assert "runtime=240" in said
     assert "unknown scale 'tiny'" in run(ROOT, *plan, "scale=tiny", "--", "table1").stderr
 
@@ -143,14 +144,15 @@ def test_the_profile_takes_the_scale_paper_whatever_else_is_configured() -> None
 @pytest.mark.usefixtures("_cluster")
 def test_dvc_and_the_whole_dag_go_to_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From data to figures; whatever computes has a GPU, and short jobs share one."""
-    folder = projects.project(tmp_path, "mini", MINI, artefacts=["table1"])
+    scale = mini("lenet-trained-proposed", shards=2)
+    folder = projects.project(tmp_path, "mini", scale, artefacts=["table1"])
     both = [yaml.safe_load((place / "config.yaml").read_text()) for place in (folder / "slurm", TOOLS / "profile")]
     (folder / "cluster").mkdir()
     (folder / "cluster/config.yaml").write_text(yaml.safe_dump(both[0] | both[1]))
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "cluster")
     done(run(folder, "git", "init", "--quiet"))
     done(run(folder, "dvc", "repro"))
-    assert "Untrained" in (folder / "figures/mini/table1.md").read_text().title()
+    assert "2 epochs: proposed" in (folder / "figures/mini/table1.md").read_text()
     assert "Data and pipelines are up to date" in done(run(folder, "dvc", "status"))
 
     mine = {number: job for number, job in jobs().items() if job["WorkDir"] == str(folder)}
@@ -165,8 +167,8 @@ def test_dvc_and_the_whole_dag_go_to_the_cluster(tmp_path: Path, monkeypatch: py
     attacks = [
         json.loads(path.read_text())["scheduler"] for path in folder.glob("results/mini/reconstructions/*/*.json")
     ]
-    assert len({each["SLURM_JOB_ID"] for each in attacks}) < len(attacks) == 3
-    assert not json.loads((folder / "results/mini/victims/lenet-untrained/seed0.json").read_text())["scheduler"]
+    assert len({each["SLURM_JOB_ID"] for each in attacks}) < len(attacks) == 2
+    assert not json.loads((folder / "results/mini/metrics/lenet-trained-proposed.json").read_text())["scheduler"]
 
 
 @pytest.mark.usefixtures("_cluster")
