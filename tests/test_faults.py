@@ -32,7 +32,7 @@ from invgrad.steps.train import TrainStep, train_victim
 CPU = torch.device("cpu")
 ALL = ("snakemake", "--cores", "2", "all")
 FOUND = ("snakemake", "--cores", "2", "reconstructions")
-SLOWER = mini("lenet-untrained-proposed", shards=2, iterations=2500)
+SLOWER = mini("lenet-untrained-proposed", shards=2, iterations=4000)
 """Two attacks of some seconds."""
 
 
@@ -202,10 +202,11 @@ def test_ctrl_c_in_the_middle(finished: Path, tmp_path: Path) -> None:
     """
     folder = project(tmp_path, SLOWER)
     first = started(folder, *FOUND)
-    wait_for(folder, "results/mini/unfinished/reconstructions/*/*.safetensors")
+    wait_for(folder, ".snakemake/locks/*")
     second = run(folder, *FOUND)
     assert second.returncode != 0
     assert "Directory cannot be locked" in second.stdout + second.stderr
+    wait_for(folder, "results/mini/unfinished/reconstructions/*/*.safetensors")
     os.killpg(first.pid, signal.SIGINT)
     said, _ = first.communicate()
     assert first.returncode != 0

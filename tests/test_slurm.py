@@ -171,6 +171,7 @@ def test_dvc_and_the_whole_dag_go_to_the_cluster(tmp_path: Path, monkeypatch: py
     assert not json.loads((folder / "results/mini/metrics/lenet-trained-proposed.json").read_text())["scheduler"]
 
 
+@pytest.mark.night
 @pytest.mark.usefixtures("_cluster")
 def test_a_night_in_which_everything_goes_wrong(shared: Path, on_this_machine: Path) -> None:
     """The submitting process dies; then a job is cancelled, one hangs until its time is up, the node is drained. The
