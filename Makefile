@@ -11,7 +11,7 @@ READY := .venv/ready
 help:
 	@echo "make demo   set up and rebuild the tables and figures at demo scale, into figures/demo"
 	@echo "make test   set up and run the tests"
-	@echo "make test-night  run the tests that take longest: DVC, and a night on a SLURM (tests/slurm/install gets it)"
+	@echo "make test-night  run the tests that take longest: DVC, faults, a night on a SLURM (tests/slurm/install gets it)"
 	@echo "make check  set up and check format, lint and types"
 	@echo "make lock   write the versions installed in .venv to envs/requirements.lock"
 

@@ -112,6 +112,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
@@ -128,6 +129,7 @@ def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) -> None:
     """Cut off, or with one bit changed: data, a checkpoint, a shard of shared gradients, what was found in it, rows."""
     folder = tmp_path / "copy"
@@ -151,6 +153,7 @@ def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_results_of_unknown_settings_are_refused(finished: Path, tmp_path: Path) -> None:
     """Without its bookkeeping Snakemake would take them for those of any settings."""
     folder = tmp_path / "copy"
@@ -196,6 +199,7 @@ def test_a_data_file_with_a_wrong_checksum(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_ctrl_c_in_the_middle(finished: Path, tmp_path: Path) -> None:
     """What was done is kept, nothing stays locked, and the next run ends as if nothing had been. Before that, a second
     run beside the first is refused. (For a run that is killed, see the night on a cluster.)
