@@ -29,8 +29,8 @@ CANCEL = (
     """squeue --me --noheader --format "%i %Z" | awk -v here="$PWD" '$2 == here {print $1}' | """
     "xargs --no-run-if-empty scancel"
 )
-LONGER = mini("lenet-untrained-proposed", shards=3, iterations=8000)
-"""Three attacks of about twenty seconds."""
+LONGER = mini("lenet-untrained-proposed", shards=3, iterations=5000)
+"""Three attacks that take a good part of the minute that a job gets."""
 ON_CLUSTER = ("snakemake", *PROFILES, "--config", "scale=mini")
 
 
