@@ -37,3 +37,8 @@ rule all:
         rules.metrics.input,
         rules.figures.input,
         rules.report.output,
+
+
+# Not before: a job whose result Snakemake has not seen, or gave up with others of its group, need not start anew.
+onsuccess:
+    remove_states(files.states(), files.root)

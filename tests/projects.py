@@ -31,6 +31,7 @@ TINY: dict[str, Any] = {
     "clients": {
         "*": {"seeds": [0], "targets": {"count": 1}},
         "lenet-untrained": {"seeds": [0, 1], "targets": {"count": 3}, "clients_per_shard": 2},
+        "lenet-untrained-baseline": {"seeds": [0, 1], "targets": {"count": 3}, "clients_per_shard": 2},
         "lenet-trained": {"targets": {"count": 2}},
         "imagenet-*": {"targets": {"every": 1}},
         "imagenet-resnet18-notebooks": {"targets": {"indices": [2]}},
@@ -71,6 +72,7 @@ def mini(*cells: str, shards: int = 1, iterations: int = 4) -> dict[str, Any]:
         "clients": TINY["clients"]
         | {
             "lenet-untrained": {"targets": {"count": shards}, "clients_per_shard": 1},
+            "lenet-untrained-baseline": {"seeds": [0], "targets": {"count": shards}, "clients_per_shard": 1},
             "lenet-trained": {"targets": {"count": shards}, "clients_per_shard": 1},
         },
         "cells": {"*": {"attack": {"iterations": iterations, "restarts": 1}}},

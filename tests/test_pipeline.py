@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import jupytext
@@ -100,8 +101,11 @@ def test_an_attack_never_sees_the_images(project: Path) -> None:
         assert found == {**shapes, "labels": [1]}
     for record in (project / "results/tiny/reconstructions").rglob("*.json"):
         command = json.loads(record.read_text())["command"]
-        read = [word for word in command if word.startswith("results/") and word != command[command.index("--out") + 1]]
-        assert [word.split("/")[2] for word in read] == ["victims", "shared"]
+        named = {key: word for key, word in pairwise(command) if word.startswith("results/")}
+        assert {key: word.split("/")[2] for key, word in named.items()} == {
+            **{"--victim": "victims", "--shared": "shared"},
+            **{"--out": "reconstructions", "--checkpoint": "unfinished"},
+        }
     code = {Path(name).name for name in step_code("attack")}
     assert "metrics.py" not in code
     assert "measure.py" not in code

@@ -35,6 +35,12 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
 
 
+def test_others_may_read_a_result_if_they_may_read_files(tmp_path: Path) -> None:
+    results.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(3)}, {})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
     target = tmp_path / "table[1].csv"
     others = {".table[1].json", ".table.4711.csv", ".table[1].v2.4711.csv"}

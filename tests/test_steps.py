@@ -23,7 +23,7 @@ from invgrad.steps.measure import rows
 from invgrad.steps.share import ShareStep, share, swapped
 from invgrad.steps.train import TrainStep, train_victim
 from invgrad.training import Training
-from invgrad.unfinished import Keeping, Unfinished
+from invgrad.unfinished import Keeping, Unfinished, remove_states
 from invgrad.victims import load_victim, save_victim, untrained
 
 CPU = torch.device("cpu")
@@ -151,6 +151,11 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
         "seed0-epoch2": 2,
         "seed0-epoch4": 4,
     }
+    (tmp_path / "parts" / "seed0.safetensors").unlink()  # before Snakemake saw it
+    train_victim(step, *photos, tmp_path / "parts" / "seed0.safetensors", kept, CPU)
+    assert f"{kept}: the training had come to its end" in capsys.readouterr().out
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    remove_states(kept.parent, tmp_path / "parts")
     assert not list(kept.parent.iterdir())
 
 

@@ -326,6 +326,8 @@ class _Server:
 
                 state = kept if kept and kept["batch"].tolist() == [which.start, which.stop] else {}
                 outcomes.append(self._batch(starts, which, self._attack.iterations, moments(self._attack), state, show))
+        if keeper:
+            keeper.keep(_state(outcomes, slice(len(starts), len(starts) + 1)))
         return outcomes
 
     def _ended(self, kept: Mapping[str, Tensor]) -> list[_Outcome]:
@@ -458,13 +460,13 @@ class _Server:
         return seeds.generator(self._seed_key, self._shared.name(client), restart, purpose)
 
 
-def _state(outcomes: Sequence[_Outcome], which: slice, way: Running) -> dict[str, Tensor]:
+def _state(outcomes: Sequence[_Outcome], which: slice, way: Running | None = None) -> dict[str, Tensor]:
     """All that the rest of an attack depends on, besides its arguments: the outcomes of the trials before the batch
-    `which`, and how far that has come.
+    `which`, and how far that has come, if there is any left.
     """
     joined = zip(_Outcome._fields, map(torch.cat, zip(*outcomes, strict=True)), strict=True) if outcomes else ()
     ended = {f"ended.{name}": tensor for name, tensor in joined}
-    return {"batch": torch.tensor([which.start, which.stop]), **ended, **way.tensors()}
+    return {"batch": torch.tensor([which.start, which.stop]), **ended, **(way.tensors() if way else {})}
 
 
 @torch.no_grad()

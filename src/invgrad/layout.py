@@ -21,8 +21,12 @@ class Layout:
         return self.root / f"victims/{victim}/seed{seed}{after}.safetensors"
 
     def unfinished(self, result: Path) -> Path:
-        """Where the state of the job that makes a result is kept until it is made."""
-        return self.root / "unfinished" / result.relative_to(self.root)
+        """Where the state of the job that makes a result is kept until Snakemake has accepted that."""
+        return self.states() / result.relative_to(self.root)
+
+    def states(self) -> Path:
+        """The folder of all these states."""
+        return self.root / "unfinished"
 
     def shared(self, clients: str, seed: int | str, shard: int | str) -> Path:
         """What the server sees."""

@@ -34,6 +34,7 @@ def write(path: Path, writer: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         writer(partial)
+        partial.chmod(0o666 & ~_umask())  # safetensors writes what only its owner may read
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -41,6 +42,12 @@ def write(path: Path, writer: Callable[[Path], object]) -> None:
         raise OSError(f"{path}: {error}") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return umask
 
 
 def remove_parts(path: Path) -> None:

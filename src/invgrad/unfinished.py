@@ -40,7 +40,7 @@ def origin_of(step: str, settings: Settings, inputs: Iterable[Path | None]) -> d
 
 
 class Unfinished:
-    """The state of a job in one file, which is there until the job's result is written."""
+    """The state of a job in one file."""
 
     def __init__(
         self,
@@ -122,3 +122,11 @@ class Unfinished:
         """The result is written; nothing is left behind."""
         self.path.unlink(missing_ok=True)
         remove_parts(self.path)
+
+
+def remove_states(states: Path, results: Path) -> None:
+    """Remove every state below `states` whose result is there: of the same name, below `results`."""
+    for state in states.rglob("*.safetensors"):
+        if (results / state.relative_to(states)).exists():
+            state.unlink(missing_ok=True)
+            remove_parts(state)

@@ -10,6 +10,7 @@ from invgrad.fingerprints import fingerprint, imported_code, step_code
 from invgrad.integrity import refuse_unexplained, set_damaged_aside
 from invgrad.plan import Plan, run_jobs_with_this_python
 from invgrad.settings import SettingsError
+from invgrad.unfinished import remove_states
 
 try:
     plan = Plan(load(config))

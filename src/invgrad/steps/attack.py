@@ -52,9 +52,10 @@ def attack_shard(
     """Attack every client of a shard; write the selected reconstructions, with the trajectories if snapshots are kept,
     to `out`, with a record. `memory`: as of `reconstruct`.
 
-    Until that is written, the state of the attack is kept in `checkpoint` (None: beside `out`) as often as `every`
-    says; a state that another call left there is gone on from, if it is of the same settings, victim, clients and code.
-    Raises `Stopped` once `stop` asks for it and the state is kept.
+    The state of the attack is kept in `checkpoint` as often as `every` says; one that another call left there is gone
+    on from, if it is of the same settings, victim, clients and code. The last, of the ended attack, stays there for
+    whoever may lose the result; without a `checkpoint` the state lies beside `out` until that is written. Raises
+    `Stopped` once `stop` asks for it and the state is kept.
     """
     record = Record(step.model_dump(mode="json"), device)
     network, _ = load_victim(victim, device, custom=step.custom)
@@ -75,7 +76,8 @@ def attack_shard(
         ms_per_trial_iteration=1000 * record.seconds / iterations if iterations else None,
         resumed=unfinished.resumed,
     )
-    unfinished.remove()
+    if checkpoint is None:
+        unfinished.remove()
 
 
 def reconstruct_with_progress(

@@ -64,11 +64,11 @@ def train_victim(
     """Write the victim to `out` and its snapshots beside it as `after` names them, each with its accuracy curve in a
     record.
 
-    Without `validation`, the victim is untrained, for a data set of published mean and std. Until all is written, the
-    state of the training is kept in `checkpoint` (None: beside `out`), as often as `every` says, and the snapshots
-    beside that; a state that another call left there is gone on from, if it is of the same settings, data and code.
-    `SettingsError` if the files given are not those that the settings need; `Stopped` once `stop` asks for it and the
-    state is kept.
+    Without `validation`, the victim is untrained, for a data set of published mean and std. The state of the training
+    is kept in `checkpoint` as often as `every` says, and the snapshots beside that; one that another call left there is
+    gone on from, if it is of the same settings, data and code. The last, after all epochs, stays there for whoever may
+    lose the result; without a `checkpoint` the state lies beside `out` until all is written. `SettingsError` if the
+    files given are not those that the settings need; `Stopped` once `stop` asks for it and the state is kept.
     """
     record = Record(step.model_dump(mode="json"), device)
     shown, data = (_read(path, step.dataset) for path in (validation, training))
@@ -94,8 +94,9 @@ def train_victim(
         record.write(after(out, epoch), epoch=epoch, curve=curve[:epoch])
     save_victim(out, about, network)
     record.write(out, resumed=unfinished.resumed, curve=curve)
-    unfinished.remove()
-    snapshots.remove()
+    if checkpoint is None or not step.epochs:
+        unfinished.remove()
+        snapshots.remove()
 
 
 def after(path: Path, epoch: int) -> Path:
@@ -148,7 +149,8 @@ def _state(
         kept = None
     if kept:
         state.restore(kept)
-        print(f"{unfinished.path}: the training goes on in epoch {len(state.curve) + 1}", flush=True)
+        where = f"goes on in epoch {len(state.curve) + 1}" if len(state.curve) < step.epochs else "had come to its end"
+        print(f"{unfinished.path}: the training {where}", flush=True)
     else:
         snapshots.keep(state.network, 0)
     return state
@@ -167,6 +169,7 @@ def _train(
         for epoch in train(state, data, validation, keep_if_due):
             snapshots.keep(state.network, epoch.epoch)
             progress.show(epoch.epoch, f"validation accuracy {epoch.validation_accuracy:.3f}")
+    unfinished.keep(state.tensors())
 
 
 def _read(path: Path | None, dataset: str) -> Split | None:
