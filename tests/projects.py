@@ -112,6 +112,14 @@ def run(folder: Path, *command: str | Path, **options: Any) -> subprocess.Comple
     return subprocess.run(command, **how | options)
 
 
+def invgrad(*arguments: str | Path) -> None:
+    """The command line, in this process."""
+    from invgrad.cli import main
+
+    sys.argv = ["invgrad", *map(str, arguments)]
+    main()
+
+
 def environment() -> dict[str, str]:
     """Of the tests' own, activated."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

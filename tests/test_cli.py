@@ -1,10 +1,15 @@
 """Every command explains itself, and what the user can mend is one line."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from invgrad.cli import main
 
 PACKAGED = ["data", "--dataset", "cifar10", "--split", "validation", "--source", "packaged"]
 ATTACK = ["attack", "--settings", '{"attack": {}, "seed_key": "k"}', "--victim", "README.md"]
@@ -30,13 +35,39 @@ COMMANDS = [
 ROOT = Path(__file__).parents[1]
 
 
-def invgrad(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "invgrad", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+class Result(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Invgrad = Callable[..., Result]
+
+
+@pytest.fixture
+def invgrad(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invgrad:
+    """The command line, in this process."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+    def run(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["invgrad", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Result(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_the_package_is_a_program() -> None:
+    command = [sys.executable, "-m", "invgrad", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Usage: invgrad" in said
+    assert all(command in said for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help(command: str) -> None:
+def test_help(command: str, invgrad: Invgrad) -> None:
     result = invgrad(command, "--help")
     assert result.returncode == 0
     assert "Usage: invgrad" in result.stdout
@@ -57,7 +88,7 @@ def test_help(command: str) -> None:
         (["reconstruct", "--image", "README.md", "--network", "vgg", "--out", "x"], "unknown name 'vgg'"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line(arguments: list[str], words: str, tmp_path: Path, invgrad: Invgrad) -> None:
     arguments = [str(tmp_path / "x") if argument == "x" else argument for argument in arguments]
     result = invgrad(*arguments)
     assert result.returncode == 2
@@ -67,7 +98,7 @@ def test_a_mistake_is_one_line(arguments: list[str], words: str, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plan_says_what_the_chosen_artefacts_cost() -> None:
+def test_plan_says_what_the_chosen_artefacts_cost(invgrad: Invgrad) -> None:
     result = invgrad("plan", "--scale", "paper", "artefacts=[table1, fig6]")
     assert result.returncode == 0, result.stderr
     assert "| table1" in result.stdout
@@ -76,7 +107,7 @@ def test_plan_says_what_the_chosen_artefacts_cost() -> None:
     assert "ASSUMED, no GPU was timed" in result.stdout
 
 
-def test_plan_names_a_wrong_scale() -> None:
+def test_plan_names_a_wrong_scale(invgrad: Invgrad) -> None:
     result = invgrad("plan", "--scale", "papr")
     assert result.returncode == 2
     assert "unknown scale 'papr'; nearest: 'paper'" in result.stderr

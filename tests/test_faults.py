@@ -77,6 +77,10 @@ def wait_for(folder: Path, pattern: str) -> None:
         time.sleep(0.05)
 
 
+def errors_of(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("error:")]
+
+
 @contextmanager
 def mounted(folder: Path, *how: str) -> Iterator[None]:
     """A file system of its own at this folder; skips the test where that is not allowed."""
@@ -91,16 +95,13 @@ def mounted(folder: Path, *how: str) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_a_full_disk(tmp_path: Path) -> None:
-    folder, begin = (
-        project(tmp_path, mini("lenet-trained-proposed")),
-        ("snakemake", "--cores", "2", "datasets"),
-    )
+    folder, begin = project(tmp_path, mini("lenet-trained-proposed")), ("snakemake", "--cores", "2", "datasets")
     disk = folder / "results"
     disk.mkdir()
     with mounted(disk, "-t", "tmpfs", "-o", "size=400k", "tmpfs"):
         result = run(folder, *begin)
         assert result.returncode != 0
-        errors = [line for line in result.stdout.splitlines() + result.stderr.splitlines() if line.startswith("error:")]
+        errors = errors_of(result)
         assert errors
         assert all("No space left on device" in line for line in errors)
         assert not list(disk.rglob(".*.safetensors")), "no halves"
@@ -112,7 +113,6 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.night
 def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
@@ -129,7 +129,6 @@ def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.night
 def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) -> None:
     """Cut off, or with one bit changed: data, a checkpoint, a shard of shared gradients, what was found in it, rows."""
     folder = tmp_path / "copy"
@@ -153,7 +152,6 @@ def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.night
 def test_results_of_unknown_settings_are_refused(finished: Path, tmp_path: Path) -> None:
     """Without its bookkeeping Snakemake would take them for those of any settings."""
     folder = tmp_path / "copy"
@@ -192,14 +190,13 @@ def test_a_data_file_with_a_wrong_checksum(tmp_path: Path) -> None:
     registry.write_text(line.sub(r"\g<1>0000", registry.read_text()))
     result = run(folder, "snakemake", "--cores", "2", "datasets")
     assert result.returncode != 0
-    errors = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("error:")]
+    errors = errors_of(result)
     assert len(set(errors)) == 1
     assert re.search(r"cifar10_07_6\.png: sha256 is [0-9a-f]{64}, not 0000[0-9a-f]{60}", errors[0])
     assert not list(folder.glob("results/mini/data/cifar10-*.safetensors"))
 
 
 @pytest.mark.slow
-@pytest.mark.night
 def test_ctrl_c_in_the_middle(finished: Path, tmp_path: Path) -> None:
     """What was done is kept, nothing stays locked, and the next run ends as if nothing had been. Before that, a second
     run beside the first is refused. (For a run that is killed, see the night on a cluster.)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invgrad.paper import COLUMNS, VERDICT_COLUMNS, compare, read_values, verdicts
+from invgrad.paper import VERDICT_COLUMNS, compare, read_values, verdicts
+from invgrad.paper_values import COLUMNS
 from invgrad.settings import SettingsError
 
 VALUES = Path(__file__).parents[1] / "data" / "paper_values.csv"

@@ -1,6 +1,7 @@
 """A job that was stopped, however, ends bit by bit as one that was not."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -11,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
+from projects import ROOT, done, invgrad, run
 from test_attack import shared_by
 from test_steps import step as share_step
 from torch import Tensor
@@ -34,7 +37,7 @@ from invgrad.training import Training
 from invgrad.unfinished import Keeping, Unfinished, remove_states
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[1]
+INVGRAD = (sys.executable, "-m", "invgrad")
 
 
 class Killed(Exception):  # noqa: N818
@@ -87,20 +90,20 @@ def test_an_attack_goes_on_as_if_never_stopped(attack: Attack, memory: int | Non
         shared = replace(shared, labels=None)
     network = network.float()
 
-    def run(keeper: Keeper | None) -> Reconstruction:
+    def attacked(keeper: Keeper | None) -> Reconstruction:
         return reconstruct(network, GradientClient(), shared, attack, seed_key="k", memory=memory, keeper=keeper)
 
-    whole = run(None)
+    whole = attacked(None)
     observed = Keeper()
-    assert same(run(observed), whole)
+    assert same(attacked(observed), whole)
     assert len(observed.states) >= 3
     for state in observed.states:
-        assert same(run(Keeper(state)), whole)
+        assert same(attacked(Keeper(state)), whole)
     state, stops = None, 0
     while True:
         keeper = Keeper(state, lives=2)
         try:
-            assert same(run(keeper), whole)
+            assert same(attacked(keeper), whole)
             break
         except Killed:
             state, stops = keeper.states[-1], stops + 1
@@ -209,30 +212,49 @@ def write_settings(path: Path, step: Settings) -> Path:
     return path
 
 
+class Job(NamedTuple):
+    """A training or an attack of some seconds."""
+
+    command: list[str | Path]
+    """Of `invgrad`, without `--out` and `--checkpoint`."""
+    results: dict[str, bytes]
+    """What it comes to if nothing stops it."""
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    folder = tmp_path_factory.mktemp("training")
+    recipe = Training(epochs=8, batch_size=16)
+    step = TrainStep(network=LeNetZhu(), dataset="photos10", training=recipe, seed=0, snapshots=(3,))
+    splits = [folder / f"{split}.safetensors" for split in ("validation", "train")]
+    for split in splits:
+        save_split(load("photos10", split.stem, "packaged", None, limit=2000), split)
+    return as_job("train", folder, step, "--validation", splits[0], "--data", splits[1])
+
+
+@pytest.fixture(scope="module")
+def attack(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    folder = tmp_path_factory.mktemp("attack")
+    victim, shared, data = (folder / f"{name}.safetensors" for name in ("victim", "shared", "data"))
+    save_split(load("cifar10", "validation", "packaged", None), data)
+    train_victim(TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0), None, None, victim, None, CPU)
+    share(share_step(last=4), victim, data, shared, folder / "truth.safetensors", CPU)
+    step = AttackStep(attack=Attack(iterations=1200, snapshots=5), seed_key="k")
+    return as_job("attack", folder, step, "--victim", victim, "--shared", shared)
+
+
+def as_job(kind: str, folder: Path, step: Settings, *files: str | Path) -> Job:
+    settings = write_settings(folder / "settings.json", step)
+    command = [kind, "--settings", settings, *files, "--threads", "1", "--device", "cpu", "--every-seconds", "0.2"]
+    done(run(ROOT, *INVGRAD, *command, "--out", folder / "whole/out.safetensors"))
+    return Job(command, results(folder / "whole"))
+
+
 @pytest.fixture
-def command(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str | Path]:
-    """A training or an attack of some seconds, as a command without `--out` and `--checkpoint`."""
-    monkeypatch.chdir(ROOT)
-    if request.param == "train":
-        recipe = Training(epochs=8, batch_size=16)
-        step = TrainStep(network=LeNetZhu(), dataset="photos10", training=recipe, seed=0, snapshots=(3,))
-        splits = [tmp_path / f"{split}.safetensors" for split in ("validation", "train")]
-        for split in splits:
-            save_split(load("photos10", split.stem, "packaged", None, limit=2000), split)
-        files = ["--validation", splits[0], "--data", splits[1]]
-    else:
-        victim, shared, data = (tmp_path / f"{name}.safetensors" for name in ("victim", "shared", "data"))
-        save_split(load("cifar10", "validation", "packaged", None), data)
-        train_victim(
-            TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0), None, None, victim, None, CPU
-        )
-        clients = share_step(last=4)
-        share(clients, victim, data, shared, tmp_path / "truth.safetensors", CPU)
-        step = AttackStep(attack=Attack(iterations=1200, snapshots=5), seed_key="k")
-        files = ["--victim", victim, "--shared", shared]
-    settings = write_settings(tmp_path / "settings.json", step)
-    run = [sys.executable, "-m", "invgrad", request.param, "--settings", settings, *files]
-    return [*run, "--threads", "1", "--device", "cpu", "--every-seconds", "0.2"]
+def job(request: pytest.FixtureRequest) -> Job:
+    """The one that the parameter names."""
+    found: Job = request.getfixturevalue(request.param)
+    return found
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -240,38 +262,42 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train", "attack"], indirect=True)
-def test_kill_9_at_ten_random_times_changes_no_byte(command: list[str | Path], tmp_path: Path) -> None:
-    started = time.monotonic()
-    subprocess.run([*command, "--out", tmp_path / "whole/out.safetensors"], check=True, capture_output=True)
-    whole, moment = time.monotonic() - started, random.Random(1)
+@pytest.mark.parametrize("job", ["training", "attack"], indirect=True)
+def test_kill_9_at_ten_random_times_changes_no_byte(job: Job, tmp_path: Path) -> None:
+    """With the processes forked from one that has already imported torch, so that the kills hit their work."""
+    forks, moment = multiprocessing.get_context("forkserver"), random.Random(1)
+    forks.set_forkserver_preload(["invgrad.steps.attack", "invgrad.steps.train"])
     out, state = tmp_path / "killed/out.safetensors", tmp_path / "unfinished/state.safetensors"
+    command = [*job.command, "--out", out, "--checkpoint", state]
     kills = 0
-    while kills < 10:
-        process = subprocess.Popen([*command, "--out", out, "--checkpoint", state], stderr=subprocess.PIPE)
-        try:
-            process.communicate(timeout=moment.uniform(0.2, 0.6) * whole)
-        except subprocess.TimeoutExpired:
+    while kills < 10 or not state.exists():
+        process = forks.Process(target=invgrad, args=command)
+        process.start()
+        process.join(moment.uniform(0.5, 2.5))
+        if process.is_alive():
             process.kill()
-            process.communicate()
             kills += 1
-        out.unlink(missing_ok=True)  # as Snakemake does with what a killed job left, or because it ended too soon
-    subprocess.run([*command, "--out", out, "--checkpoint", state], check=True, capture_output=True)
-    assert results(out.parent) == results(tmp_path / "whole")
+        else:
+            state.unlink()
+        process.join()
+        out.unlink(missing_ok=True)  # as Snakemake does with what a killed job left
+    done(run(ROOT, *INVGRAD, *command))
+    assert results(out.parent) == job.results
     assert json.loads(out.with_suffix(".json").read_text())["resumed"] >= 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "number"),
-    [("train", signal.SIGTERM), ("attack", signal.SIGTERM), ("attack", signal.SIGINT)],
-    indirect=["command"],
+    ("job", "number"),
+    [("training", signal.SIGTERM), ("attack", signal.SIGTERM), ("attack", signal.SIGINT)],
+    indirect=["job"],
 )
-def test_a_signal_ends_a_job_soon_and_safely(command: list[str | Path], number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_ends_a_job_soon_and_safely(job: Job, number: signal.Signals, tmp_path: Path) -> None:
     """Even where nobody reads what it says any more."""
     out, state = tmp_path / "out/out.safetensors", tmp_path / "unfinished/state.safetensors"
+    command = [*job.command, "--out", out, "--checkpoint", state]
     read, written = os.pipe()
-    process = subprocess.Popen([*command, "--out", out, "--checkpoint", state], stdout=written, stderr=written)
+    process = subprocess.Popen([*INVGRAD, *command], cwd=ROOT, stdout=written, stderr=written)
     os.close(written)
     while not state.exists():
         time.sleep(0.05)
@@ -281,9 +307,6 @@ def test_a_signal_ends_a_job_soon_and_safely(command: list[str | Path], number: 
     assert process.wait() == 128 + number
     assert time.monotonic() - asked < 5
     assert not out.exists()
-    again = subprocess.run([*command, "--out", out, "--checkpoint", state], check=True, capture_output=True, text=True)
-    assert "starts anew" not in again.stdout
+    assert "starts anew" not in done(run(ROOT, *INVGRAD, *command))
     assert json.loads(out.with_suffix(".json").read_text())["resumed"] == 1
-    if number == signal.SIGTERM:
-        subprocess.run([*command, "--out", tmp_path / "whole/out.safetensors"], check=True, capture_output=True)
-        assert results(out.parent) == results(tmp_path / "whole")
+    assert results(out.parent) == job.results

@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, StringConstraints, field_validator, model_validator
 
+from invgrad import paper_values
 from invgrad.attacks import AnyAttack
 from invgrad.client import Client, GradientClient
 from invgrad.data import available, describe, find_source, what_to_put_where
 from invgrad.networks import Network, outline
 from invgrad.networks.custom import Custom
 from invgrad.networks.torchvision_zoo import Torchvision
-from invgrad.paper import read_values
 from invgrad.settings import Settings, SettingsError, merged, parse, read_yaml, unknown
 from invgrad.training import Training
 from invgrad.unfinished import Keeping
@@ -360,7 +360,7 @@ def load(raw: Mapping[str, Any]) -> Project:
     for artefact in experiments.artefacts:
         if not (config.notebooks / f"{artefact}.py").is_file():
             raise SettingsError(f"artefacts.{artefact}: there is no notebook {config.notebooks / f'{artefact}.py'}")
-    read_values(config.paper_values)
+    paper_values.read(config.paper_values)
     return Project(
         config=config,
         scale=scale,

@@ -1,22 +1,19 @@
-"""The paper's reported values and the verdict on each: is it reproduced by our runs?
+"""The verdict on each of the paper's reported values: is it reproduced by our runs?
 
-The reported values live in `data/paper_values.csv` and nowhere else. All functions are pure, except that `read_values`
-reads that file. PSNR, differences and standard deviations are in dB.
+All functions are pure, except that `read_values` reads a file. PSNR, differences and standard deviations are in dB.
 """
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import pandas as pd
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from scipy import stats
 
-from invgrad.settings import Settings, SettingsError, parse, unknown
+from invgrad import paper_values
+from invgrad.settings import SettingsError, unknown
 
 Verdict = Literal["reproduced", "differs", "not comparable", "not run"]
 Status = Literal["ok", "failed"]
@@ -30,31 +27,6 @@ JPEG_COPIES = r"\([1-9]\d* JPEG copies"
 """In the sentence that says where images came from (`data.Supply.sentence`)."""
 
 
-class PaperValue(Settings):
-    """One line of the file of reported values; `std` is image to image, and empty for a single displayed image."""
-
-    id: str
-    cell: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
-    measure: Literal["psnr_mean", "psnr_shown"]
-    value: float
-    std: PositiveFloat | None
-    n: PositiveInt
-    unit: Literal["dB"]
-    where: str
-    checked: Literal["true", "false"]
-    note: str
-
-    @model_validator(mode="after")
-    def _shown_is_one_image(self) -> Self:
-        shown = self.measure == "psnr_shown"
-        if shown != (self.n == 1):
-            raise ValueError(f"n: psnr_shown is one image and psnr_mean several, got {self.measure} with n = {self.n}")
-        if shown != (self.std is None):
-            raise ValueError(f"std: psnr_mean needs one and psnr_shown has none, got {self.measure} with {self.std}")
-        return self
-
-
-COLUMNS = list(PaperValue.model_fields)
 ROW_COLUMNS = ["cell", "seed", "image", "psnr", "status"]
 
 
@@ -90,27 +62,9 @@ VERDICT_COLUMNS = [
 def read_values(path: Path) -> pd.DataFrame:
     """The reported values, one row each, with the columns of `PaperValue`; `std` is NaN where empty, `checked` is bool.
 
-    Raises `SettingsError` naming the line and the column for a missing or unknown column, a value of the wrong type and
-    a (cell, measure) that is given twice.
+    Raises as `invgrad.paper_values.read`.
     """
-    try:
-        # Spreadsheet programs put a byte-order mark before the header.
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from None
-    reader = csv.reader(io.StringIO(text))
-    header = next(reader, [])
-    _check_header(header, f"{path}: line 1")
-    values: list[PaperValue] = []
-    lines: dict[tuple[str, str], int] = {}
-    for cells in reader:
-        where = f"{path}: line {reader.line_num}"
-        value = _parse_line(header, cells, where)
-        first = lines.setdefault((value.cell, value.measure), reader.line_num)
-        if first != reader.line_num:
-            raise SettingsError(f"{where}: cell, measure: '{value.cell}', '{value.measure}' is already in line {first}")
-        values.append(value)
-    frame = pd.DataFrame([value.model_dump() for value in values], columns=COLUMNS)
+    frame = pd.DataFrame([value.model_dump() for value in paper_values.read(path)], columns=paper_values.COLUMNS)
     frame["checked"] = frame["checked"] == "true"
     return frame.astype({"value": float, "std": float, "n": int})
 
@@ -233,22 +187,6 @@ def _half_width(parts: Sequence[tuple[float, int]]) -> float:
         return math.nan
     freedom = total**2 / sum(variance**2 / known for variance, known in parts)
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
-
-
-def _check_header(header: Sequence[str], where: str) -> None:
-    for column in header:
-        if column not in COLUMNS:
-            raise SettingsError(f"{where}: {unknown('column', column, COLUMNS)}")
-    for column in COLUMNS:
-        if header.count(column) != 1:
-            raise SettingsError(f"{where}: column '{column}' must be there once, is there {header.count(column)} times")
-
-
-def _parse_line(header: Sequence[str], cells: Sequence[str], where: str) -> PaperValue:
-    if len(cells) != len(header):
-        raise SettingsError(f"{where}: {len(cells)} cells for {len(header)} columns")
-    data = {column: cell or None for column, cell in zip(header, cells, strict=True)}
-    return parse(PaperValue, data, where)
 
 
 def _check_rows(rows: pd.DataFrame) -> None:
