@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up what they need in .venv, once, and run.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-night check lock
+.PHONY: help demo test test-dvc check lock
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
   $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -11,7 +11,7 @@ READY := .venv/ready
 help:
 	@echo "make demo   set up and rebuild the tables and figures at demo scale, into figures/demo"
 	@echo "make test   set up and run the tests"
-	@echo "make test-night  run the tests that take longest: DVC, faults, a night on a SLURM (tests/slurm/install gets it)"
+	@echo "make test-dvc   run the tests of DVC over Snakemake, which take another five minutes"
 	@echo "make check  set up and check format, lint and types"
 	@echo "make lock   write the versions installed in .venv to envs/requirements.lock"
 
@@ -24,8 +24,8 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-night: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile -m night
+test-dvc: $(READY)
+	$(BIN)/pytest -m dvc
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests

@@ -9,7 +9,7 @@ import projects
 import pytest
 from projects import add_scale, choose, done, mini, planned, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.night]
+pytestmark = [pytest.mark.slow, pytest.mark.dvc]
 CELLS = ["lenet-untrained-proposed", "lenet-untrained-lbfgs"]
 IDENTITY = {"user.name": "A Reader", "user.email": "reader@example.org"}
 
