@@ -31,7 +31,6 @@ TINY: dict[str, Any] = {
     "clients": {
         "*": {"seeds": [0], "targets": {"count": 1}},
         "lenet-untrained": {"seeds": [0, 1], "targets": {"count": 3}, "clients_per_shard": 2},
-        "lenet-untrained-baseline": {"seeds": [0, 1], "targets": {"count": 3}, "clients_per_shard": 2},
         "lenet-trained": {"targets": {"count": 2}},
         "imagenet-*": {"targets": {"every": 1}},
         "imagenet-resnet18-notebooks": {"targets": {"indices": [2]}},

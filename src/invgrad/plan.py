@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -308,10 +309,8 @@ class Plan:
         """Whether a cell's attack is one in closed form, or its network so small that it takes a minute where others
         take an hour.
         """
-        chosen = self.victim_of(self.cells[cell].clients)
-        dataset = describe(chosen.dataset)
-        network = outline(chosen.network, classes=dataset.classes, size=dataset.size)
-        return self.cells[cell].attack.kind == "analytic" or is_small(network)
+        victim = self.clients[self.cells[cell].clients].victim
+        return self.cells[cell].attack.kind == "analytic" or victim in self._small_victims
 
     def threads(self, cell: str, available: int) -> int:
         """CPU threads of an attack.
@@ -322,6 +321,16 @@ class Plan:
         return 1 if self.is_narrow(cell) else available
 
     # Details
+
+    @cached_property
+    def _small_victims(self) -> set[str]:
+        small = set()
+        for name in {self.clients[cell.clients].victim for cell in self.cells.values()}:
+            chosen = self.victim(name)
+            dataset = describe(chosen.dataset)
+            if is_small(outline(chosen.network, classes=dataset.classes, size=dataset.size)):
+                small.add(name)
+        return small
 
     def _split(self, dataset: str, split: str, clients: str | None = None) -> Path:
         return self.files.split(dataset, split, clients)
