@@ -1,10 +1,12 @@
 """Faults injected on purpose: each ends in a clear message, and nothing is lost or built upon."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +32,9 @@ from invgrad.steps.share import share
 from invgrad.steps.train import TrainStep, train_victim
 
 CPU = torch.device("cpu")
-ALL = ("snakemake", "--cores", "2", "all")
-FOUND = ("snakemake", "--cores", "2", "reconstructions")
-SLOWER = mini("lenet-untrained-proposed", shards=2, iterations=4000)
+MEASURED = ("snakemake", "--cores", "2", "metrics")
+UNFINISHED = "results/mini/unfinished/reconstructions/*/*.safetensors"
+SLOWER = mini("lenet-untrained-proposed", shards=2, iterations=2500)
 """Two attacks of some seconds."""
 
 
@@ -41,11 +43,28 @@ def project(folder: Path, scale: dict[str, Any]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which everything was made."""
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose first run was stopped by Ctrl-C in the middle of an attack, and a second beside it refused."""
     folder = project(tmp_path_factory.mktemp("finished"), SLOWER)
-    done(run(folder, *ALL))
+    first = started(folder, *MEASURED)
+    wait_for(folder, ".snakemake/locks/*")
+    second = run(folder, *MEASURED)
+    assert second.returncode != 0
+    assert "Directory cannot be locked" in second.stdout + second.stderr
+    wait_for(folder, UNFINISHED)
+    os.killpg(first.pid, signal.SIGINT)
+    said, _ = first.communicate()
+    assert first.returncode != 0
+    assert "stopped by SIGINT" in said
     return folder
+
+
+@pytest.fixture(scope="module")
+def finished(interrupted: Path) -> Path:
+    """The project after another run."""
+    assert list(interrupted.glob(UNFINISHED))
+    done(run(interrupted, *MEASURED))
+    return interrupted
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -57,10 +76,6 @@ def results(folder: Path) -> dict[str, bytes]:
         for part in parts
         for path in root.glob(f"{part}/*/*.safetensors")
     }
-
-
-def table(folder: Path) -> str:
-    return (folder / "figures/mini/table1.csv").read_text()
 
 
 def started(folder: Path, *command: str) -> subprocess.Popen[str]:
@@ -75,6 +90,17 @@ def wait_for(folder: Path, pattern: str) -> None:
     while not list(folder.glob(pattern)):
         assert time.monotonic() < deadline, pattern
         time.sleep(0.05)
+
+
+def assert_undisturbed(folder: Path, elsewhere: Path) -> None:
+    """Every reconstruction is, to the last bit, what its command comes to if nothing stops it."""
+    for record in folder.glob("results/mini/reconstructions/*/*.json"):
+        words, again = json.loads(record.read_text())["command"][1:], elsewhere / f"{record.stem}.safetensors"
+        words[words.index("--out") + 1] = str(again)
+        kept = words.index("--checkpoint")
+        del words[kept : kept + 2]
+        done(run(folder, sys.executable, "-m", "invgrad", *words))
+        assert again.read_bytes() == record.with_suffix(".safetensors").read_bytes()
 
 
 def errors_of(result: subprocess.CompletedProcess[str]) -> list[str]:
@@ -116,16 +142,15 @@ def test_a_full_disk(tmp_path: Path) -> None:
 def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
-    (folder / "results/mini/reconstructions/lenet-untrained-proposed/seed0-shard0.safetensors").unlink()
+    (folder / "results/mini/metrics/lenet-untrained-proposed.csv").unlink()
     before = results(folder)
     disk = folder / "results"
     with mounted(disk, "--bind", str(disk)):
         done(run(disk, "mount", "-o", "remount,ro,bind", str(disk)))
-        result = run(folder, *ALL)
+        result = run(folder, *MEASURED)
         assert result.returncode != 0
         assert re.search("Write-protected|Read-only file system", result.stdout + result.stderr)
     assert results(folder) == before
-    assert table(folder) == table(finished)
 
 
 @pytest.mark.slow
@@ -143,12 +168,12 @@ def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) ->
         content = bytearray((root / name).read_bytes())
         content[-1] ^= 1
         (root / name).write_bytes(content)
-    said = done(run(folder, *ALL))
+    said = done(run(folder, *MEASURED))
     for name in cut + tampered:
         assert f"{name}: damaged: its sha256 is" in said
     assert results(folder) == before
     assert len(list((root / "damaged").iterdir())) == len(cut + tampered)
-    assert "Nothing to be done" in done(run(folder, *ALL))
+    assert "Nothing to be done" in done(run(folder, *MEASURED))
 
 
 @pytest.mark.slow
@@ -157,11 +182,11 @@ def test_results_of_unknown_settings_are_refused(finished: Path, tmp_path: Path)
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
     shutil.rmtree(folder / ".snakemake")
-    result = run(folder, *ALL)
+    result = run(folder, *MEASURED)
     assert result.returncode != 0
     assert "error: results/mini: holds results, but .snakemake/metadata does not say" in result.stderr
     shutil.rmtree(folder / "results/mini")
-    done(run(folder, *ALL, "--dry-run", "--quiet", "all"))
+    done(run(folder, *MEASURED, "--dry-run", "--quiet", "all"))
 
 
 def test_what_was_compared_once_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,24 +223,13 @@ def test_a_data_file_with_a_wrong_checksum(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_in_the_middle(finished: Path, tmp_path: Path) -> None:
-    """What was done is kept, nothing stays locked, and the next run ends as if nothing had been. Before that, a second
-    run beside the first is refused. (For a run that is killed, see the night on a cluster.)
+    """What was done is kept, nothing stays locked, and the next run ends as if nothing had been. (For a run that is
+    killed, see the night on a cluster.)
     """
-    folder = project(tmp_path, SLOWER)
-    first = started(folder, *FOUND)
-    wait_for(folder, ".snakemake/locks/*")
-    second = run(folder, *FOUND)
-    assert second.returncode != 0
-    assert "Directory cannot be locked" in second.stdout + second.stderr
-    wait_for(folder, "results/mini/unfinished/reconstructions/*/*.safetensors")
-    os.killpg(first.pid, signal.SIGINT)
-    said, _ = first.communicate()
-    assert first.returncode != 0
-    assert "stopped by SIGINT" in said
-    assert list(folder.glob("results/mini/unfinished/reconstructions/*/*.safetensors"))
-    done(run(folder, *FOUND))
-    assert results(folder) == results(finished)
-    assert not list(folder.glob("results/mini/unfinished/*/*/*.safetensors"))
+    assert_undisturbed(finished, tmp_path)
+    records = finished.glob("results/mini/reconstructions/*/*.json")
+    assert 1 in {json.loads(record.read_text())["resumed"] for record in records}
+    assert not list(finished.glob("results/mini/unfinished/*/*/*.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import projects
 import pytest
 import yaml
 from projects import ROOT, done, mini, run
-from test_faults import results, started
+from test_faults import assert_undisturbed, started
 
 from invgrad.config import CONFIG, load
 from invgrad.costs import works
@@ -31,7 +30,7 @@ CANCEL = (
     """squeue --me --noheader --format "%i %Z" | awk -v here="$PWD" '$2 == here {print $1}' | """
     "xargs --no-run-if-empty scancel"
 )
-LONGER = mini("lenet-untrained-proposed", shards=3, iterations=5000)
+LONGER = mini("lenet-untrained-proposed", shards=3, iterations=4000)
 """Three attacks that take a good part of the minute that a job gets."""
 ON_CLUSTER = ("snakemake", *PROFILES, "--config", "scale=mini")
 
@@ -49,23 +48,6 @@ def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
         yield
     done(run(ROOT, TOOLS / "cluster", "stop", folder))
-
-
-@pytest.fixture(scope="module")
-def on_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose reconstructions were made without a cluster."""
-    folder = projects.project(tmp_path_factory.mktemp("here"), "mini", LONGER, artefacts=["table1"])
-    done(run(folder, "snakemake", "--cores", "2", "reconstructions"))
-    return folder
-
-
-@pytest.fixture
-def shared(on_this_machine: Path, tmp_path: Path) -> Path:
-    """The same project, in which the attacks are to be made again."""
-    folder = tmp_path / "project"
-    shutil.copytree(on_this_machine, folder, symlinks=True)
-    shutil.rmtree(folder / "results/mini/reconstructions")
-    return folder
 
 
 def jobs() -> dict[str, dict[str, str]]:
@@ -108,6 +90,25 @@ def attacks(folder: Path) -> dict[str, tuple[int, str]]:
     return found
 
 
+def scheduler(record: Path) -> dict[str, str]:
+    """What the cluster told the job that wrote this record."""
+    told: dict[str, str] = json.loads(record.read_text())["scheduler"]
+    return told
+
+
+def computed(folder: Path) -> list[Path]:
+    """The records of what belongs on a GPU, whatever the networks."""
+    return [path for part in ("shared", "reconstructions") for path in folder.glob(f"results/mini/{part}/*/*.json")]
+
+
+def assert_had_a_gpu(records: list[Path], jobs: dict[str, dict[str, str]]) -> None:
+    """Each was asked for and given by one of these jobs."""
+    assert {job.get("TresPerJob") or job.get("TresPerNode") for job in jobs.values()} == {"gres:gpu:1"}
+    for record in records:
+        assert scheduler(record)["CUDA_VISIBLE_DEVICES"] in ("0", "1"), record
+        assert scheduler(record)["SLURM_JOB_ID"] in jobs, record
+
+
 def test_every_rule_of_the_profile_exists() -> None:
     """Snakemake ignores a name that it does not know, and the job would get what any job gets."""
     profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
@@ -143,6 +144,7 @@ def test_the_profile_takes_the_scale_paper_whatever_else_is_configured() -> None
     assert "unknown scale 'tiny'" in run(ROOT, *plan, "scale=tiny", "--", "table1").stderr
 
 
+@pytest.mark.dvc
 @pytest.mark.usefixtures("_cluster")
 def test_dvc_and_the_whole_dag_go_to_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From data to figures; whatever computes has a GPU, and short jobs share one."""
@@ -159,27 +161,21 @@ def test_dvc_and_the_whole_dag_go_to_the_cluster(tmp_path: Path, monkeypatch: py
 
     mine = {number: job for number, job in jobs().items() if job["WorkDir"] == str(folder)}
     assert {job["JobState"] for job in mine.values()} == {"COMPLETED"}
-    assert {job.get("TresPerJob") or job.get("TresPerNode") for job in mine.values()} == {"gres:gpu:1"}
-    computed = [*folder.glob("results/mini/shared/*/*.json"), *folder.glob("results/mini/reconstructions/*/*.json")]
-    computed += [folder / "results/mini/victims/lenet-trained/seed0.json"]
-    for path in computed:
-        scheduler = json.loads(path.read_text())["scheduler"]
-        assert scheduler["CUDA_VISIBLE_DEVICES"] in ("0", "1"), path
-        assert scheduler["SLURM_JOB_ID"] in mine, path
-    attacks = [
-        json.loads(path.read_text())["scheduler"] for path in folder.glob("results/mini/reconstructions/*/*.json")
-    ]
-    assert len({each["SLURM_JOB_ID"] for each in attacks}) < len(attacks) == 2
-    assert not json.loads((folder / "results/mini/metrics/lenet-trained-proposed.json").read_text())["scheduler"]
+    trained = folder / "results/mini/victims/lenet-trained/seed0.json"
+    assert_had_a_gpu([trained, *computed(folder)], mine)
+    attacks = {scheduler(path)["SLURM_JOB_ID"] for path in folder.glob("results/mini/reconstructions/*/*.json")}
+    assert len(attacks) == 1
+    assert not scheduler(folder / "results/mini/metrics/lenet-trained-proposed.json")
 
 
 @pytest.mark.usefixtures("_cluster")
-def test_a_night_in_which_everything_goes_wrong(shared: Path, on_this_machine: Path) -> None:
-    """The submitting process dies; then a job is cancelled, one hangs until its time is up, the node is drained. The
-    bytes are those of a quiet night.
+def test_a_night_in_which_everything_goes_wrong(tmp_path: Path) -> None:
+    """The submitting process dies; then a job is cancelled, one hangs until its time is up, the node is drained, a job
+    is requeued. In the morning there are figures, and the bytes are those of a quiet night.
     """
+    shared = projects.project(tmp_path / "project", "mini", LONGER, artefacts=["table1"])
     alone = ("--group-components", "narrow=1", "--set-resources", "attack_narrow:runtime=1")
-    night = (*ON_CLUSTER, *alone, "--", "reconstructions")
+    night = (*ON_CLUSTER, *alone, "--", "all")
     first = started(shared, *night)
     at_work = until(lambda: len(attacks(shared)) == 2 and attacks(shared), "two attacks at work")
     for process, _ in at_work.values():
@@ -221,5 +217,7 @@ def test_a_night_in_which_everything_goes_wrong(shared: Path, on_this_machine: P
         record = json.loads((shared / f"results/mini/reconstructions/{reconstruction}.json").read_text())
         assert record["resumed"] >= 1
         assert record["scheduler"]["SLURM_JOB_ID"] not in at_work
-    assert results(shared) == results(on_this_machine)
+    assert_had_a_gpu(computed(shared), {number: job for number, job in ended.items() if job["WorkDir"] == str(shared)})
+    assert "LeNet (Zhu), untrained: proposed" in (shared / "figures/mini/table1.md").read_text()
+    assert_undisturbed(shared, tmp_path)
     assert not list(shared.glob("results/mini/unfinished/*/*/*.safetensors"))
