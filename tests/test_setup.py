@@ -67,7 +67,6 @@ def test_tests_of_a_file_run_in_one_process(tmp_path: Path) -> None:
     assert options
     for name in ("test_one.py", "test_other.py"):
         (tmp_path / name).write_text(MODULE)
-    shutil.copy(ROOT / "tests/conftest.py", tmp_path)
     command = [sys.executable, "-m", "pytest", *options[1].split(), "-p", "no:cacheprovider"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
