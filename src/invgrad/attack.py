@@ -326,7 +326,7 @@ class _Server:
 
                 state = kept if kept and kept["batch"].tolist() == [which.start, which.stop] else {}
                 outcomes.append(self._batch(starts, which, self._attack.iterations, moments(self._attack), state, show))
-        if keeper:
+        if keeper:  # at a batch after the last, of which nothing is left to do
             keeper.keep(_state(outcomes, slice(len(starts), len(starts) + 1)))
         return outcomes
 

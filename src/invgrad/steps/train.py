@@ -94,7 +94,7 @@ def train_victim(
         record.write(after(out, epoch), epoch=epoch, curve=curve[:epoch])
     save_victim(out, about, network)
     record.write(out, resumed=unfinished.resumed, curve=curve)
-    if checkpoint is None or not step.epochs:
+    if checkpoint is None or not step.epochs:  # what is not trained is made again in a moment
         unfinished.remove()
         snapshots.remove()
 
