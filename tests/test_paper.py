@@ -243,6 +243,11 @@ def test_not_run(ours: pd.DataFrame) -> None:
     assert row[["value", "difference", "ci_low", "ci_high"]].isna().all()
 
 
+def test_a_cell_that_was_left_out_says_why() -> None:
+    table = verdicts(value(12.5, 3, 100), pd.DataFrame(columns=ROW_COLUMNS), {}, {"some-cell": "no time"})
+    assert table[["verdict", "reason"]].values.tolist() == [["not run", "no time"]]
+
+
 def test_one_network_seed_is_said() -> None:
     row = judge(value(12.5, 3, 100), rows([[10, 12, 14]]))
     assert row["verdict"] == "reproduced"

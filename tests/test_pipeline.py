@@ -172,21 +172,29 @@ def test_a_notebook_that_fails_leaves_its_log_and_no_result(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_figure_shows_this_run_and_says_what_was_changed(project: Path, tmp_path: Path) -> None:
-    """Fewer images and another network seed, after a run that left more of both in the same folder."""
+    """Fewer images and another network seed, after a run that left more of both in the same folder, and without a cell
+    that was run then.
+    """
     folder = tmp_path / "clone"
     shutil.copytree(project, folder)
     changes = "{clients: {lenet-untrained: {seeds: [1], targets: {count: 2}}}}"
-    result = snakemake(folder, "all", config=("scale=tiny", "artefacts=[table1,fig2,prop1]", f"override={changes}"))
+    left_out = '{"lenet-trained-*": "trained elsewhere"}'
+    settings = ("artefacts=[table1,fig2,prop1]", f"override={changes}", f"left_out={left_out}")
+    result = snakemake(folder, "all", config=("scale=tiny", *settings))
     assert result.returncode == 0, result.stdout + result.stderr
     rows = pd.read_csv(folder / "figures/tiny/rows.csv")
     assert set(rows[rows.cell == "lenet-untrained-proposed"].seed) == {1}
     notebook = nbformat.read(folder / "results/tiny/notebooks/fig2.ipynb", as_version=4)
     parameters = next(cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
-    assert "'seeds': [1]" in parameters.replace('"', "'").split("lenet-trained-proposed")[0]
+    assert "'seeds': [1]" in parameters.replace('"', "'")
+    assert "lenet-trained" not in parameters
+    assert "lenet-trained" not in set(rows.cell)
     with Image.open(folder / "figures/tiny/fig2.png") as picture:
         assert "With settings changed" in picture.info["Title"]
     index = (folder / "figures/tiny/index.md").read_text()
     assert "not among the artefacts chosen for this run" in index
+    assert "| – | – | – | – | not run: trained elsewhere |" in index
+    assert "| not run | trained elsewhere |" in index
     assert "With settings changed" not in (folder / "figures/tiny/prop1.md").read_text(), "it shows nothing that was"
 
 

@@ -127,6 +127,32 @@ def test_a_description_says_what_the_scale_changed() -> None:
     assert "not among" in chosen["table1"]["not_made"]
 
 
+def test_a_cell_that_is_left_out_is_neither_run_nor_forgotten() -> None:
+    without = plan(left_out={"resnet20-4-*": "no time", "*batch100": "no CIFAR-100"})
+    described = without.description()
+    assert without.cells_of(without.project.artefacts) == [
+        cell
+        for cell in plan().cells_of(plan().artefacts)
+        if not cell.startswith("resnet20-4-") and "batch100" not in cell
+    ]
+    assert "resnet20" not in without.notebook_parameters("table1")
+    assert len(described["artefacts"]["table1"]["cells"]) == 8
+    assert described["cells"]["resnet20-4-trained-proposed"]["left_out"] == "no time"
+    assert described["cells"]["lenet-trained-proposed"]["left_out"] is None
+    assert described["artefacts"]["table1"]["not_made"] is None
+    assert described["artefacts"]["fig7"]["not_made"] == "no CIFAR-100"
+    assert described["artefacts"]["hyperparameters"]["not_made"] is None
+    both = plan(left_out={"*batch100": "no CIFAR-100"}, artefacts=["fig2"]).description()["artefacts"]
+    assert both["fig7"]["not_made"] == "not among the artefacts chosen for this run; no CIFAR-100"
+
+
+def test_leaving_cells_out_changes_no_training() -> None:
+    """Epochs that only they attack are kept all the same, so that they can be run later."""
+    every, without = plan(scale="small"), plan(scale="small", left_out={"lenet-epoch*": "no time"})
+    assert every.train_settings("lenet-trained", 0) == without.train_settings("lenet-trained", 0)
+    assert "20" in str(without.snapshots("lenet-trained"))
+
+
 def test_only_what_an_override_changes_says_so() -> None:
     changed = plan(override={"cells": {"lenet-trained-proposed": {"attack": {"total_variation": 0.1}}}})
     assert "With settings changed" in changed.notebook_parameters("table1")

@@ -251,6 +251,8 @@ class Config(Settings):
     scale: str = "demo"
     artefacts: tuple[str, ...] | None = None
     """Those that are made; None: all."""
+    left_out: dict[str, Annotated[str, StringConstraints(min_length=1)]] = Field(default_factory=dict)
+    """Cells that are not run although an artefact shows them: a name or pattern, and the reason, for readers."""
     experiments: Path = Path("config/experiments.yaml")
     scales: Path = Path("config/scales")
     paper_values: Path = Path("data/paper_values.csv")
@@ -302,10 +304,18 @@ class Project:
 
     @property
     def artefacts(self) -> dict[str, Artefact]:
-        """Those that are to be made, in the order of the configuration."""
+        """Those that are to be made, in the order of the configuration, with the cells that are to be run."""
         chosen = self.config.artefacts
-        every = self.experiments.artefacts
-        return {name: artefact for name, artefact in every.items() if chosen is None or name in chosen}
+        made = {}
+        for name, artefact in self.experiments.artefacts.items():
+            cells = tuple(cell for cell in artefact.cells if self.left_out(cell) is None)
+            if (chosen is None or name in chosen) and bool(cells) == bool(artefact.cells):
+                made[name] = artefact.model_copy(update={"cells": cells})
+        return made
+
+    def left_out(self, cell: str) -> str | None:
+        """Why this cell is not run, if so."""
+        return next((why for name, why in self.config.left_out.items() if fnmatch(cell, name)), None)
 
     def obstacles(self, cell: str) -> list[str]:
         """Why this cell is not comparable with the paper: each setting that a scale or an override changed."""
@@ -355,6 +365,9 @@ def load(raw: Mapping[str, Any]) -> Project:
     experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
     for name in config.artefacts or ():
         _exists(name, experiments.artefacts, "artefact", "config: artefacts")
+    for name in config.left_out:
+        if not any(fnmatch(cell, name) for cell in experiments.cells):
+            raise SettingsError(f"config: left_out: {unknown('cell', name, experiments.cells)}")
     _refuse_impossible_networks(experiments)
     sources, missing = _sources(config, scale, experiments, path)
     for artefact in experiments.artefacts:

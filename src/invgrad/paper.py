@@ -109,21 +109,31 @@ def compare(rows: pd.DataFrame, value: float, std: float, n: int) -> Difference:
     )
 
 
-def verdicts(values: pd.DataFrame, rows: pd.DataFrame, obstacles: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def verdicts(
+    values: pd.DataFrame,
+    rows: pd.DataFrame,
+    obstacles: Mapping[str, Sequence[str]],
+    left_out: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """One row per reported value, with the columns `VERDICT_COLUMNS`: the paper's value, ours, the verdict and why.
 
     `values` is what `read_values` returns. `rows` holds the per-image rows of all our runs, with the columns
     `ROW_COLUMNS`: `psnr` is infinite for an exact reconstruction and ignored where `status` is "failed". If they also
     have the `source` of the images, JPEG copies are named in the reason.
-    `obstacles[cell]` lists why a cell cannot be compared with the paper; it is empty or absent if it can. Raises
-    `SettingsError` for a missing column or identity, an unknown status, and a row that is "ok" without a PSNR.
+    `obstacles[cell]` lists why a cell cannot be compared with the paper; it is empty or absent if it can.
+    `left_out[cell]` says why a cell was not run, if that was meant. Raises `SettingsError` for a missing column or
+    identity, an unknown status, and a row that is "ok" without a PSNR.
     """
     _check_rows(rows)
     table = []
+    meant = left_out or {}
     for paper in values.to_dict("records"):
         mine = rows[rows["cell"] == paper["cell"]]
         ours = compare(mine, paper["value"], paper["std"], paper["n"])
-        verdict, reason = _judge(mine, ours, paper["std"], obstacles.get(paper["cell"], ()))
+        if mine.empty:
+            verdict, reason = "not run", meant.get(paper["cell"], "no rows of this cell")
+        else:
+            verdict, reason = _judge(mine, ours, paper["std"], obstacles.get(paper["cell"], ()))
         printed = {f"paper_{key}": paper[key] for key in ("value", "std", "n", "checked")}
         identity = {key: paper[key] for key in ("id", "cell", "measure")}
         table.append({**identity, **printed, **asdict(ours), "verdict": verdict, "reason": reason})
@@ -131,8 +141,6 @@ def verdicts(values: pd.DataFrame, rows: pd.DataFrame, obstacles: Mapping[str, S
 
 
 def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, obstacles: Sequence[str]) -> tuple[Verdict, str]:
-    if rows.empty:
-        return "not run", "no rows of this cell"
     shown = math.isnan(paper_std)
     blockers = list(obstacles)
     if shown and not _one_image(rows):

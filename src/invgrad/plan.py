@@ -55,13 +55,13 @@ class Plan:
 
     @property
     def artefacts(self) -> dict[str, Artefact]:
-        """Every artefact, also those that are not to be made now."""
-        return self.project.experiments.artefacts
+        """Every artefact, also those that are not to be made now; those that are without the cells left out."""
+        return {**self.project.experiments.artefacts, **self.project.artefacts}
 
     @property
     def cells(self) -> dict[str, Cell]:
-        """Every cell that an artefact shows, in the order of the configuration."""
-        shown = {cell for artefact in self.artefacts.values() for cell in artefact.cells}
+        """Every cell that an artefact shows, also those that are left out, in the order of the configuration."""
+        shown = {cell for artefact in self.project.experiments.artefacts.values() for cell in artefact.cells}
         return {name: cell for name, cell in self.project.experiments.cells.items() if name in shown}
 
     def cells_of(self, artefacts: dict[str, Artefact]) -> list[str]:
@@ -302,7 +302,10 @@ class Plan:
             "about": self.about + self.changed,
             "changed": self.project.config.override,
             "artefacts": {name: self._described(name) for name in self.artefacts},
-            "cells": {name: self._summary(name) | {"settings": self._settings(name)} for name in self.cells},
+            "cells": {
+                name: self._summary(name) | {"left_out": self.project.left_out(name), "settings": self._settings(name)}
+                for name in self.cells
+            },
         }
 
     def is_narrow(self, cell: str) -> bool:
@@ -358,13 +361,17 @@ class Plan:
         ]
 
     def _described(self, name: str) -> dict[str, Any]:
-        artefact = self.artefacts[name]
+        artefact = self.project.experiments.artefacts[name]
         lacking = sorted(self._datasets(name) & self.project.missing.keys())
         reason = None
         if name not in self.project.artefacts:
-            reason = "not among the artefacts chosen for this run"
-            if lacking:
-                reason += f"; {lacking[0]} is missing: {self.project.missing[lacking[0]]}"
+            chosen = self.project.config.artefacts
+            reasons = (
+                ["not among the artefacts chosen for this run"] if chosen is not None and name not in chosen else []
+            )
+            reasons += dict.fromkeys(filter(None, map(self.project.left_out, artefact.cells)))
+            reasons += [f"{dataset} is missing: {self.project.missing[dataset]}" for dataset in lacking[:1]]
+            reason = "; ".join(reasons)
         return artefact.model_dump(include={"title", "where", "about", "cells", "writes"}) | {"not_made": reason}
 
     def _summary(self, cell: str) -> dict[str, Any]:

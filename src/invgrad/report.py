@@ -44,7 +44,7 @@ class Setting(Settings):
 
 class CellDescription(Settings):
     """A cell: its clients, their victim after `epoch` epochs of training, the network seeds and the shards of each, and
-    why its numbers are not comparable with the paper's (`obstacles`).
+    why its numbers are not comparable with the paper's (`obstacles`); `left_out` says why it is not run, if so.
     """
 
     label: str
@@ -57,6 +57,7 @@ class CellDescription(Settings):
     total_variation: float | None
     step_decay: bool | None
     obstacles: tuple[str, ...]
+    left_out: str | None = None
     settings: dict[str, Setting]
 
 

@@ -125,9 +125,9 @@ class _Gathering:
         )
 
     def cell(self, name: str, about: CellDescription) -> Cell:
-        """A cell; empty if it was not run."""
+        """A cell; empty if it was not run, or is left out now."""
         path = self.layout.rows(name)
-        if not path.is_file():
+        if about.left_out or not path.is_file():
             return Cell(name=name, about=about)
         rows = _csv(path, ["dataset", "source", "psnr", "status"])
         failed = rows["status"] == "failed"

@@ -14,13 +14,14 @@ from invgrad.results import Record, read_tables, write_csv, write_json
 
 def judge(tables: Sequence[Path], paper_values: Path, description: Path, rows: Path, metrics: Path, out: Path) -> None:
     """Write all per-image rows to `rows`, what two runs are compared by to `metrics` and the verdicts to `out`;
-    `description` says why a cell is not comparable.
+    `description` says why a cell is not comparable, or was left out.
     """
     cells = json.loads(description.read_text())["cells"]
     obstacles = {cell: about["obstacles"] for cell, about in cells.items()}
-    record = Record({"obstacles": obstacles})
+    left_out = {cell: about["left_out"] for cell, about in cells.items() if about["left_out"]}
+    record = Record({"obstacles": obstacles, "left_out": left_out})
     table = read_tables(tables)
-    judged = verdicts(read_values(paper_values), table, obstacles)
+    judged = verdicts(read_values(paper_values), table, obstacles, left_out)
     write_csv(rows, table)
     write_csv(out, judged)
     write_json(metrics, summary(table, judged))
