@@ -231,6 +231,7 @@ class Artefact:
     table: Table | None = None
     notebook_run: Run | None = None
     files: Sequence[Link] = ()
+    notebook: Link | None = None
 
     @property
     def outcome(self) -> str:
@@ -305,7 +306,9 @@ def as_html(report: Report) -> str:
 
 
 def as_markdown(report: Report) -> str:
-    """The same without every setting of every cell; pictures are links to the files beside it."""
+    """The same without every setting of every cell, to be kept in a repository: its links and pictures are files beside
+    it; what lies elsewhere, or is too large to be kept with it, is only named.
+    """
     return _render("report.md.jinja", report, autoescape=False)
 
 

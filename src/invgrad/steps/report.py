@@ -121,7 +121,8 @@ class _Gathering:
             caption=_caption(files["md"]) if is_table else "",
             table=_table(files["md"]) if is_table else None,
             notebook_run=_run(notebook.with_suffix(".json")),
-            files=[self.link(path) for path in (*files.values(), notebook)],
+            files=[self.link(path) for path in files.values()],
+            notebook=self.link(notebook),
         )
 
     def cell(self, name: str, about: CellDescription) -> Cell:
