@@ -83,7 +83,7 @@ def test_every_scale_is_valid(scale: str) -> None:
         ({"device": "gpu"}, "device: string should match pattern"),
         ({"results": "my results"}, "no spaces"),
         ({"paper_values": "nope.csv"}, "nope.csv: cannot be read"),
-        ({"experiments": "docs/demo/fig2.png"}, "cannot be read"),
+        ({"experiments": "figures/small/fig2.png"}, "cannot be read"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(changes: dict[str, Any], words: str) -> None:
