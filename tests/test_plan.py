@@ -142,8 +142,29 @@ def test_a_cell_that_is_left_out_is_neither_run_nor_forgotten() -> None:
     assert described["artefacts"]["table1"]["not_made"] is None
     assert described["artefacts"]["fig7"]["not_made"] == "no CIFAR-100"
     assert described["artefacts"]["hyperparameters"]["not_made"] is None
-    both = plan(left_out={"*batch100": "no CIFAR-100"}, artefacts=["fig2"]).description()["artefacts"]
-    assert both["fig7"]["not_made"] == "not among the artefacts chosen for this run; no CIFAR-100"
+    assert "fig7" not in without.artefacts, "nor can it be asked for"
+    assert "Not run: ResNet-20" in json.loads(without.notebook_parameters("table1"))["artefact"]["about"]
+    assert "Not run" not in without.notebook_parameters("ablation")
+
+
+def test_an_artefact_that_is_not_chosen_is_not_said_to_be_left_out() -> None:
+    fewer = plan(artefacts=["fig2"], left_out={"resnet20-4-*": "no time", "*batch100": "no CIFAR-100"})
+    described = fewer.description()["artefacts"]
+    assert described["table1"]["not_made"] == "not among the artefacts chosen for this run"
+    assert described["fig7"]["not_made"] == "no CIFAR-100"
+    assert not any("resnet20" in str(path) for path in fewer.shown("table1")), "asked for by name, it is the same"
+
+
+def test_an_override_of_a_cell_that_is_left_out_changes_nothing_that_is_shown() -> None:
+    change: Any = {"left_out": {"resnet20-4-*": "no time"}}
+    changed = plan(**change, override={"cells": {"resnet20-4-trained-proposed": {"attack": {"total_variation": 0.1}}}})
+    assert changed.settings_hash("table1") == plan(**change).settings_hash("table1")
+
+
+def test_of_several_reasons_the_last_counts() -> None:
+    both = plan(left_out={"lenet-*": "no time", "lenet-trained-proposed": "diverges"})
+    assert both.project.left_out("lenet-trained-proposed") == "diverges"
+    assert both.project.left_out("lenet-untrained-proposed") == "no time"
 
 
 def test_leaving_cells_out_changes_no_training() -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -251,7 +252,9 @@ class Config(Settings):
     scale: str = "demo"
     artefacts: tuple[str, ...] | None = None
     """Those that are made; None: all."""
-    left_out: dict[str, Annotated[str, StringConstraints(min_length=1)]] = Field(default_factory=dict)
+    left_out: dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]] = Field(
+        default_factory=dict
+    )
     """Cells that are not run although an artefact shows them: a name or pattern, and the reason, for readers."""
     experiments: Path = Path("config/experiments.yaml")
     scales: Path = Path("config/scales")
@@ -304,18 +307,24 @@ class Project:
 
     @property
     def artefacts(self) -> dict[str, Artefact]:
-        """Those that are to be made, in the order of the configuration, with the cells that are to be run."""
+        """Those that are to be made, in the order of the configuration."""
         chosen = self.config.artefacts
-        made = {}
+        return {name: artefact for name, artefact in self.possible.items() if chosen is None or name in chosen}
+
+    @cached_property
+    def possible(self) -> dict[str, Artefact]:
+        """Every artefact without the cells that are left out, but for those of which nothing remains."""
+        found = {}
         for name, artefact in self.experiments.artefacts.items():
             cells = tuple(cell for cell in artefact.cells if self.left_out(cell) is None)
-            if (chosen is None or name in chosen) and bool(cells) == bool(artefact.cells):
-                made[name] = artefact.model_copy(update={"cells": cells})
-        return made
+            if cells or not artefact.cells:
+                found[name] = artefact.model_copy(update={"cells": cells})
+        return found
 
     def left_out(self, cell: str) -> str | None:
-        """Why this cell is not run, if so."""
-        return next((why for name, why in self.config.left_out.items() if fnmatch(cell, name)), None)
+        """Why this cell is not run, if so; of several names that fit, the last counts."""
+        reasons = [reason for name, reason in self.config.left_out.items() if fnmatch(cell, name)]
+        return reasons[-1] if reasons else None
 
     def obstacles(self, cell: str) -> list[str]:
         """Why this cell is not comparable with the paper: each setting that a scale or an override changed."""
@@ -337,7 +346,7 @@ class Project:
         """Whether the user's override changes anything that this artefact shows."""
         if self.experiments.artefacts[artefact] != self.scaled.artefacts.get(artefact):
             return True
-        parts = {part for cell in self.experiments.artefacts[artefact].cells for part in self.parts(cell).items()}
+        parts = {part for cell in self.possible[artefact].cells for part in self.parts(cell).items()}
         now, before = self.experiments, self.scaled
         return any(getattr(now, kind)[name] != getattr(before, kind).get(name) for kind, name in parts)
 
@@ -374,7 +383,7 @@ def load(raw: Mapping[str, Any]) -> Project:
         if not (config.notebooks / f"{artefact}.py").is_file():
             raise SettingsError(f"artefacts.{artefact}: there is no notebook {config.notebooks / f'{artefact}.py'}")
     paper_values.read(config.paper_values)
-    return Project(
+    project = Project(
         config=config,
         scale=scale,
         paper=paper,
@@ -383,6 +392,9 @@ def load(raw: Mapping[str, Any]) -> Project:
         sources=sources,
         missing=missing,
     )
+    if config.left_out and not any(artefact.cells for artefact in project.artefacts.values()):
+        raise SettingsError("config: left_out: nothing is left to run")
+    return project
 
 
 def schema() -> dict[str, Any]:

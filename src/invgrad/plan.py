@@ -55,8 +55,8 @@ class Plan:
 
     @property
     def artefacts(self) -> dict[str, Artefact]:
-        """Every artefact, also those that are not to be made now; those that are without the cells left out."""
-        return {**self.project.experiments.artefacts, **self.project.artefacts}
+        """Every artefact that can be asked for, also those that are not to be made now, without cells left out."""
+        return self.project.possible
 
     @property
     def cells(self) -> dict[str, Cell]:
@@ -186,7 +186,7 @@ class Plan:
     def data_options(self, dataset: str, split: str, clients: str | None) -> str:
         """Options of `invgrad data` for a split, ready for the shell."""
         if dataset in self.project.missing:
-            others = [name for name in self.artefacts if dataset not in self._datasets(name)]
+            others = [name for name, artefact in self.artefacts.items() if dataset not in self._datasets(artefact)]
             raise SettingsError(
                 f"{dataset} is missing: {self.project.missing[dataset]}; "
                 f"without it there are: --config 'artefacts=[{', '.join(others)}]'"
@@ -254,7 +254,7 @@ class Plan:
         content = {
             "name": name,
             "title": artefact.title,
-            "about": self.about + (self.changed if self.project.overridden(name) else ""),
+            "about": self.about + (self.changed if self.project.overridden(name) else "") + self._not_shown(name),
             "scale": self.project.config.scale,
             "settings_hash": self.settings_hash(name),
             "cells": {cell: self._summary(cell) for cell in artefact.cells},
@@ -301,7 +301,7 @@ class Plan:
             "scale": self.project.config.scale,
             "about": self.about + self.changed,
             "changed": self.project.config.override,
-            "artefacts": {name: self._described(name) for name in self.artefacts},
+            "artefacts": {name: self._described(name) for name in self.project.experiments.artefacts},
             "cells": {
                 name: self._summary(name) | {"left_out": self.project.left_out(name), "settings": self._settings(name)}
                 for name in self.cells
@@ -347,8 +347,8 @@ class Plan:
         network = self.victim_of(clients).network
         return network if isinstance(network, Custom) else None
 
-    def _datasets(self, artefact: str) -> set[str]:
-        return {self.victim_of(self.cells[cell].clients).dataset for cell in self.artefacts[artefact].cells}
+    def _datasets(self, artefact: Artefact) -> set[str]:
+        return {self.victim_of(self.cells[cell].clients).dataset for cell in artefact.cells}
 
     def _trained(self, artefact: Artefact) -> list[Path]:
         """The final checkpoints of the trained victims that an artefact's cells attack."""
@@ -360,18 +360,22 @@ class Plan:
             if self.victim(clients.victim).epochs
         ]
 
+    def _not_shown(self, name: str) -> str:
+        """Which cells of an artefact are left out: a sentence for its caption, if there are any."""
+        every = self.project.experiments.artefacts[name].cells
+        labels = [self.project.experiments.label(cell) for cell in every if cell not in self.artefacts[name].cells]
+        return f" Not run: {'; '.join(labels)}." if labels else ""
+
     def _described(self, name: str) -> dict[str, Any]:
         artefact = self.project.experiments.artefacts[name]
-        lacking = sorted(self._datasets(name) & self.project.missing.keys())
+        lacking = sorted(self._datasets(artefact) & self.project.missing.keys())
         reason = None
         if name not in self.project.artefacts:
-            chosen = self.project.config.artefacts
-            reasons = (
-                ["not among the artefacts chosen for this run"] if chosen is not None and name not in chosen else []
-            )
-            reasons += dict.fromkeys(filter(None, map(self.project.left_out, artefact.cells)))
-            reasons += [f"{dataset} is missing: {self.project.missing[dataset]}" for dataset in lacking[:1]]
-            reason = "; ".join(reasons)
+            reasons = dict.fromkeys(filter(None, map(self.project.left_out, artefact.cells)))
+            if name in self.project.possible:
+                reasons = {"not among the artefacts chosen for this run": None}
+            missing = [f"{dataset} is missing: {self.project.missing[dataset]}" for dataset in lacking[:1]]
+            reason = "; ".join([*reasons, *missing])
         return artefact.model_dump(include={"title", "where", "about", "cells", "writes"}) | {"not_made": reason}
 
     def _summary(self, cell: str) -> dict[str, Any]:

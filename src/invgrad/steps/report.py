@@ -203,7 +203,7 @@ def _run(path: Path) -> Run:
 
 def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, usecols=columns)
+        return pd.read_csv(path, usecols=columns, keep_default_na=False, na_values=[""])  # "n/a" may be a reason
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
 
