@@ -154,7 +154,7 @@ def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, obstacles: Se
     if ours.n_seeds == 1:
         reasons.append("one network seed: its spread is not in the interval")
     if "source" in rows and rows["source"].str.contains(JPEG_COPIES).any():
-        reasons.append("some or all images are JPEG copies")
+        reasons.append("JPEG copies are among the images of the data set")
     if ours.n_failed:
         reasons.append(f"{ours.n_failed} failed, not in the mean")
     if ours.n_exact:

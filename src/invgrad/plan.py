@@ -361,10 +361,9 @@ class Plan:
         ]
 
     def _not_shown(self, name: str) -> str:
-        """Which cells of an artefact are left out: a sentence for its caption, if there are any."""
-        every = self.project.experiments.artefacts[name].cells
-        labels = [self.project.experiments.label(cell) for cell in every if cell not in self.artefacts[name].cells]
-        return f" Not run: {'; '.join(labels)}." if labels else ""
+        """How many cells of an artefact are left out: a sentence for its caption, if there are any."""
+        every, shown = (len(each[name].cells) for each in (self.project.experiments.artefacts, self.artefacts))
+        return f" {every - shown} of {every} cells were not run." if shown < every else ""
 
     def _described(self, name: str) -> dict[str, Any]:
         artefact = self.project.experiments.artefacts[name]
