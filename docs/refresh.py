@@ -1,8 +1,7 @@
-"""Copy the results that the README shows from figures/demo to docs/demo, and write its tables and the open details."""
+"""Write the README's tables, as they are in figures/small and in the configuration, and the open details."""
 
 import json
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,7 +9,6 @@ import pandas as pd
 import yaml
 
 ROOT = Path(__file__).parents[1]
-SHOWN = ("fig2.png", "table1.csv", "table1.md", "verdicts.csv", "verdicts.json")
 COLUMNS = {
     "network": "network",
     "trials": "trials at once",
@@ -68,15 +66,13 @@ def open_details(path: Path) -> str:
 
 
 def refreshed(readme: str) -> str:
-    """The README with its tables as they are in docs and in the configuration."""
-    readme = with_table(readme, "table1", shown_table(ROOT / "docs/demo/table1.md"))
+    """The README with its tables as they are in the figures, in docs and in the configuration."""
+    readme = with_table(readme, "table1", shown_table(ROOT / "figures/small/table1.md"))
     readme = with_table(readme, "claims", claims_table(ROOT / "config/experiments.yaml"))
     return with_table(readme, "bench", bench_table(ROOT / "docs/bench.json"))
 
 
 if __name__ == "__main__":
-    for name in SHOWN:
-        shutil.copy(ROOT / "figures/demo" / name, ROOT / "docs/demo" / name)
     (ROOT / "docs/open-details.md").write_text(open_details(ROOT / "data/open_details.yaml"))
     path = ROOT / "README.md"
     path.write_text(refreshed(path.read_text()))

@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 sys.path.insert(0, str(ROOT / "docs"))
-from refresh import SHOWN, open_details, refreshed, shown_table  # noqa: E402
+from refresh import open_details, refreshed, shown_table  # noqa: E402
 
 
 def test_the_tables_in_the_readme_are_those_that_were_rendered() -> None:
-    rendered = shown_table(ROOT / "docs/demo/table1.md")
+    rendered = shown_table(ROOT / "figures/small/table1.md")
     assert rendered in README
     assert refreshed(README) == README
-    verdicts = pd.read_csv(ROOT / "docs/demo/verdicts.csv").set_index("cell")
+    verdicts = pd.read_csv(ROOT / "figures/small/verdicts.csv").set_index("cell")
     ours = verdicts.loc["lenet-untrained-proposed"]
     assert f"{ours.value:.2f} ± {ours.std_images:.2f}" in rendered
     row = next(line for line in rendered.splitlines() if line.startswith("| LeNet (Zhu), untrained: proposed"))
@@ -47,11 +47,11 @@ def test_the_open_details_are_those_of_the_data() -> None:
 
 
 def test_everything_that_the_readme_shows_is_there() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert {"docs/demo/fig2.png", "docs/demo"} <= set(links)
+    found = re.findall(r"\]\(([^)]+)\)", README) + re.findall(r'src="([^"]+)"', README)
+    links = [link for link in found if not link.startswith("http")]
+    assert {"figures/small/fig2.png", "figures/small/index.md", "FINDINGS.md"} <= set(links)
     for link in links:
         assert (ROOT / link).exists(), link
-    assert {path.name for path in (ROOT / "docs/demo").iterdir()} == set(SHOWN)
 
 
 def test_the_example_in_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
