@@ -3,7 +3,8 @@
 A comment `<!-- FILE; ROWS; VALUE -->` belongs to the number before it: of the rows of `figures/small/FILE` that the
 query ROWS chooses, VALUE is a column, which has one value there, or `column.reducer`, as `psnr.mean`. Of a column of
 text its first number counts, or with `column#2` its second. `plan:SCALE` in place of FILE stands for the table of
-`invgrad plan --scale SCALE`.
+`invgrad plan --scale SCALE`. `FIELD@CELL` compares the rows with the value that the paper prints for CELL, as a verdict
+does, and takes a field of the difference, as `ci_low`.
 """
 
 import re
@@ -16,6 +17,7 @@ import pytest
 from invgrad.config import CONFIG, load
 from invgrad.costs import costs
 from invgrad.estimate import Speed
+from invgrad.paper import compare
 from invgrad.plan import Plan
 from invgrad.settings import read_yaml
 
@@ -39,6 +41,11 @@ def table(file: str) -> pd.DataFrame:
 
 def measured(file: str, rows: str, value: str) -> float:
     """What a comment names."""
+    if "@" in value:
+        field, cell = value.split("@")
+        printed = table("verdicts.csv").query(f"cell == '{cell}' and measure == 'psnr_mean'").iloc[0]
+        ours = compare(table(file).query(rows), printed["paper_value"], printed["paper_std"], printed["paper_n"])
+        return float(getattr(ours, field))
     value, _, number = value.partition("#")
     column, _, reducer = value.partition(".")
     chosen = table(file).query(rows)[column.replace("_", " ") if column not in table(file) else column]
