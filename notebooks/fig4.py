@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Figure 4: circular padding loses the location
+# # Figure 4: what circular padding does to the location
 #
 # A convolution with circular padding gives a shifted image a shifted output, and a mean over all positions forgets
 # the shift: the gradient cannot tell where in the image things are. Zero padding tells, since it is not the same at

@@ -1,4 +1,4 @@
-"""Every measured number of FINDINGS.md is compared with what the comment behind it names.
+"""Every number with decimals in FINDINGS.md is compared with what the comment behind it names.
 
 A comment `<!-- FILE; ROWS; VALUE -->` belongs to the number before it: of the rows of `figures/small/FILE` that the
 query ROWS chooses, VALUE is a column, which has one value there, or `column.reducer`, as `psnr.mean`. Of a column of
