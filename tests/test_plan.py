@@ -56,6 +56,15 @@ def test_a_job_of_several_clients_lasts_an_hour_at_most() -> None:
             assert assumed_gpu_hours(work) / work.jobs <= 1, work.cell
 
 
+def test_cores_go_to_attacks_before_they_go_to_threads() -> None:
+    two = plan(scale="paper", artefacts=["fig4", "prop1"])
+    assert [two.threads("convnet-zeros", cores) for cores in (1, 2, 5, 16)] == [1, 1, 2, 8]
+    assert two.threads("prop1-n1", 16) == 1
+    assert plan(scale="small").threads("resnet20-4-untrained-proposed", 16) == 1
+    one = plan(scale="paper", artefacts=["fig4"], left_out={"convnet-zeros": "no time"})
+    assert one.threads("convnet-circular", 16) == 16
+
+
 def test_one_training_serves_several_epochs() -> None:
     every = plan()
     step = TrainStep.model_validate_json(every.train_settings("lenet-trained", 0))
