@@ -56,6 +56,7 @@ TINY: dict[str, Any] = {
         "table2-images": {"cells": ["fedavg-e1-n4-b2"]},
         "ablation": {"cells": ["ablation-proposed", "ablation-euclidean"]},
         "tv-sweep": {"cells": ["lenet-untrained-tv1e-6", "lenet-untrained-tv1e-2"]},
+        "variants": {"cells": ["lenet-untrained-tv1e-2", "lenet-untrained-unboxed"]},
         "training-curve": {"cells": ["lenet-epoch1", "lenet-last-epoch"]},
         "convergence": {"cells": ["lenet-untrained-convergence"]},
     },
