@@ -20,7 +20,7 @@ artefact = {}
 # %%
 import numpy as np
 
-from invgrad.charts import FAINT, subplots
+from invgrad.charts import FAINT, PALETTE, subplots
 from invgrad.evidence import Evidence
 from invgrad.tables import comparison, finite, left_out, mean_and_spread, unlike_paper
 
@@ -70,13 +70,18 @@ missing = left_out(evidence.rows)
 bases = {attack: evidence.cells[cells[BASE]] | {"label": attack} for attack, cells in groups.items() if BASE in cells}
 note = unlike_paper(bases) + (f" Not drawn: {missing}." if missing else "")
 most = max(len(cells) for cells in groups.values())
-figure, panels = subplots(1, len(groups), evidence.caption, note=note, width=2.6, height=0.7 + 0.25 * most)
-for axes, (attack, cells) in zip(panels[0], groups.items()):
+columns = min(2, len(groups))
+figure, panels = subplots(
+    -(-len(groups) // columns), columns, evidence.caption, note=note, width=3.2, height=0.7 + 0.25 * most
+)
+for axes, (attack, cells) in zip(panels.flat, groups.items()):
     drawn = [(variant, differences[cell]) for variant, cell in cells.items() if cell in differences]
     for place, (_, each) in enumerate(drawn):
         axes.plot(each, np.full(len(each), place), ".", color=FAINT)
-        axes.plot(each.mean(), place, "D")
+        axes.plot(each.mean(), place, "D", color=PALETTE[0])
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_yticks(range(len(drawn)), [variant for variant, _ in drawn])
     axes.set(title=attack.replace(": ", "\n"), xlabel="difference in dB", ylim=(len(drawn) - 0.4, -0.6))
+for axes in panels.flat[len(groups) :]:
+    axes.remove()
 evidence.save_figure(figure)
