@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from invgrad.config import CONFIG, load
 from invgrad.costs import costs, works
@@ -57,12 +58,22 @@ def test_a_job_of_several_clients_lasts_an_hour_at_most() -> None:
 
 
 def test_cores_go_to_attacks_before_they_go_to_threads() -> None:
-    two = plan(scale="paper", artefacts=["fig4", "prop1"])
+    two = plan(scale="paper", artefacts=["fig4", "prop1"], device="cpu")
     assert [two.threads("convnet-zeros", cores) for cores in (1, 2, 5, 16)] == [1, 1, 2, 8]
     assert two.threads("prop1-n1", 16) == 1
-    assert plan(scale="small").threads("resnet20-4-untrained-proposed", 16) == 1
-    one = plan(scale="paper", artefacts=["fig4"], left_out={"convnet-zeros": "no time"})
+    assert plan(scale="small", device="cpu").threads("resnet20-4-untrained-proposed", 16) == 1
+    one = plan(scale="paper", artefacts=["fig4"], left_out={"convnet-zeros": "no time"}, device="cpu")
     assert one.threads("convnet-circular", 16) == 16
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "threads"), [("cuda:1", False, 16), ("auto", True, 16), ("auto", False, 8)]
+)
+def test_on_a_gpu_one_attack_of_a_wide_network_takes_all_cores(
+    device: str, there: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert plan(scale="paper", artefacts=["fig4"], device=device).threads("convnet-zeros", 16) == threads
 
 
 def test_one_training_serves_several_epochs() -> None:
