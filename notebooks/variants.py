@@ -56,7 +56,10 @@ table = comparison(evidence.summary, evidence.verdicts, evidence.rows)[columns].
 named = {cell: (attack, variant) for attack, cells in groups.items() for variant, cell in cells.items()}
 table.insert(0, "attack", [named[cell][0] for cell in table.index])
 table.insert(1, "variant", [named[cell][1] for cell in table.index])
-text = {cell: mean_and_spread(each.mean(), each.std() / np.sqrt(len(each))) for cell, each in differences.items()}
+text = {
+    cell: ("+" if each.mean() > 0 else "") + mean_and_spread(each.mean(), each.std() / np.sqrt(len(each)))
+    for cell, each in differences.items()
+}
 table.insert(3, "difference in dB (± standard error)", [text.get(cell, "–") for cell in table.index])
 table["unlike the paper"] = ["; ".join(evidence.cells[cell]["obstacles"]) or "–" for cell in table.index]
 evidence.save_table(table.reset_index(drop=True))
@@ -67,21 +70,21 @@ table
 
 # %%
 missing = left_out(evidence.rows)
-bases = {attack: evidence.cells[cells[BASE]] | {"label": attack} for attack, cells in groups.items() if BASE in cells}
+drawn = {attack: [cell for cell in cells.values() if cell in differences] for attack, cells in groups.items()}
+drawn = {attack: cells for attack, cells in drawn.items() if cells}
+bases = {attack: evidence.cells[groups[attack][BASE]] | {"label": attack} for attack in drawn}
 note = unlike_paper(bases) + (f" Not drawn: {missing}." if missing else "")
-most = max(len(cells) for cells in groups.values())
-columns = min(2, len(groups))
-figure, panels = subplots(
-    -(-len(groups) // columns), columns, evidence.caption, note=note, width=3.2, height=0.7 + 0.25 * most
-)
-for axes, (attack, cells) in zip(panels.flat, groups.items()):
-    drawn = [(variant, differences[cell]) for variant, cell in cells.items() if cell in differences]
-    for place, (_, each) in enumerate(drawn):
+most = max(map(len, drawn.values()), default=0)
+columns = min(2, max(1, len(drawn)))
+lines = max(1, -(-len(drawn) // columns))
+figure, panels = subplots(lines, columns, evidence.caption, note=note, width=3.2, height=0.9 + 0.25 * most)
+for axes, (attack, cells) in zip(panels.flat, drawn.items()):
+    for place, each in enumerate(differences[cell] for cell in cells):
         axes.plot(each, np.full(len(each), place), ".", color=FAINT)
         axes.plot(each.mean(), place, "D", color=PALETTE[0])
     axes.axvline(0, color="black", linewidth=0.6)
-    axes.set_yticks(range(len(drawn)), [variant for variant, _ in drawn])
-    axes.set(title=attack.replace(": ", "\n"), xlabel="difference in dB", ylim=(len(drawn) - 0.4, -0.6))
-for axes in panels.flat[len(groups) :]:
+    axes.set_yticks(range(len(cells)), [named[cell][1] for cell in cells])
+    axes.set(title=attack.replace(": ", "\n"), xlabel="difference in dB", ylim=(len(cells) - 0.4, -0.6))
+for axes in panels.flat[len(drawn) :]:
     axes.remove()
 evidence.save_figure(figure)
