@@ -67,7 +67,7 @@ def test_cores_go_to_attacks_before_they_go_to_threads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "there", "threads"), [("cuda:1", False, 16), ("auto", True, 16), ("auto", False, 8)]
+    ("device", "there", "threads"), [("cuda:1", False, 16), ("auto", True, 16), ("auto", False, 8), ("cpu", True, 8)]
 )
 def test_on_a_gpu_one_attack_of_a_wide_network_takes_all_cores(
     device: str, there: bool, threads: int, monkeypatch: pytest.MonkeyPatch
