@@ -23,19 +23,19 @@ from invgrad.charts import FAINT, PALETTE, subplots
 from invgrad.evidence import Evidence
 from invgrad.tables import comparison, finite, left_out, mean_and_spread, unlike_paper
 
-AS_IN_TABLE_1 = ("-tv1e-2", "-lbfgs")  # how the names of these cells end
-BASE = "as in Table 1"
+UNCHANGED = ("-tv1e-2", "-lbfgs")  # how the names of these cells end
+BASE = "nothing changed"
 
 evidence = Evidence(artefact)
 groups: dict[str, dict[str, str]] = {}
 for cell, about in evidence.cells.items():
     attack, _, variant = about["label"].rpartition(", ")
-    if cell.endswith(AS_IN_TABLE_1):
+    if cell.endswith(UNCHANGED):
         attack, variant = about["label"].removesuffix(", α = 1e-2"), BASE
     groups.setdefault(attack, {})[variant] = cell
 
 # %% [markdown]
-# The difference of every image from its reconstruction with the settings of Table 1, the mean over network seeds. Noise
+# The difference of every image from its reconstruction with nothing changed, the mean over network seeds. Noise
 # differs as well, since each cell draws its own.
 
 # %%
