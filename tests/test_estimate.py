@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from invgrad.bench import CASES, bench
 from invgrad.client import Client, FederatedAveraging, GradientClient
-from invgrad.engine import Objective, Trials
+from invgrad.engine import Objective
 from invgrad.estimate import (
     GPU_GFLOPS,
     GPU_LAYER_SECONDS,
@@ -31,6 +31,7 @@ from invgrad.estimate import (
 from invgrad.networks import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, ResNet, Torchvision, initial, outline
 from invgrad.objectives import Cosine, squares
 from invgrad.settings import SettingsError
+from invgrad.trials import Trials
 
 BENCH = Path(__file__).parents[1] / "docs/bench.json"
 LENET = outline(LeNetZhu(), classes=10, size=32)

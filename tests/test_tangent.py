@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp, vmap
 
-from invgrad.client import FederatedAveraging, GradientClient
-from invgrad.engine import Objective, TangentObjective, Trials, objective_for, total_variation_slope
+from invgrad.client import Client, FederatedAveraging, GradientClient
+from invgrad.engine import Objective, TangentObjective, objective_for, total_variation_slope
 from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
 from invgrad.objectives import (
     L1,
@@ -30,11 +30,13 @@ from invgrad.objectives import (
 from invgrad.priors import total_variation
 from invgrad.tangent import Use, trace
 from invgrad.tangent.tracing import layer_of
+from invgrad.trials import Trials
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-15}
 SHAPE = (2, 3, 16, 16)
 EVERY_LAYER = AllLayers()
 COSINE = Cosine()
+GRADIENT = GradientClient()
 DISTANCES: list[Distance] = [SquaredEuclidean(), L1(), Maximum(), Cosine(), LayerwiseCosine()]
 NETWORKS: dict[str, Network] = {
     "lenet": LeNetZhu(),
@@ -92,14 +94,23 @@ def problem(
     )
 
 
-def objective(network: nn.Module, images: Tensor, distance: Distance = COSINE) -> Objective | TangentObjective:
-    return objective_for(network, GradientClient(), distance, 0.1, images.shape[1:])
+def objective(
+    network: nn.Module, images: Tensor, distance: Distance = COSINE, client: Client = GRADIENT
+) -> Objective | TangentObjective:
+    return objective_for(network, client, distance, 0.1, images.shape[1:])
 
 
-def agree(network: nn.Module, distance: Distance, images: Tensor, labels: Tensor, trials: Trials) -> None:
-    fast = objective(network, images, distance)
+def agree(
+    network: nn.Module,
+    distance: Distance,
+    images: Tensor,
+    labels: Tensor,
+    trials: Trials,
+    client: Client = GRADIENT,
+) -> None:
+    fast = objective(network, images, distance, client)
     assert isinstance(fast, TangentObjective)
-    slow = Objective(network, GradientClient(), distance, 0.1)
+    slow = Objective(network, client, distance, 0.1)
     got, expected = fast.gradient(images, labels, trials), slow.gradient(images, labels, trials)
     assert (got.label_slope is None) == (not labels.is_floating_point())
     for one, other in zip(got, expected, strict=True):
@@ -196,6 +207,8 @@ def test_formulas_of_a_layer(name: str, trials: int, size: int, way: str, monkey
         got_gradient = layer.gradient(saved, slope, trials)
         got_tangent = layer.tangent_forward(saved, tangent, tuple(direction.values()))
         got_slope = layer.tangent_backward(saved, tangent, slope, slope_tangent, tuple(direction.values()))
+        moving = parameters and (saved, tangent, slope, slope_tangent, trials)
+        got_gradient_tangent = layer.gradient_tangent(*moving) if moving else ()
     torch.testing.assert_close(got, outputs, **CLOSE)
     for trial in range(trials):
         part = slice(2 * trial, 2 * trial + 2)
@@ -204,7 +217,7 @@ def test_formulas_of_a_layer(name: str, trials: int, size: int, way: str, monkey
             value, pull = vjp(lambda p, x: functional_call(module, p, (x,)), parameters, a)
             return value, pull(d)
 
-        (_, (gradient, back)), (forward_tangent, (_, back_tangent)) = jvp(
+        (_, (gradient, back)), (forward_tangent, (gradient_tangent, back_tangent)) = jvp(
             value_and_back,
             (parameters, inputs[part], slope[part]),
             ({key: value[trial] for key, value in direction.items()}, tangent[part], slope_tangent[part]),
@@ -214,6 +227,52 @@ def test_formulas_of_a_layer(name: str, trials: int, size: int, way: str, monkey
         torch.testing.assert_close(got_slope[part], back_tangent, **CLOSE)
         for one, other in zip(got_gradient, gradient.values(), strict=True):
             torch.testing.assert_close(one[trial], other, **CLOSE)
+        for one, other in zip(got_gradient_tangent, gradient_tangent.values(), strict=True):
+            torch.testing.assert_close(one[trial], other, **CLOSE)
+
+
+@pytest.mark.parametrize("use", [Use(), Use(together=True), Use(products=True)], ids=["one", "together", "products"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_passes_at_other_parameters(name: str, use: Use) -> None:
+    """Are those of a network that has them."""
+    network = victim(name)
+    elsewhere = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in elsewhere.parameters():
+            parameter.mul_(1.5).add_(0.1)
+    images, labels = torch.randn(1, 2, 3, 16, 16, dtype=torch.float64), torch.tensor([[3, 1]])
+    target = tuple(torch.randn(1, *each.shape, dtype=torch.float64) for each in network.parameters())
+    found = []
+    for passes in (trace(network, SHAPE, use), trace(elsewhere, SHAPE, use)):
+        assert passes is not None
+        passes.bind([each.detach() for each in elsewhere.parameters()])
+        with torch.no_grad():
+            tape = passes.ordinary(images, labels)
+            found.append([*passes.products(tape, target).squares, tape.probabilities])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)
+
+
+UPDATES = {
+    "one step": FederatedAveraging(steps=1, learning_rate=1e-3),
+    "three steps": FederatedAveraging(steps=3, learning_rate=1e-3),
+    "mini-batches": FederatedAveraging(epochs=2, batch_size=2, learning_rate=1e-3),
+    "parameters": FederatedAveraging(steps=2, learning_rate=1e-3, shared="parameters"),
+}
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
+@pytest.mark.parametrize("client", UPDATES.values(), ids=UPDATES)
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("way", ["one by one", "one by one in torch"])
+def test_local_steps(
+    name: str, client: FederatedAveraging, soft: bool, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way.endswith("in torch"):
+        without_compiled_kernels(monkeypatch)
+    monkeypatch.setattr("invgrad.engine.runs_together", lambda network: False)
+    network = victim(name)
+    agree(network, Cosine(), *problem(network, 2, 4, soft=soft), client=client)
 
 
 @given(
@@ -353,9 +412,12 @@ def test_hooks_take_the_general_path() -> None:
     assert trace(network, SHAPE, Use()) is None
 
 
-def test_training_mode_and_federated_averaging_take_the_general_path() -> None:
+def test_training_mode_and_local_steps_of_many_trials_take_the_general_path(monkeypatch: pytest.MonkeyPatch) -> None:
     network = victim("resnet20")
     assert isinstance(objective_for(network, FederatedAveraging(steps=2), Cosine(), 0.1, SHAPE), Objective)
+    monkeypatch.setattr("invgrad.engine.runs_together", lambda network: False)
+    training = FederatedAveraging(steps=2, batch_norm="training")
+    assert isinstance(objective_for(network, training, Cosine(), 0.1, SHAPE), Objective)
     assert trace(network, SHAPE, Use()) is not None
     assert trace(network.train(), SHAPE, Use()) is None
 

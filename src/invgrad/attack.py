@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from invgrad import seeds
 from invgrad.client import Client
 from invgrad.devices import Precision, arithmetic, dtype_of
-from invgrad.engine import Trials, objective_for, runs_together
+from invgrad.engine import objective_for, runs_together
 from invgrad.labels import infer_labels
 from invgrad.memory import budget, fitting, in_batches
 from invgrad.objectives import AllLayers, Cosine, Distance, Gradient, Layers, Weighting, layer_weights, squares
@@ -23,6 +23,7 @@ from invgrad.priors import box, median_filter, total_variation
 from invgrad.running import Keeper, Running, Snapshots
 from invgrad.settings import Settings, SettingsError
 from invgrad.starts import Normal, Start
+from invgrad.trials import Trials
 
 Progress = Callable[[int, int, Tensor], None]
 """Called after every iteration with (iterations done, iterations in all, matching cost of the trials at hand)."""

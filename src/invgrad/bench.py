@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from invgrad.client import GradientClient, cross_entropy
-from invgrad.engine import Objective, TangentObjective, Trials, objective_for
+from invgrad.engine import Objective, TangentObjective, objective_for
 from invgrad.networks import Network, initial
 from invgrad.networks.convnet import ConvNet
 from invgrad.networks.lenet import LeNetZhu
@@ -25,6 +25,7 @@ from invgrad.optimisers import LBFGS
 from invgrad.reference import objective_gradient
 from invgrad.settings import SettingsError
 from invgrad.tangent.matrices import times_transpose
+from invgrad.trials import Trials
 
 ALPHA = 0.01
 MATRIX_SIDE = 2048

@@ -4,7 +4,7 @@ The attacker simulates the same function on its candidate images, so it lives he
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from functools import partial
@@ -173,28 +173,35 @@ class FederatedAveraging(ClientSettings):
         """The parameters after the local steps, or their difference to those before; after more than `STEPS_AT_ONCE`
         steps differentiable once only.
         """
-        size = self.batch_size or len(images)
-        batches = len(images) // size
 
-        def after(steps: range, images: Tensor, labels: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-            if len(steps) > STEPS_AT_ONCE:
-                length = isqrt(len(steps))
-                for first in range(0, len(steps), length):
-                    part = partial(after, steps[first : first + length])
+        def after(batches: list[slice], images: Tensor, labels: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+            if len(batches) > STEPS_AT_ONCE:
+                length = isqrt(len(batches))
+                for first in range(0, len(batches), length):
+                    part = partial(after, batches[first : first + length])
                     values = _Recomputed.apply(part, images, labels, *values)
                 return values
             local = dict(zip(parameters, values, strict=True))
-            for step in steps:
-                batch = slice(step % batches * size, (step % batches + 1) * size)
+            for batch in batches:
                 gradient = grad(loss)(local, images[batch], labels[batch])
                 local = {name: value - self.learning_rate * gradient[name] for name, value in local.items()}
             return tuple(local.values())
 
         before = tuple(parameters.values())
-        local = after(range(self.steps or (self.epochs or 0) * batches), images, labels, *before)
+        return self.shared_of(after(self.batches(len(images)), images, labels, *before), before)
+
+    def batches(self, images: int) -> list[slice]:
+        """Which of a client's images each local step takes."""
+        size = self.batch_size or images
+        each = [slice(first, first + size) for first in range(0, images, size)]
+        steps = self.steps or (self.epochs or 0) * len(each)
+        return [each[step % len(each)] for step in range(steps)]
+
+    def shared_of(self, after: Sequence[Tensor], before: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What is shared, from the parameters after the local steps and before."""
         if self.shared == "parameters":
-            return local
-        return tuple(torch.sub(*each) for each in zip(local, before, strict=True))
+            return tuple(after)
+        return tuple(torch.sub(*each) for each in zip(after, before, strict=True))
 
 
 Client = Annotated[GradientClient | FederatedAveraging, Field(discriminator="kind")]

@@ -1,7 +1,6 @@
 """The attacker's objective and its gradient, for a batch of independent trials."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -11,36 +10,12 @@ from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
 from invgrad.client import Client, Parameters
+from invgrad.matching import Matching, MatchingOfGradient, MatchingOfLocalSteps
 from invgrad.networks import is_narrow
 from invgrad.objectives import Distance, InnerProductDistance
 from invgrad.priors import total_variation
-from invgrad.tangent import Passes, Use, trace
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trials:
-    """What a batch of trials is matched against; every tensor has a leading trial dimension."""
-
-    target: tuple[Tensor, ...]
-    """What each trial's client shared, [trials, *parameter.shape] for every parameter."""
-    squares: Tensor
-    """The squared norms of these, [trials, layers]."""
-    weights: Tensor
-    """Layer weights [trials, layers]."""
-    chosen: Tensor
-    """1 for the layers that count, [trials, layers]."""
-    statistics: tuple[Tensor, ...] = ()
-    """The batch statistics that each trial's client sent, [trials, channels] each, if it did."""
-
-    def part(self, which: slice) -> "Trials":
-        """Some of the trials."""
-        return Trials(
-            target=tuple(tensor[which] for tensor in self.target),
-            squares=self.squares[which],
-            weights=self.weights[which],
-            chosen=self.chosen[which],
-            statistics=tuple(tensor[which] for tensor in self.statistics),
-        )
+from invgrad.tangent import Use, trace
+from invgrad.trials import Trials
 
 
 class Evaluation(NamedTuple):
@@ -68,12 +43,26 @@ def objective_for(
     and the `shape` of one trial's images, [n, 3, h, w].
     """
     together = runs_together(network)
-    use = Use(together=together, products=isinstance(distance, InnerProductDistance))
-    known = client.kind == "gradient" and client.batch_norm == "evaluation"
-    passes = trace(network, shape, use) if known else None
-    if passes is None:
+    matching = _matching(network, client, distance, shape, together=together)
+    if matching is None:
         return Objective(network, client, distance, total_variation_weight, statistics_weight)
-    return TangentObjective(passes, distance, total_variation_weight, together=together)
+    return TangentObjective(matching, total_variation_weight, together=together)
+
+
+def _matching(
+    network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...], *, together: bool
+) -> Matching | None:
+    """By hand-written passes, if they know the network and the client."""
+    if client.batch_norm == "training":
+        return None
+    if client.kind == "gradient":
+        use = Use(together=together, products=isinstance(distance, InnerProductDistance))
+        passes = trace(network, shape, use)
+        return MatchingOfGradient(passes, distance) if passes else None
+    if together:  # every trial has parameters of its own after the first step, which the passes do not know
+        return None
+    passes = trace(network, (client.batch_size or shape[0], *shape[1:]), Use())
+    return MatchingOfLocalSteps(passes, client, distance, network.parameters()) if passes else None
 
 
 def runs_together(network: nn.Module) -> bool:
@@ -155,23 +144,22 @@ class Objective:
 
 
 class TangentObjective:
-    """What `Objective` computes for a client that shares a gradient, to rounding, by hand-written passes."""
+    """What `Objective` computes, to rounding, by hand-written passes."""
 
-    def __init__(self, passes: Passes, distance: Distance, total_variation_weight: float, *, together: bool) -> None:
-        """`passes`: those of the network, for trials together or one by one."""
-        self._passes = passes
-        self._distance = distance
+    def __init__(self, matching: Matching, total_variation_weight: float, *, together: bool) -> None:
+        """`together`: whether `matching` takes many trials at once."""
+        self._matching = matching
         self._total_variation_weight = total_variation_weight
         self._together = together
 
     def prepared(self, trials: Trials) -> Trials:
         """As `Objective.prepared`."""
-        return replace(trials, target=self._passes.prepared(trials.target))
+        return self._matching.prepared(trials)
 
     @torch.no_grad()
     def gradient(self, images: Tensor, labels: Tensor, trials: Trials) -> Evaluation:
         """As `Objective.gradient`."""
-        slope, label_slope, matching = self._of_each(self._matching_gradient, images, labels, trials)
+        slope, label_slope, matching = self._of_each(images, labels, trials)
         objective = matching
         if self._total_variation_weight:
             objective = matching + self._total_variation_weight * vmap(total_variation)(images)
@@ -181,49 +169,24 @@ class TangentObjective:
     @torch.no_grad()
     def matching_cost(self, images: Tensor, labels: Tensor, trials: Trials) -> Tensor:
         """As `Objective.matching_cost`."""
-        return self._of_each(self._matching_gradient, images, labels, trials)[2]
+        return self._of_each(images, labels, trials)[2]
 
-    def _matching_gradient(self, images: Tensor, labels: Tensor, trials: Trials) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_each(self, images: Tensor, labels: Tensor, trials: Trials) -> tuple[Tensor, ...]:
         """The gradients of the matching cost for images and labels (without meaning for class indices), and itself."""
-        expected = labels.softmax(-1) if labels.is_floating_point() else labels
-        tape = self._passes.ordinary(images, expected)
-        if isinstance(self._distance, InnerProductDistance):
-            products = self._passes.products(tape, trials.target)
-            matching, along, against = _of_products(self._distance, products.inner, products.squares, trials)
-            directions = self._passes.combined(tape, products, trials.target, along, against)
-        else:
-            gradient = self._passes.gradient(tape)
-            matching, direction = self._distance.with_direction(gradient, trials.target, trials.weights, trials.chosen)
-            directions = self._passes.along(direction)
-        slope, label_slope = self._passes.tangent(tape, directions)
-        if labels.is_floating_point():  # from the probabilities to what they are the softmax of
-            label_slope = expected * (label_slope - (expected * label_slope).sum(-1, keepdim=True))
-        return slope, label_slope, matching
-
-    def _of_each(
-        self,
-        function: Callable[[Tensor, Tensor, Trials], tuple[Tensor, ...]],
-        images: Tensor,
-        labels: Tensor,
-        trials: Trials,
-    ) -> tuple[Tensor, ...]:
-        """The function's results for all trials, at once or one by one."""
         if self._together or len(images) == 1:
-            return function(images, labels, trials)
+            return self._of_some(images, labels, trials)
         parts = [slice(trial, trial + 1) for trial in range(len(images))]
-        results = [function(images[part], labels[part], trials.part(part)) for part in parts]
+        results = [self._of_some(images[part], labels[part], trials.part(part)) for part in parts]
         return tuple(torch.cat(each) for each in zip(*results, strict=True))
 
-
-def _of_products(
-    distance: InnerProductDistance, inner: Tensor, squares: Tensor, trials: Trials
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The distance D [trials], and the factors of target and gradient in ∂D/∂gradient, [trials, layers] each."""
-    with torch.enable_grad():
-        leaves = inner.requires_grad_(), squares.requires_grad_()
-        value = distance.of_products(*leaves, trials.squares, trials.weights, trials.chosen)
-        along, of_squares = torch.autograd.grad(value.sum(), leaves)
-    return value.detach(), along, 2 * of_squares
+    def _of_some(self, images: Tensor, labels: Tensor, trials: Trials) -> tuple[Tensor, ...]:
+        if not labels.is_floating_point():
+            return self._matching(images, labels, trials)
+        expected = labels.softmax(-1)
+        slope, label_slope, matching = self._matching(images, expected, trials)
+        # From the probabilities to what they are the softmax of.
+        label_slope = expected * (label_slope - (expected * label_slope).sum(-1, keepdim=True))
+        return slope, label_slope, matching
 
 
 def total_variation_slope(images: Tensor) -> Tensor:

@@ -47,18 +47,25 @@ class Convolution(Layer):
 
     def __init__(self, module: nn.Conv2d) -> None:
         self.parameters = tuple(module.parameters())
-        self.weight = module.weight.detach()
-        self.bias = None if module.bias is None else module.bias.detach()
         self.kernel, self.stride = pair(module.kernel_size), pair(module.stride)
         self.padding, self.border = pair(module.padding), (0, 0)
         if module.padding_mode == "circular":
             self.padding, self.border = self.border, self.padding
+        self.bind([parameter.detach() for parameter in self.parameters])
+
+    def bind(self, values: Sequence[Tensor]) -> None:
+        """W, and b if there is one."""
+        self.weight, self.bias = values[0], values[1] if len(values) > 1 else None
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W∗a + b; saves a with its circular border and, for several trials, unfolded."""
-        inputs = self._wrap(inputs)
-        outputs = self._convolve(inputs, self.weight, self.bias)
-        return outputs, (inputs,) if trials == 1 else (inputs, self._unfold(inputs))
+        saved = self.moved((), inputs, trials)
+        return self._convolve(saved[0], self.weight, self.bias), saved
+
+    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
+        """ȧ with its circular border and, for several trials, unfolded."""
+        wrapped = self._wrap(tangent)
+        return (wrapped,) if trials == 1 else (wrapped, self._unfold(wrapped))
 
     def backward(self, saved: Saved, slope: Tensor) -> Tensor:
         """δ_in = Wᵀ∗δ."""
@@ -169,10 +176,14 @@ class GramConvolution(Convolution):
     """
 
     def __init__(self, module: nn.Conv2d, shape: torch.Size) -> None:
+        self.shape = shape
         super().__init__(module)
-        self.pixels = self.count_pixels(shape)
-        self.both_ways = self._both_ways(self.weight)
         self.target, self.target_both_ways = self.weight, self.both_ways
+
+    def bind(self, values: Sequence[Tensor]) -> None:
+        """W, also as matrices, and b if there is one."""
+        super().bind(values)
+        self.both_ways = self._both_ways(self.weight)
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = UWᵀ + b; saves a with its circular border, and U."""
@@ -227,8 +238,8 @@ class GramConvolution(Convolution):
 
     def _both_ways(self, weight: Tensor) -> tuple[Matrix, Matrix]:
         """A kernel as the matrix that U is multiplied with, and that matrix's transpose."""
-        matrix = weight.permute(0, 2, 3, 1).flatten(1)
-        return Matrix(matrix, self.pixels), Matrix(matrix.T, self.pixels)
+        matrix, pixels = weight.permute(0, 2, 3, 1).flatten(1), self.count_pixels(self.shape)
+        return Matrix(matrix, pixels), Matrix(matrix.T, pixels)
 
     def _rows(self, inputs: Tensor) -> Tensor:
         """U, from a whose channels had better be the fastest in memory."""
@@ -257,16 +268,27 @@ class WinogradConvolution(Convolution):
     """The same formulas for one trial and kernels of 3×3, with the compiled fast convolutions."""
 
     def __init__(self, module: nn.Conv2d) -> None:
-        super().__init__(module)
         self.winograd = Winograd(module.out_channels, module.in_channels)
-        self.there, self.back = (self.winograd.kernel(self.weight, transposed=each) for each in (False, True))
+        weight = module.weight.detach()
+        self.there, self.back = (self.winograd.kernel(weight, transposed=each) for each in (False, True))
+        super().__init__(module)
         self.direction_there, self.direction_back = torch.empty_like(self.there), torch.empty_like(self.back)
+
+    def bind(self, values: Sequence[Tensor]) -> None:
+        """W, also transformed, and b if there is one."""
+        super().bind(values)
+        self.winograd.kernel(self.weight, out=self.there)
+        self.winograd.kernel(self.weight, transposed=True, out=self.back)
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W∗a + b; saves a, and a transformed."""
-        data = self.winograd.data(inputs)
-        outputs = self.winograd.output(inputs.shape, (self.there, data))
-        return self._biased(outputs, self.bias), (inputs, data)
+        saved = self.moved((), inputs, trials)
+        outputs = self.winograd.output(inputs.shape, (self.there, saved[1]))
+        return self._biased(outputs, self.bias), saved
+
+    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
+        """ȧ, and ȧ transformed."""
+        return tangent, self.winograd.data(tangent)
 
     def backward(self, saved: Saved, slope: Tensor) -> Tensor:
         """δ_in = Wᵀ∗δ."""
@@ -303,8 +325,12 @@ class LaneConvolution(Convolution):
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W∗a + b; saves a with its circular border."""
-        inputs = first_fastest(self._wrap(inputs))
-        return self._biased(self.lanes.convolve(inputs, self.weight), self.bias), (inputs,)
+        saved = self.moved((), inputs, trials)
+        return self._biased(self.lanes.convolve(saved[0], self.weight), self.bias), saved
+
+    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
+        """ȧ with its circular border."""
+        return (first_fastest(self._wrap(tangent)),)
 
     def prepared(self, target: PerTrial) -> PerTrial:
         """T with the trials fastest in memory, as G is."""

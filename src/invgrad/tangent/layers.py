@@ -42,6 +42,24 @@ class Layer:
         """G for each of `parameters`, from δ at the layer's output."""
         return ()
 
+    def bind(self, values: Sequence[Tensor]) -> None:
+        """Take these values of `parameters` from now on; what an earlier `forward` saved is of no use any more."""
+
+    def gradient_tangent(
+        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, trials: int
+    ) -> PerTrial:
+        """Ġ for each of `parameters`, from ȧ (None stands for zero) and δ, δ̇ at the layer's output. Of the parameters
+        the first is a factor of a, so that its G is linear in a; the G of the others do not depend on a.
+        """
+        factor, *others = self.gradient(saved, slope_tangent, trials)
+        if tangent is not None:
+            factor = factor + self.gradient(self.moved(saved, tangent, trials), slope, trials)[0]
+        return factor, *others
+
+    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
+        """The derivative of what `gradient` takes of what was saved, from ȧ."""
+        return (tangent,)
+
     def prepared(self, target: PerTrial) -> PerTrial:
         """T in the memory order that suits `products` and `direction`."""
         return target
@@ -82,8 +100,11 @@ class Linear(Layer):
 
     def __init__(self, module: nn.Linear) -> None:
         self.parameters = tuple(module.parameters())
-        self.weight = module.weight.detach()
-        self.bias = None if module.bias is None else module.bias.detach()
+        self.bind([parameter.detach() for parameter in self.parameters])
+
+    def bind(self, values: Sequence[Tensor]) -> None:
+        """W, and b if there is one."""
+        self.weight, self.bias = values[0], values[1] if len(values) > 1 else None
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W·a + b; saves a."""
@@ -121,7 +142,11 @@ class BatchNorm(Layer):
         self.parameters = (module.weight, module.bias)
         self.mean = cast(Tensor, module.running_mean)[:, None, None]
         self.rate = (cast(Tensor, module.running_var) + module.eps).rsqrt()[:, None, None]
-        self.scale, self.shift = (parameter[:, None, None] for parameter in self.parameters)
+        self.bind([parameter.detach() for parameter in self.parameters])
+
+    def bind(self, values: Sequence[Tensor]) -> None:
+        """γ and β."""
+        self.scale, self.shift = (value[:, None, None] for value in values)
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = γ·â + β; saves â."""
@@ -135,6 +160,10 @@ class BatchNorm(Layer):
     def gradient(self, saved: Saved, slope: Tensor, trials: int) -> PerTrial:
         """G_γ = Σ δ·â, G_β = Σδ."""
         return tuple(of_trials(each, trials).sum((1, 3, 4)) for each in (slope * saved[0], slope))
+
+    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
+        """r·ȧ."""
+        return (tangent * self.rate,)
 
     def push(self, saved: Saved, tangent: Tensor) -> Tensor:
         """γ·r·ȧ."""

@@ -68,6 +68,20 @@ class Products:
     """What the steps that have parameters keep, from which the direction is made."""
 
 
+@dataclass(frozen=True)
+class Tangents:
+    """What the last two passes find."""
+
+    images: Tensor
+    """∂D/∂x, [trials, n, 3, h, w]."""
+    probabilities: Tensor
+    """∂D/∂q, [trials, n, classes], for the probabilities q of the classes that stand in the loss."""
+    arriving: list[Tensor | None]
+    """ȧ of every step; None where it does not depend on parameters."""
+    slopes: list[Tensor | None]
+    """δ̇ of every value."""
+
+
 Directions = dict[int, PerTrial]
 """v, in the form that each step's layer takes, for the steps that have parameters."""
 
@@ -79,6 +93,13 @@ class Passes:
         """The last step returns the logits."""
         self._steps = steps
         self._weighted = [(number, step) for number, step in enumerate(steps) if step.positions]
+
+    def bind(self, parameters: Sequence[Tensor]) -> None:
+        """Take these values of the network's parameters, in their order, from now on; a tape of before is of no use any
+        more.
+        """
+        for _, step in self._weighted:
+            step.layer.bind(_at(step, parameters))
 
     def ordinary(self, images: Tensor, labels: Tensor) -> Tape:
         """The first two passes, for images [trials, n, 3, h, w] and labels [trials, n], or probabilities of the
@@ -140,10 +161,8 @@ class Passes:
             )
         return found
 
-    def tangent(self, tape: Tape, directions: Directions) -> tuple[Tensor, Tensor]:
-        """The last two passes: ∂D/∂x [trials, n, 3, h, w], and ∂D/∂q [trials, n, classes] for the probabilities q of
-        the classes that stand in the loss.
-        """
+    def tangent(self, tape: Tape, directions: Directions) -> Tangents:
+        """The last two passes."""
         values: list[Tensor | None] = [None]
         arriving: list[Tensor | None] = []
         for number, (step, saved) in enumerate(zip(self._steps, tape.saved, strict=True)):
@@ -163,7 +182,22 @@ class Passes:
                     saved, arriving[number], slope, slope_tangent, directions.get(number, ())
                 )
             _add(slopes, step.sources, back)
-        return of_trials(cast(Tensor, slopes[0]), tape.trials), of_trials(-moved / count, tape.trials)
+        return Tangents(
+            images=of_trials(cast(Tensor, slopes[0]), tape.trials),
+            probabilities=of_trials(-moved / count, tape.trials),
+            arriving=arriving,
+            slopes=slopes,
+        )
+
+    def gradient_tangent(self, tape: Tape, tangents: Tangents) -> tuple[Tensor, ...]:
+        """Ġ in the order and shapes of G: the product of v and the second derivatives of the loss."""
+        found: dict[int, Tensor] = {}
+        for number, step in self._weighted:
+            saved, slope = tape.of(number)
+            slope_tangent = cast(Tensor, tangents.slopes[number + 1])
+            moved = step.layer.gradient_tangent(saved, tangents.arriving[number], slope, slope_tangent, tape.trials)
+            found |= zip(step.positions, moved, strict=True)
+        return tuple(found[position] for position in sorted(found))
 
 
 def _one_hot(labels: Tensor, probabilities: Tensor) -> Tensor:
