@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from invgrad.bench import CASES, bench
-from invgrad.client import Client, FederatedAveraging, GradientClient
+from invgrad.bench import CASES, LOCAL_STEPS, bench, passes
+from invgrad.client import STEPS_AT_ONCE, Client, FederatedAveraging, GradientClient
 from invgrad.engine import Objective
 from invgrad.estimate import (
     GPU_GFLOPS,
@@ -25,7 +25,7 @@ from invgrad.estimate import (
     assumed_gpu_hours,
     estimate,
     forward_gigaflops,
-    passes,
+    recomputed,
     report,
 )
 from invgrad.networks import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, ResNet, Torchvision, initial, outline
@@ -143,8 +143,9 @@ def test_other_kinds_of_work_take_what_the_bench_says(speed: Speed) -> None:
     assert speed.attack_hours(work(CONVNET, images=4, batch=4)) == pytest.approx(
         480_000 * convnet["ms_per_trial_iteration"] / 3.6e6
     )
-    averaging = work(CONVNET, images=4, batch=4, local_steps=1)
-    assert speed.attack_hours(averaging) == pytest.approx(480_000 * convnet["released_ms"] / 3.6e6)
+    averaging = work(CONVNET, local_steps=LOCAL_STEPS)
+    steps = bench_row(network="ConvNet, width 64, 5 local steps")["ms_per_trial_iteration"]
+    assert speed.attack_hours(averaging) == pytest.approx(480_000 * steps / 3.6e6)
     imagenet = bench_row(network="ResNet-18 of ImageNet, 224×224")["ms_per_trial_iteration"]
     ratio = forward_gigaflops(RESNET, 224) / forward_gigaflops(
         outline(Torchvision(model="resnet18"), classes=1000, size=224), 224
@@ -226,8 +227,8 @@ def test_passes_of_federated_averaging_are_counted(client: Client) -> None:
 
 
 def test_many_local_steps_are_recomputed() -> None:
-    assert (passes(0), passes(1), passes(10)) == (7, 8, 89)
-    assert passes(100) == pytest.approx(899 * RECOMPUTED)
+    assert (passes(0), passes(1), passes(10), passes(100)) == (7, 8, 89, 899)
+    assert (recomputed(0), recomputed(STEPS_AT_ONCE), recomputed(100)) == (1, 1, RECOMPUTED)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from invgrad.objectives import (
     squares,
 )
 from invgrad.priors import total_variation
+from invgrad.reference import objective_gradient
 from invgrad.tangent import Use, trace
 from invgrad.tangent.tracing import layer_of
 from invgrad.trials import Trials
@@ -261,18 +262,28 @@ UPDATES = {
 }
 
 
-@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
-@pytest.mark.parametrize("client", UPDATES.values(), ids=UPDATES)
+@pytest.mark.parametrize(
+    ("client", "soft"), [*((client, False) for client in UPDATES), ("mini-batches", True)], ids=lambda x: str(x)
+)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("way", ["one by one", "one by one in torch"])
-def test_local_steps(
-    name: str, client: FederatedAveraging, soft: bool, way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_local_steps(name: str, client: str, soft: bool, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way.endswith("in torch"):
         without_compiled_kernels(monkeypatch)
     monkeypatch.setattr("invgrad.engine.runs_together", lambda network: False)
     network = victim(name)
-    agree(network, Cosine(), *problem(network, 2, 4, soft=soft), client=client)
+    agree(network, Cosine(), *problem(network, 2, 4, soft=soft), client=UPDATES[client])
+
+
+@pytest.mark.parametrize("client", [GRADIENT, *UPDATES.values()], ids=["gradient", *UPDATES])
+def test_the_released_algorithm_that_is_timed(client: Client) -> None:
+    network = victim("convnet-zeros")
+    images, labels, trials = problem(network, 1, 4)
+    target = [each[0] for each in trials.target]
+    objective, slope = objective_gradient(network, images[0], labels[0], target, COSINE, 0.1, client)
+    expected = Objective(network, client, COSINE, 0.1).gradient(images, labels, trials)
+    torch.testing.assert_close(objective, expected.objective[0], **CLOSE)
+    torch.testing.assert_close(slope, expected.slope[0], rtol=1e-9, atol=1e-12)
 
 
 @given(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from invgrad.client import GradientClient, cross_entropy
+from invgrad.client import Client, FederatedAveraging, GradientClient, cross_entropy
 from invgrad.engine import Objective, TangentObjective, objective_for
 from invgrad.networks import Network, initial
 from invgrad.networks.convnet import ConvNet
@@ -32,11 +32,28 @@ MATRIX_SIDE = 2048
 LBFGS_STEPS = 10
 """Timed together, from a fresh start: after five its history is full."""
 
+LOCAL_STEPS = 5
+
+TANGENT_PASSES = 7
+"""Forward passes that an exact gradient of the objective takes per image, for a client that shares a gradient."""
+
+LOCAL_STEP_PASSES = 9
+"""The same for each local SGD step of federated averaging, but one less in all, since the first step's parameters do
+not depend on the images. Counted by torch's counter of floating-point operations.
+"""
+
 Adapter = Callable[[nn.Module, Tensor, Tensor, tuple[Tensor, ...], float], Callable[[], object]]
 """Another implementation: `prepare(network, images, labels, target, alpha)`, with images [trials, n, 3, h, w], labels
 [trials, n], target [trials, *parameter.shape] for every parameter and the weight of the total variation, returns what
 takes the gradient of the objective (cosine distance) for all trials once.
 """
+
+
+def passes(local_steps: int) -> int:
+    """Forward passes per image that the objective's gradient costs, of all local steps; 0 steps: of a gradient."""
+    if not local_steps:
+        return TANGENT_PASSES
+    return LOCAL_STEP_PASSES * local_steps - 1
 
 
 @dataclass(frozen=True)
@@ -49,8 +66,20 @@ class Case:
     images: int = 1
     size: int = 32
     classes: int = 10
-    step: Literal["gradient", "l-bfgs"] = "gradient"
-    """An iteration: the objective's gradient, or a step of L-BFGS (20 gradients) for the squared Euclidean distance."""
+    step: Literal["gradient", "l-bfgs", "local-steps"] = "gradient"
+    """An iteration: the objective's gradient, a step of L-BFGS (20 gradients) for the squared Euclidean distance, or
+    the objective's gradient for a client that takes `LOCAL_STEPS`.
+    """
+
+    @property
+    def client(self) -> Client:
+        """Who shares what is matched."""
+        return FederatedAveraging(steps=LOCAL_STEPS) if self.step == "local-steps" else GradientClient()
+
+    @property
+    def passes(self) -> int:
+        """Forward passes per image that an iteration takes."""
+        return passes(LOCAL_STEPS if self.step == "local-steps" else 0) * (20 if self.step == "l-bfgs" else 1)
 
 
 RESNET18 = Torchvision(model="resnet18")
@@ -59,6 +88,7 @@ CASES = (
     Case("LeNet (Zhu)", LeNetZhu(), 32, images=4),
     Case("LeNet (Zhu), L-BFGS", LeNetZhu(), 32, step="l-bfgs"),
     *(Case("ConvNet, width 64", ConvNet(), images=n) for n in (1, 4)),
+    Case(f"ConvNet, width 64, {LOCAL_STEPS} local steps", ConvNet(), step="local-steps"),
     *(Case("ResNet-20, width 64", ResNet(depth=20, width=64), images=n) for n in (1, 4)),
     *(Case("ResNet-18, width 64", ResNet(depth=18), images=n) for n in (1, 4)),
     Case("ResNet-18 of ImageNet, 224×224", RESNET18, size=224, classes=1000),
@@ -69,8 +99,8 @@ def bench(
     cases: tuple[Case, ...], rounds: int, device: torch.device, other: Adapter | None
 ) -> Iterator[dict[str, Any]]:
     """One row per case: median ms per trial-iteration of ours and of the released algorithm over `rounds` alternate
-    timings, their ratio, and the share of the machine's matrix-product rate that ours reaches (an exact gradient takes
-    about seven forward passes); with another implementation, its time and ours relative to it.
+    timings, their ratio, and the share of the machine's matrix-product rate that ours reaches (see `Case.passes`); with
+    another implementation, its time and ours relative to it.
     """
     rate = matrix_rate(device)
     for case in cases:
@@ -80,8 +110,8 @@ def bench(
         if other and case.step == "gradient":
             functions.append(other(problem.network, problem.images, problem.labels, problem.trials.target, ALPHA))
         mine, released, *others = alternately(functions, rounds, device)
-        steps, gradients = (LBFGS_STEPS, 20 * LBFGS_STEPS) if case.step == "l-bfgs" else (1, 1)
-        gigaflops = 7 * gradients * case.trials * forward_gigaflops(problem.network, problem.images[0])
+        steps = LBFGS_STEPS if case.step == "l-bfgs" else 1
+        gigaflops = steps * case.passes * case.trials * forward_gigaflops(problem.network, problem.images[0])
         row = {
             "network": case.name,
             "engine": engine,
@@ -150,7 +180,7 @@ def _problem(case: Case, device: torch.device) -> _Problem:
     true, images = (torch.randn(shape, generator=random).to(device) for _ in range(2))
     labels = torch.randint(case.classes, shape[:2], generator=random).to(device)
     loss, parameters = cross_entropy(network), {name: p.detach() for name, p in network.named_parameters()}
-    shares = [GradientClient().share(loss, parameters, x, y) for x, y in zip(true, labels, strict=True)]
+    shares = [case.client.share(loss, parameters, x, y) for x, y in zip(true, labels, strict=True)]
     ones = torch.ones(case.trials, len(parameters), device=device)
     target = tuple(torch.stack(each) for each in zip(*shares, strict=True))
     trials = Trials(target=target, squares=squares(target), weights=ones, chosen=ones)
@@ -161,10 +191,10 @@ def _problem(case: Case, device: torch.device) -> _Problem:
 def _ours(case: Case, problem: _Problem) -> tuple[Callable[[], object], str]:
     """One step for all trials, and the name of the engine that takes it."""
     weight = 0 if case.step == "l-bfgs" else ALPHA
-    objective = objective_for(problem.network, GradientClient(), problem.distance, weight, problem.images.shape[1:])
+    objective = objective_for(problem.network, case.client, problem.distance, weight, problem.images.shape[1:])
     trials = objective.prepared(problem.trials)
     engine = type(objective).__name__
-    if case.step == "gradient":
+    if case.step != "l-bfgs":
         return partial(objective.gradient, problem.images, problem.labels, trials), engine
     return partial(_lbfgs, objective, problem, trials), engine
 
@@ -186,8 +216,8 @@ def _released(case: Case, problem: _Problem) -> Callable[[], object]:
     weight = 0 if case.step == "l-bfgs" else ALPHA
     target = [tensor[0] for tensor in problem.trials.target]
     gradient = partial(objective_gradient, problem.network)
-    fixed = (problem.labels[0], target, problem.distance, weight)
-    if case.step == "gradient":
+    fixed = (problem.labels[0], target, problem.distance, weight, case.client)
+    if case.step != "l-bfgs":
         return partial(gradient, problem.images[0], *fixed)
 
     def steps() -> None:

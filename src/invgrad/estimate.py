@@ -20,17 +20,10 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
 from invgrad import bench
+from invgrad.bench import passes
 from invgrad.client import STEPS_AT_ONCE
 from invgrad.networks import is_narrow, outline
 from invgrad.settings import Settings, SettingsError, parse, unknown
-
-TANGENT_PASSES = 7
-"""Forward passes that an exact gradient of the objective takes per image, for a client that shares a gradient."""
-
-LOCAL_STEP_PASSES = 9
-"""The same for each local SGD step of federated averaging, but one less in all, since the first step's parameters do
-not depend on the images. Counted by torch's counter of floating-point operations.
-"""
 
 RECOMPUTED = 1.4
 """How many times as long more than `STEPS_AT_ONCE` local steps take (measured, see there)."""
@@ -155,9 +148,10 @@ class BenchFile(Settings):
     rows: tuple[BenchRow, ...] = Field(min_length=1)
 
 
-Kind = Literal["gradient", "l-bfgs", "general"]
-"""What was timed: the objective's gradient for clients that share one, a step of L-BFGS for these, or plain automatic
-differentiation of one trial, as federated averaging and the training of wide networks need it.
+Kind = Literal["gradient", "l-bfgs", "local-steps", "general"]
+"""What was timed: the objective's gradient for clients that share one, a step of L-BFGS for these, the objective's
+gradient for clients that take local steps, or plain automatic differentiation of one trial, as local steps of narrow
+networks and on a GPU, and the training of wide networks need it.
 """
 
 
@@ -205,12 +199,14 @@ class Speed:
     def attack_hours(self, work: Work) -> float:
         """On the timed device, one job after the other."""
         kind: Kind = "l-bfgs" if work.gradients_per_iteration > 1 else "gradient"
-        pictures = float(work.images)
+        pictures, gigaflops = float(work.images), work.gigaflops
+        together = is_narrow(work.network) or self.on_gpu
         if work.local_steps:
-            kind, pictures = "general", work.batch
-        elif is_narrow(work.network) or self.on_gpu:
+            kind, pictures = "general" if together else "local-steps", work.batch
+            gigaflops *= recomputed(work.local_steps) if together else 1
+        elif together:
             pictures *= work.trials / work.jobs
-        return work.gradients * work.gigaflops / self.rate(work.network, work.size, kind, pictures) / 3600
+        return work.gradients * gigaflops / self.rate(work.network, work.size, kind, pictures) / 3600
 
     def training_hours(self, training: TrainingWork) -> float:
         """On the timed device, one seed after the other."""
@@ -237,11 +233,9 @@ class Speed:
         return min(candidates, key=distance).rate
 
 
-def passes(local_steps: int) -> float:
-    """Forward passes per image that the objective's gradient costs, of all local steps; 0 steps: of a gradient."""
-    if not local_steps:
-        return TANGENT_PASSES
-    return (LOCAL_STEP_PASSES * local_steps - 1) * (RECOMPUTED if local_steps > STEPS_AT_ONCE else 1)
+def recomputed(local_steps: int) -> float:
+    """How many times as long automatic differentiation takes because parts of the graph are made again."""
+    return RECOMPUTED if local_steps > STEPS_AT_ONCE else 1
 
 
 @cache
@@ -259,7 +253,8 @@ def assumed_gpu_hours(work: Work) -> float:
     batches = work.jobs * math.ceil(work.trials / work.jobs / GPU_TRIALS)
     layers = sum(1 for _ in work.network.parameters())
     evaluations = batches * work.iterations * work.gradients_per_iteration * max(work.local_steps, 1)
-    seconds = max(work.gradients * work.gigaflops / GPU_GFLOPS, evaluations * layers * GPU_LAYER_SECONDS)
+    gigaflops = work.gigaflops * recomputed(work.local_steps)
+    seconds = max(work.gradients * gigaflops / GPU_GFLOPS, evaluations * layers * GPU_LAYER_SECONDS)
     return seconds / 3600
 
 
@@ -373,9 +368,8 @@ def _measured(row: BenchRow, where: str) -> Iterator[Measured]:
     network = _of_case(case.name)
     forward = forward_gigaflops(network, case.size)
     of_network = partial(Measured, narrow=is_narrow(network), size=case.size, forward=forward)
-    pass_of_trial = row.images * forward * (LBFGS_GRADIENTS if case.step == "l-bfgs" else 1)
-    seconds = row.ms_per_trial_iteration / 1000
-    yield of_network(kind=case.step, pictures=row.trials * row.images, rate=passes(0) * pass_of_trial / seconds)
+    pass_of_trial, seconds = row.images * forward, row.ms_per_trial_iteration / 1000
+    yield of_network(kind=case.step, pictures=row.trials * row.images, rate=case.passes * pass_of_trial / seconds)
     if case.step == "gradient":
         rate = passes(1) * pass_of_trial / (row.released_ms / 1000)
         yield of_network(kind="general", pictures=row.images, rate=rate)

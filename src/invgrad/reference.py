@@ -8,9 +8,13 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from invgrad.client import Client, GradientClient
 from invgrad.objectives import Distance
 from invgrad.priors import total_variation
+
+GRADIENT = GradientClient()
 
 
 def objective_gradient(
@@ -20,16 +24,32 @@ def objective_gradient(
     target: Sequence[Tensor],
     distance: Distance,
     total_variation_weight: float,
+    client: Client = GRADIENT,
 ) -> tuple[Tensor, Tensor]:
-    """The objective of one trial with images [n, 3, h, w] and labels [n], and its gradient for the images."""
+    """The objective of one trial with images [n, 3, h, w] and labels [n], and its gradient for the images. `client`
+    normalises by running statistics.
+    """
     candidate = images.detach().requires_grad_()
-    loss = F.cross_entropy(network(candidate), labels)
-    gradient = torch.autograd.grad(loss, list(network.parameters()), create_graph=True)
+    shared = _shared(network, candidate, labels, client)
     ones = images.new_ones(1, len(target))
-    matching = distance([each[None] for each in gradient], [each[None] for each in target], ones, ones)[0]
+    matching = distance([each[None] for each in shared], [each[None] for each in target], ones, ones)[0]
     objective = matching + total_variation_weight * total_variation(candidate)
     # As the released code does, this differentiates with respect to the parameters too, and throws that away.
     objective.backward()
     assert candidate.grad is not None
     network.zero_grad()
     return objective.detach(), candidate.grad
+
+
+def _shared(network: nn.Module, images: Tensor, labels: Tensor, client: Client) -> tuple[Tensor, ...]:
+    if client.kind == "gradient":
+        loss = F.cross_entropy(network(images), labels)
+        return torch.autograd.grad(loss, list(network.parameters()), create_graph=True)
+    before: dict[str, Tensor] = dict(network.named_parameters())
+    local = before
+    for batch in client.batches(len(images)):
+        loss = F.cross_entropy(functional_call(network, local, (images[batch],)), labels[batch])
+        gradient = torch.autograd.grad(loss, list(local.values()), create_graph=True)
+        moves = zip(local.items(), gradient, strict=True)
+        local = {name: value - client.learning_rate * slope for (name, value), slope in moves}
+    return client.shared_of(list(local.values()), list(before.values()))
