@@ -1,5 +1,6 @@
 """The reported values and the verdict rule, against arithmetic done here by hand."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from invgrad.paper import VERDICT_COLUMNS, compare, read_values, verdicts
 from invgrad.paper_values import COLUMNS
 from invgrad.settings import SettingsError
+from invgrad.steps.verdict import judge as judge_tables
 
 VALUES = Path(__file__).parents[1] / "data" / "paper_values.csv"
 LINE = "table1,some-cell,psnr_mean,18.00,3.33,100,dB,Table 1,true,quoted"
@@ -391,3 +393,16 @@ def test_the_order_of_the_rows_does_not_matter(table: list[list[float]], paper: 
     shuffled = ours.iloc[data.draw(st.permutations(range(len(ours))))]
     before, after = (verdicts(value(paper, 3, 100), r, {}) for r in (ours, shuffled))
     pd.testing.assert_frame_equal(before, after)
+
+
+def test_a_run_without_attacks_has_no_number(tmp_path: Path) -> None:
+    description = tmp_path / "description.json"
+    description.write_text(json.dumps({"cells": {"some-cell": {"obstacles": [], "left_out": "no time"}}}))
+    values = tmp_path / "values.csv"
+    values.write_text(",".join(COLUMNS) + f"\n{LINE}\n")
+    rows_file, metrics, out = (tmp_path / name for name in ("rows.csv", "metrics.json", "verdicts.csv"))
+    judge_tables([], values, description, rows_file, metrics, out)
+    (judged,) = pd.read_csv(out).to_dict("records")
+    assert (judged["verdict"], judged["reason"], judged["n_images"]) == ("not run", "no time", 0)
+    assert pd.read_csv(rows_file).empty
+    assert json.loads(metrics.read_text()) == {"verdicts": {"not run": 1}, "failed": 0, "psnr": {}}

@@ -2,6 +2,7 @@
 
 import json
 import stat
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -109,6 +110,26 @@ def test_the_record_says_how_a_result_came_about(tmp_path: Path) -> None:
     assert content["images"] == 2
     assert content["versions"]["torch"] == version("torch")
     assert {"commit", "uncommitted_changes", "device", "threads", "seconds", "started", "command"} <= set(content)
+
+
+def test_what_a_result_comes_from_has_changed_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures, and what users put beside the sources, are no changes."""
+    code = tmp_path / "src/invgrad/results.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("1")
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "1"],
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(results, "__file__", str(code))
+    (tmp_path / "figures").mkdir()
+    for beside in ("run-tonight.sh", "figures/rows.csv"):
+        (tmp_path / beside).write_text("2")
+    assert results.source_version()[1] is False
+    (code.parent / "new.py").write_text("2")
+    assert results.source_version()[1] is True
 
 
 def test_tables_with_other_columns_are_not_joined(tmp_path: Path) -> None:

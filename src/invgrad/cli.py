@@ -150,17 +150,19 @@ def activations(
 
 @app.command()
 def verdict(
-    table: Annotated[list[Path], File],
     paper_values: Annotated[Path, File],
     rows: Annotated[Path, typer.Option(help="Where to write all per-image rows.")],
     metrics: Annotated[Path, typer.Option(help="Where to write the few numbers that two runs are compared by: JSON.")],
     description: Annotated[Path, typer.Option(exists=True, help="What `invgrad describe` wrote.")],
     out: Out,
+    table: Annotated[
+        list[Path] | None, typer.Option(exists=True, help="The rows of a cell; none if none was run.")
+    ] = None,
 ) -> None:
     """Put each value that the paper reports beside ours, with a verdict."""
     from invgrad.steps.verdict import judge
 
-    judge(table, paper_values, description, rows, metrics, out)
+    judge(table or [], paper_values, description, rows, metrics, out)
 
 
 @app.command()

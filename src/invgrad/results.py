@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # both take a while to import, most steps write no table, and
     from torch import Tensor
 
 RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "safetensors", "scikit-image", "snakemake")
+SOURCES = ("src", "workflow", "config", "notebooks", "data", "Snakefile", "params.yaml", "pyproject.toml")
+"""What results come from in a checkout, beside which runs write figures, and users put scripts of their own."""
+
 RECORDED_VARIABLES = ("SLURM_JOB_ID", "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES")
 
 
@@ -178,8 +181,7 @@ class Record:
 def source_version() -> tuple[str, bool | None]:
     """The commit of the source tree and whether it has uncommitted changes; ("unknown", None) outside a checkout."""
     here = Path(__file__).parent
-    # Figures and DVC's lock are what runs write; they do not change what a result comes from.
-    status_of_sources = ["status", "--porcelain", "--", ":/", ":(top,exclude)figures", ":(top,exclude)dvc.lock"]
+    status_of_sources = ["status", "--porcelain", "--", *(f":/{source}" for source in SOURCES)]
     try:
         commit, status = (
             subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from invgrad.paper import compare, read_values, verdicts
+from invgrad.paper import ROW_COLUMNS, compare, read_values, verdicts
 from invgrad.results import Record, read_tables, write_csv, write_json
 
 
@@ -20,7 +20,7 @@ def judge(tables: Sequence[Path], paper_values: Path, description: Path, rows: P
     obstacles = {cell: about["obstacles"] for cell, about in cells.items()}
     left_out = {cell: about["left_out"] for cell, about in cells.items() if about["left_out"]}
     record = Record({"obstacles": obstacles, "left_out": left_out})
-    table = read_tables(tables)
+    table = read_tables(tables) if tables else pd.DataFrame(columns=ROW_COLUMNS)
     judged = verdicts(read_values(paper_values), table, obstacles, left_out)
     write_csv(rows, table)
     write_csv(out, judged)
