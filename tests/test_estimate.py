@@ -146,6 +146,15 @@ def test_other_kinds_of_work_take_what_the_bench_says(speed: Speed) -> None:
     averaging = work(CONVNET, local_steps=LOCAL_STEPS)
     steps = bench_row(network="ConvNet, width 64, 5 local steps")["ms_per_trial_iteration"]
     assert speed.attack_hours(averaging) == pytest.approx(480_000 * steps / 3.6e6)
+    many, ratio = work(CONVNET, local_steps=20), passes(20) / passes(LOCAL_STEPS)
+    assert speed.attack_hours(many) == pytest.approx(480_000 * ratio * steps / 3.6e6)
+    gpu = replace(speed, device="cuda: NVIDIA H100")
+    assert gpu.attack_hours(many) == pytest.approx(480_000 * ratio * RECOMPUTED * steps / 3.6e6)
+    released = bench_row(network="LeNet (Zhu)", trials=1)["released_ms"] * passes(20) / passes(1)
+    assert speed.attack_hours(work(local_steps=20)) == pytest.approx(480_000 * RECOMPUTED * released / 3.6e6)
+    older = replace(speed, measured=tuple(row for row in speed.measured if row.kind != "local-steps"))
+    released = bench_row(network="ConvNet, width 64", images=1)["released_ms"] * passes(20) / passes(1)
+    assert older.attack_hours(many) == pytest.approx(480_000 * released / 3.6e6)
     imagenet = bench_row(network="ResNet-18 of ImageNet, 224×224")["ms_per_trial_iteration"]
     ratio = forward_gigaflops(RESNET, 224) / forward_gigaflops(
         outline(Torchvision(model="resnet18"), classes=1000, size=224), 224

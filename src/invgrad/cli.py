@@ -156,7 +156,7 @@ def verdict(
     description: Annotated[Path, typer.Option(exists=True, help="What `invgrad describe` wrote.")],
     out: Out,
     table: Annotated[
-        list[Path] | None, typer.Option(exists=True, help="The rows of a cell; none if none was run.")
+        list[Path] | None, typer.Option(exists=True, dir_okay=False, help="The rows of a cell; none if none was run.")
     ] = None,
 ) -> None:
     """Put each value that the paper reports beside ours, with a verdict."""

@@ -150,8 +150,8 @@ class BenchFile(Settings):
 
 Kind = Literal["gradient", "l-bfgs", "local-steps", "general"]
 """What was timed: the objective's gradient for clients that share one, a step of L-BFGS for these, the objective's
-gradient for clients that take local steps, or plain automatic differentiation of one trial, as local steps of narrow
-networks and on a GPU, and the training of wide networks need it.
+gradient for clients that take local steps, or plain automatic differentiation of one trial, as local steps and the
+training of other networks need it: of narrow ones the former, of wide ones the latter.
 """
 
 
@@ -202,7 +202,7 @@ class Speed:
         pictures, gigaflops = float(work.images), work.gigaflops
         together = is_narrow(work.network) or self.on_gpu
         if work.local_steps:
-            kind, pictures = "general" if together else "local-steps", work.batch
+            kind, pictures = "general" if is_narrow(work.network) else "local-steps", work.batch
             gigaflops *= recomputed(work.local_steps) if together else 1
         elif together:
             pictures *= work.trials / work.jobs
@@ -217,11 +217,13 @@ class Speed:
 
     def rate(self, network: nn.Module, size: int, kind: Kind, pictures: float) -> float:
         """GFLOP/s of the most similar network that was timed: as narrow or wide, for this kind of work if there is one
-        (for a wide network L-BFGS costs its gradients), nearest in operations and image size, then in pictures at once.
+        (for a wide network L-BFGS costs its gradients, and local steps plain automatic differentiation), nearest in
+        operations and image size, then in pictures at once.
         """
         narrow, forward = is_narrow(network), forward_gigaflops(network, size)
         alike = [row for row in self.measured if row.narrow == narrow]
-        candidates = [row for row in alike if row.kind == kind] or [row for row in alike if row.kind == "gradient"]
+        kinds = (kind, "general", "gradient") if kind == "local-steps" else (kind, "gradient")
+        candidates = next(filter(None, ([row for row in alike if row.kind == each] for each in kinds)), [])
         if not candidates:
             raise SettingsError(
                 f"{self.source}: has no {'narrow' if narrow else 'wide'} network; run `invgrad bench` without --network"

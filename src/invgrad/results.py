@@ -24,7 +24,18 @@ if TYPE_CHECKING:  # both take a while to import, most steps write no table, and
     from torch import Tensor
 
 RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "safetensors", "scikit-image", "snakemake")
-SOURCES = ("src", "workflow", "config", "notebooks", "data", "Snakefile", "params.yaml", "pyproject.toml")
+SOURCES = (
+    "src",
+    "workflow",
+    "config",
+    "notebooks",
+    "data",
+    "envs",
+    "Snakefile",
+    "params.yaml",
+    "pyproject.toml",
+    "setup.py",
+)
 """What results come from in a checkout, beside which runs write figures, and users put scripts of their own."""
 
 RECORDED_VARIABLES = ("SLURM_JOB_ID", "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES")

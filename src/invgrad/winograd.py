@@ -49,11 +49,15 @@ class Winograd:
         `out` is an earlier result for the same shape, to be overwritten: it is four times as large as W, and fresh
         memory can take longer than the transform.
         """
-        to, of = (self._channels, self._outputs) if transposed else (self._outputs, self._channels)
-        result = weight.new_empty(POINTS * (of + 1) * _padded(to)) if out is None else out
+        result = self.room(weight, transposed) if out is None else out
         geometry = Geometry(channels=self._channels, outputs=self._outputs)
         _call("kernel", (weight.contiguous(),), result, geometry, transposed)
         return result
+
+    def room(self, weight: Tensor, transposed: bool = False) -> Tensor:
+        """For what `kernel` makes of `weight`."""
+        to, of = (self._channels, self._outputs) if transposed else (self._outputs, self._channels)
+        return weight.new_empty(POINTS * (of + 1) * _padded(to))
 
     def data(self, images: Tensor) -> Tensor:
         """What a product with a kernel, and `gradient`, take of a [images, channels, …] or δ [images, outputs, …]."""

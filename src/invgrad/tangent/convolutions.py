@@ -24,7 +24,9 @@ class Use:
     together: bool = False
     """Many trials at once, instead of one by one."""
     products: bool = False
-    """For a distance that needs inner products with G only."""
+    """For a distance that needs inner products with G only: G and Ġ themselves are not to be had, nor are the passes to
+    be bound to other parameters.
+    """
 
 
 def convolution(module: nn.Conv2d, shape: torch.Size, use: Use) -> "Convolution":
@@ -59,11 +61,11 @@ class Convolution(Layer):
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W∗a + b; saves a with its circular border and, for several trials, unfolded."""
-        saved = self.moved((), inputs, trials)
+        saved = self.moved(inputs, trials)
         return self._convolve(saved[0], self.weight, self.bias), saved
 
-    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
-        """ȧ with its circular border and, for several trials, unfolded."""
+    def moved(self, tangent: Tensor, trials: int) -> Saved:
+        """ȧ, or a itself, with its circular border and, for several trials, unfolded."""
         wrapped = self._wrap(tangent)
         return (wrapped,) if trials == 1 else (wrapped, self._unfold(wrapped))
 
@@ -176,14 +178,10 @@ class GramConvolution(Convolution):
     """
 
     def __init__(self, module: nn.Conv2d, shape: torch.Size) -> None:
-        self.shape = shape
         super().__init__(module)
-        self.target, self.target_both_ways = self.weight, self.both_ways
-
-    def bind(self, values: Sequence[Tensor]) -> None:
-        """W, also as matrices, and b if there is one."""
-        super().bind(values)
+        self.pixels = self.count_pixels(shape)
         self.both_ways = self._both_ways(self.weight)
+        self.target, self.target_both_ways = self.weight, self.both_ways
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = UWᵀ + b; saves a with its circular border, and U."""
@@ -238,8 +236,8 @@ class GramConvolution(Convolution):
 
     def _both_ways(self, weight: Tensor) -> tuple[Matrix, Matrix]:
         """A kernel as the matrix that U is multiplied with, and that matrix's transpose."""
-        matrix, pixels = weight.permute(0, 2, 3, 1).flatten(1), self.count_pixels(self.shape)
-        return Matrix(matrix, pixels), Matrix(matrix.T, pixels)
+        matrix = weight.permute(0, 2, 3, 1).flatten(1)
+        return Matrix(matrix, self.pixels), Matrix(matrix.T, self.pixels)
 
     def _rows(self, inputs: Tensor) -> Tensor:
         """U, from a whose channels had better be the fastest in memory."""
@@ -269,10 +267,9 @@ class WinogradConvolution(Convolution):
 
     def __init__(self, module: nn.Conv2d) -> None:
         self.winograd = Winograd(module.out_channels, module.in_channels)
-        weight = module.weight.detach()
-        self.there, self.back = (self.winograd.kernel(weight, transposed=each) for each in (False, True))
+        self.there, self.direction_there = (self.winograd.room(module.weight.detach()) for _ in range(2))
+        self.back, self.direction_back = (self.winograd.room(module.weight.detach(), transposed=True) for _ in range(2))
         super().__init__(module)
-        self.direction_there, self.direction_back = torch.empty_like(self.there), torch.empty_like(self.back)
 
     def bind(self, values: Sequence[Tensor]) -> None:
         """W, also transformed, and b if there is one."""
@@ -282,12 +279,12 @@ class WinogradConvolution(Convolution):
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W∗a + b; saves a, and a transformed."""
-        saved = self.moved((), inputs, trials)
+        saved = self.moved(inputs, trials)
         outputs = self.winograd.output(inputs.shape, (self.there, saved[1]))
         return self._biased(outputs, self.bias), saved
 
-    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
-        """ȧ, and ȧ transformed."""
+    def moved(self, tangent: Tensor, trials: int) -> Saved:
+        """ȧ, or a itself, and that transformed."""
         return tangent, self.winograd.data(tangent)
 
     def backward(self, saved: Saved, slope: Tensor) -> Tensor:
@@ -325,11 +322,11 @@ class LaneConvolution(Convolution):
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W∗a + b; saves a with its circular border."""
-        saved = self.moved((), inputs, trials)
+        saved = self.moved(inputs, trials)
         return self._biased(self.lanes.convolve(saved[0], self.weight), self.bias), saved
 
-    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
-        """ȧ with its circular border."""
+    def moved(self, tangent: Tensor, trials: int) -> Saved:
+        """ȧ, or a itself, with its circular border."""
         return (first_fastest(self._wrap(tangent)),)
 
     def prepared(self, target: PerTrial) -> PerTrial:

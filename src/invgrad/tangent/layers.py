@@ -53,11 +53,11 @@ class Layer:
         """
         factor, *others = self.gradient(saved, slope_tangent, trials)
         if tangent is not None:
-            factor = factor + self.gradient(self.moved(saved, tangent, trials), slope, trials)[0]
+            factor = factor + self.gradient(self.moved(tangent, trials), slope, trials)[0]
         return factor, *others
 
-    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
-        """The derivative of what `gradient` takes of what was saved, from ȧ."""
+    def moved(self, tangent: Tensor, trials: int) -> Saved:
+        """What `gradient` takes for ȧ in place of what `forward` saved of a."""
         return (tangent,)
 
     def prepared(self, target: PerTrial) -> PerTrial:
@@ -161,7 +161,7 @@ class BatchNorm(Layer):
         """G_γ = Σ δ·â, G_β = Σδ."""
         return tuple(of_trials(each, trials).sum((1, 3, 4)) for each in (slope * saved[0], slope))
 
-    def moved(self, saved: Saved, tangent: Tensor, trials: int) -> Saved:
+    def moved(self, tangent: Tensor, trials: int) -> Saved:
         """r·ȧ."""
         return (tangent * self.rate,)
 
