@@ -143,23 +143,33 @@ def test_other_kinds_of_work_take_what_the_bench_says(speed: Speed) -> None:
     assert speed.attack_hours(work(CONVNET, images=4, batch=4)) == pytest.approx(
         480_000 * convnet["ms_per_trial_iteration"] / 3.6e6
     )
-    averaging = work(CONVNET, local_steps=LOCAL_STEPS)
-    steps = bench_row(network="ConvNet, width 64, 5 local steps")["ms_per_trial_iteration"]
-    assert speed.attack_hours(averaging) == pytest.approx(480_000 * steps / 3.6e6)
-    many, ratio = work(CONVNET, local_steps=20), passes(20) / passes(LOCAL_STEPS)
-    assert speed.attack_hours(many) == pytest.approx(480_000 * ratio * steps / 3.6e6)
-    gpu = replace(speed, device="cuda: NVIDIA H100")
-    assert gpu.attack_hours(many) == pytest.approx(480_000 * ratio * RECOMPUTED * steps / 3.6e6)
-    released = bench_row(network="LeNet (Zhu)", trials=1)["released_ms"] * passes(20) / passes(1)
-    assert speed.attack_hours(work(local_steps=20)) == pytest.approx(480_000 * RECOMPUTED * released / 3.6e6)
-    older = replace(speed, measured=tuple(row for row in speed.measured if row.kind != "local-steps"))
-    released = bench_row(network="ConvNet, width 64", images=1)["released_ms"] * passes(20) / passes(1)
-    assert older.attack_hours(many) == pytest.approx(480_000 * released / 3.6e6)
     imagenet = bench_row(network="ResNet-18 of ImageNet, 224×224")["ms_per_trial_iteration"]
     ratio = forward_gigaflops(RESNET, 224) / forward_gigaflops(
         outline(Torchvision(model="resnet18"), classes=1000, size=224), 224
     )
     assert speed.attack_hours(work(RESNET, size=224)) == pytest.approx(480_000 * ratio * imagenet / 3.6e6)
+
+
+def test_local_steps_take_what_the_bench_says(speed: Speed, tmp_path: Path) -> None:
+    one = bench_row(network="ConvNet, width 64", images=1)
+    timed = one | {"network": "ConvNet, width 64, 5 local steps", "ms_per_trial_iteration": 300.0}
+    content = json.loads(BENCH.read_text())
+    content["rows"] = [row for row in content["rows"] if row["network"] != timed["network"]]
+    older, newer = tmp_path / "older.json", tmp_path / "newer.json"
+    older.write_text(json.dumps(content))
+    newer.write_text(json.dumps(content | {"rows": [*content["rows"], timed]}))
+
+    few, many = work(CONVNET, local_steps=LOCAL_STEPS), work(CONVNET, local_steps=20)
+    ratio = passes(20) / passes(LOCAL_STEPS)
+    by_hand = Speed.read(newer)
+    assert by_hand.attack_hours(few) == pytest.approx(480_000 * 300 / 3.6e6)
+    assert by_hand.attack_hours(many) == pytest.approx(480_000 * ratio * 300 / 3.6e6)
+    gpu = replace(by_hand, device="cuda: NVIDIA H100")
+    assert gpu.attack_hours(many) == pytest.approx(480_000 * ratio * RECOMPUTED * 300 / 3.6e6)
+    released = one["released_ms"] * passes(20) / passes(1)
+    assert Speed.read(older).attack_hours(many) == pytest.approx(480_000 * released / 3.6e6)
+    narrow = bench_row(network="LeNet (Zhu)", trials=1)["released_ms"] * passes(20) / passes(1)
+    assert speed.attack_hours(work(local_steps=20)) == pytest.approx(480_000 * RECOMPUTED * narrow / 3.6e6)
 
 
 def test_lbfgs_of_a_wide_network_costs_its_gradients(speed: Speed) -> None:
