@@ -296,10 +296,11 @@ def tied(result: Reconstruction) -> bool:
 
 def ties_pixels(attack: Attack) -> bool:
     """Whether neighbours become equal by the median filter, then differ by the rounding of a step there and back: the
-    total variation takes the sign of that, and so does the next step. No jitter shows it, since what is equal stays so.
+    total variation takes the sign of that in the third iteration, and so does the step. No jitter shows it, since what
+    is equal stays so.
     """
     signed = getattr(attack.optimiser, "signed", False)
-    return bool(signed and attack.total_variation and attack.median_filter_every)
+    return bool(signed and attack.total_variation and attack.median_filter_every and attack.iterations > 2)
 
 
 def agrees(case: Case, result: Reconstruction, network: nn.Module, shared: Shared) -> None:
