@@ -5,7 +5,7 @@ Written from the paper's and the released code's definitions. Of the package, on
 randomness that it derives from names is drawn again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -40,8 +40,8 @@ class Ended:
 def reconstruct(
     network: nn.Module, client: Client, shared: Shared, attack: Attack, *, seed_key: str, jitter: float = 0
 ) -> Reconstruction:
-    """What the package's `reconstruct` should return. With `jitter`, starts and what the clients shared are moved by
-    noise of this size.
+    """What the package's `reconstruct` should return. With `jitter`, all that rounding may change is moved by noise of
+    this size: starts, what the clients shared, the slope before its sign is taken, and pixels after each step.
     """
     noise = torch.Generator().manual_seed(0)
 
@@ -64,7 +64,7 @@ def reconstruct(
             begin = moved(start(attack.start, shared, seeds.generator(*names)).double())
             labels = start_labels(network, shared, attack, number, begin, seeds.generator(*names, "labels"))
             drawn = seeds.generator(*names, "layers")
-            trials.append(run(network, client, shared, attack, target, sent, begin, labels, drawn))
+            trials.append(run(network, client, shared, attack, target, sent, begin, labels, drawn, moved))
         selected.append(select(trials, attack))
         everything.append(trials)
     return Reconstruction(
@@ -144,6 +144,7 @@ def run(
     begin: Tensor,
     begin_labels: Tensor,
     drawn: torch.Generator,
+    moved: Callable[[Tensor], Tensor],
 ) -> Ended:
     """One trial."""
     images, labels = begin.clone().requires_grad_(), begin_labels.clone()
@@ -164,7 +165,7 @@ def run(
         for variable, slope in zip(variables, torch.autograd.grad(cost, variables), strict=True):
             variable.grad = slope.contiguous()
         if getattr(attack.optimiser, "signed", False):
-            images.grad = images.grad.sign()
+            images.grad = moved(images.grad).sign()
         return cost
 
     taken = 0
@@ -177,6 +178,7 @@ def run(
         optimiser.step(closure)
         taken += 1
         with torch.no_grad():
+            images.copy_(moved(images))  # before the filter, by which neighbours become equal in either implementation
             if attack.box:
                 images.copy_(images.clamp((0 - mean) / std, (1 - mean) / std))
             if attack.median_filter_every and taken % attack.median_filter_every == 0:
