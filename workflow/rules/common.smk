@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -18,6 +19,10 @@ except SettingsError as error:
     sys.exit(f"error: {error}")
 
 run_jobs_with_this_python()
+
+# Snakemake hands on what --config says to a cluster's jobs as Python writes it, unless it is quoted: a shell reads an
+# apostrophe beside quotation marks otherwise.
+workflow.config_settings.config_args = [shlex.quote(each) for each in workflow.config_settings.config_args or []]
 
 files = plan.files
 FIGURES = plan.figures
