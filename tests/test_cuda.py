@@ -1,15 +1,20 @@
 """The same on a GPU, where there is one."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from invgrad.attack import Attack, Reconstruction, Shared, reconstruct
 from invgrad.client import Client, FederatedAveraging, GradientClient
+from invgrad.engine import Evaluation, objective_for
 from invgrad.memory import fitting
 from invgrad.networks import ConvNet, LeNetZhu, Network, ResNet, build
-from invgrad.objectives import RandomLayers, SquaredEuclidean
+from invgrad.objectives import Cosine, RandomLayers, SquaredEuclidean, squares
 from invgrad.optimisers import LBFGS
+from invgrad.replay import CALLS_BEFORE, repeated
+from invgrad.trials import Trials
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -32,10 +37,10 @@ def attacked(network: Network, client: Client, attack: Attack, device: str) -> R
 @pytest.mark.parametrize(
     ("client", "attack"),
     [
-        (GradientClient(), Attack(iterations=3, precision="float64", restarts=2)),
-        (GradientClient(), Attack(iterations=3, precision="float64", layers=RandomLayers(count=3))),
+        (GradientClient(), Attack(iterations=6, precision="float64", restarts=2)),
+        (GradientClient(), Attack(iterations=6, precision="float64", layers=RandomLayers(count=3))),
         (GradientClient(), Attack(iterations=1, precision="float64", distance=SquaredEuclidean(), optimiser=LBFGS())),
-        (FederatedAveraging(steps=2), Attack(iterations=3, precision="float64", median_filter_every=2)),
+        (FederatedAveraging(steps=2), Attack(iterations=6, precision="float64", median_filter_every=2)),
     ],
     ids=["signed Adam", "random layers", "L-BFGS", "federated averaging"],
 )
@@ -43,6 +48,41 @@ def test_a_gpu_finds_what_a_cpu_finds(network: Network, client: Client, attack: 
     there, here = (attacked(network, client, attack, device) for device in ("cuda", "cpu"))
     torch.testing.assert_close(there.matching_cost.cpu(), here.matching_cost, rtol=1e-6, atol=1e-9)
     assert torch.isclose(there.images.cpu(), here.images, atol=1e-6).double().mean() > 0.999
+
+
+@pytest.mark.parametrize("client", [GradientClient(), FederatedAveraging(steps=2)], ids=lambda client: client.kind)
+@pytest.mark.parametrize("trials", [1, 3])
+@pytest.mark.parametrize("network", [LeNetZhu(), ConvNet(width=8, padding="circular"), ResNet(depth=18, width=8)])
+def test_a_replay_computes_what_was_recorded(network: Network, trials: int, client: Client) -> None:
+    victim = build(network, classes=10, size=32, seed=0).double().cuda()
+    images, labels = torch.rand(trials, 2, 3, 32, 32).double().cuda(), torch.zeros(trials, 2, dtype=torch.long).cuda()
+    target = tuple(torch.rand(trials, *each.shape).double().cuda() for each in victim.parameters())
+    ones = target[0].new_ones(trials, len(target))
+    against = Trials(target=target, squares=squares(target), weights=ones, chosen=ones)
+    objective = objective_for(victim, client, Cosine(), 0.01, images.shape[1:])
+    fresh = partial(objective.gradient, images, labels, against)
+    replayed = repeated(fresh, images.device)
+    for _ in range(CALLS_BEFORE + 3):
+        images.add_(torch.rand_like(images))
+        before = replayed()
+        torch.testing.assert_close(before, fresh())
+        kept = before.slope.clone()
+        images.add_(1)
+        replayed()
+        assert torch.equal(before.slope, kept)  # another replay does not write over what was returned
+
+
+def test_what_cannot_be_recorded_is_called() -> None:
+    ones = torch.ones(2, device="cuda")
+
+    def waits() -> Evaluation:
+        total = torch.full_like(ones, ones.sum().item())
+        return Evaluation(total, None, total, total)
+
+    function = repeated(waits, ones.device)
+    for value in range(1, CALLS_BEFORE + 4):
+        ones.fill_(value)
+        assert function().objective.tolist() == [2 * value] * 2
 
 
 def test_deterministic_attacks_repeat() -> None:

@@ -20,6 +20,7 @@ from invgrad.memory import budget, fitting, in_batches
 from invgrad.objectives import AllLayers, Cosine, Distance, Gradient, Layers, Weighting, layer_weights, squares
 from invgrad.optimisers import Adam, Optimiser
 from invgrad.priors import box, median_filter, total_variation
+from invgrad.replay import repeated
 from invgrad.running import Keeper, Running, Snapshots
 from invgrad.settings import Settings, SettingsError
 from invgrad.starts import Normal, Start
@@ -399,13 +400,15 @@ class _Server:
         low, high = box(*(images.new_tensor(each)[:, None, None] for each in (self._shared.mean, self._shared.std)))
         variables = [images, labels] if labels.is_floating_point() else [images]
         drops = milestones(iterations) if attack.step_decay else ()
+        trials = replace(trials, chosen=trials.chosen.clone())
+        evaluation = repeated(partial(self._objective.gradient, images, labels, trials), self._device)
         for iteration in range(way.done, iterations):
             if attack.layers.redrawn:
-                trials = replace(trials, chosen=self._chosen(trials.target, way.generators))
+                trials.chosen.copy_(self._chosen(trials.target, way.generators))
             matching: list[Tensor] = []
 
-            def evaluate(trials: Trials = trials, matching: list[Tensor] = matching) -> tuple[Tensor, list[Tensor]]:
-                found = self._objective.gradient(images, labels, trials)
+            def evaluate(matching: list[Tensor] = matching) -> tuple[Tensor, list[Tensor]]:
+                found = evaluation()
                 matching.append(found.matching)
                 return found.objective, [slope for slope in (found.slope, found.label_slope) if slope is not None]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from invgrad.client import Client, FederatedAveraging, GradientClient, cross_entropy
-from invgrad.engine import Objective, TangentObjective, objective_for
+from invgrad.engine import objective_for
 from invgrad.networks import Network, initial
 from invgrad.networks.convnet import ConvNet
 from invgrad.networks.lenet import LeNetZhu
@@ -23,6 +23,7 @@ from invgrad.networks.torchvision_zoo import Torchvision
 from invgrad.objectives import Cosine, Distance, SquaredEuclidean, squares
 from invgrad.optimisers import LBFGS
 from invgrad.reference import objective_gradient
+from invgrad.replay import CALLS_BEFORE, Evaluate, repeated
 from invgrad.settings import SettingsError
 from invgrad.tangent.matrices import times_transpose
 from invgrad.trials import Trials
@@ -31,6 +32,9 @@ ALPHA = 0.01
 MATRIX_SIDE = 2048
 LBFGS_STEPS = 10
 """Timed together, from a fresh start: after five its history is full."""
+
+UNTIMED = CALLS_BEFORE + 1
+"""Turns until everything is set up."""
 
 LOCAL_STEPS = 5
 
@@ -93,6 +97,7 @@ CASES = (
     *(Case("ConvNet, width 64", ConvNet(), images=n) for n in (1, 4)),
     Case(f"ConvNet, width 64, {LOCAL_STEPS} local steps", ConvNet(), step="local-steps"),
     *(Case("ResNet-20, width 64", ResNet(depth=20, width=64), images=n) for n in (1, 4)),
+    Case("ResNet-20, width 64", ResNet(depth=20, width=64), trials=10),
     *(Case("ResNet-18, width 64", ResNet(depth=18), images=n) for n in (1, 4)),
     Case("ResNet-18 of ImageNet, 224×224", RESNET18, size=224, classes=1000),
 )
@@ -140,15 +145,15 @@ def load_adapter(path: Path) -> Adapter:
 
 
 def alternately(functions: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[float]:
-    """The median time of each function in ms, timed in turns after one untimed turn."""
+    """The median time of each function in ms, timed in turns after some untimed ones."""
     times: list[list[float]] = [[] for _ in functions]
-    for turn in range(rounds + 1):
+    for turn in range(UNTIMED + rounds):
         for function, taken in zip(functions, times, strict=True):
             _wait(device)
             start = time.perf_counter()
             function()
             _wait(device)
-            if turn:
+            if turn >= UNTIMED:
                 taken.append(1000 * (time.perf_counter() - start))
     return [statistics.median(taken) for taken in times]
 
@@ -195,19 +200,18 @@ def _ours(case: Case, problem: _Problem) -> tuple[Callable[[], object], str]:
     """One step for all trials, and the name of the engine that takes it."""
     weight = 0 if case.step == "l-bfgs" else ALPHA
     objective = objective_for(problem.network, case.client, problem.distance, weight, problem.images.shape[1:])
-    trials = objective.prepared(problem.trials)
-    engine = type(objective).__name__
-    if case.step != "l-bfgs":
-        return partial(objective.gradient, problem.images, problem.labels, trials), engine
-    return partial(_lbfgs, objective, problem, trials), engine
+    images, trials = problem.images.clone(), objective.prepared(problem.trials)
+    evaluation = repeated(partial(objective.gradient, images, problem.labels, trials), images.device)
+    whole = evaluation if case.step != "l-bfgs" else partial(_lbfgs, evaluation, images, problem.images)
+    return whole, type(objective).__name__
 
 
-def _lbfgs(objective: Objective | TangentObjective, problem: _Problem, trials: Trials) -> None:
-    images = problem.images.clone()
+def _lbfgs(evaluation: Evaluate, images: Tensor, start: Tensor) -> None:
+    images.copy_(start)
     stepper = LBFGS().bind([images])
 
     def evaluate() -> tuple[Tensor, list[Tensor]]:
-        found = objective.gradient(images, problem.labels, trials)
+        found = evaluation()
         return found.objective, [found.slope]
 
     for _ in range(LBFGS_STEPS):

@@ -1,0 +1,60 @@
+"""The same evaluation again and again, on a GPU as one recorded graph of kernels.
+
+An evaluation starts hundreds to thousands of kernels, and a CPU takes longer to start most of them than a GPU to run
+them. A CUDA graph starts all of them at once.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from invgrad.engine import Evaluation
+
+Evaluate = Callable[[], Evaluation]
+"""An evaluation at the present values of tensors that stay where they are in memory."""
+
+CALLS_BEFORE = 2
+"""Evaluations before the one that is recorded: libraries set up on them what they cannot set up while recording."""
+
+
+def repeated(evaluate: Evaluate, device: torch.device) -> Evaluate:
+    """What to call in place of `evaluate`, many times; the same function where there is no GPU."""
+    return _Replayed(evaluate) if device.type == "cuda" else evaluate
+
+
+class _Replayed:
+    """Records a function when it is called for the third time, and replays it from then on.
+
+    A function that waits for the GPU, as a network of a user's may, cannot be recorded; it is called as it is. One that
+    needs more memory than there is raises torch's `OutOfMemoryError`, recorded or not.
+    """
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self._evaluate = evaluate
+        self._calls = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> Evaluation:
+        if self._calls == CALLS_BEFORE:
+            self._record()
+        self._calls += 1
+        if self._graph is None:
+            return self._evaluate()
+        self._graph.replay()
+        return _copied(self._recorded)  # the next replay writes to the same memory
+
+    def _record(self) -> None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self._recorded = self._evaluate()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            return
+        self._graph = graph
+
+
+def _copied(found: Evaluation) -> Evaluation:
+    label_slope = None if found.label_slope is None else found.label_slope.clone()
+    return Evaluation(found.slope.clone(), label_slope, found.objective.clone(), found.matching.clone())
