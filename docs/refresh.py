@@ -69,7 +69,9 @@ def refreshed(readme: str) -> str:
     """The README with its tables as they are in the figures, in docs and in the configuration."""
     readme = with_table(readme, "table1", shown_table(ROOT / "figures/small/table1.md"))
     readme = with_table(readme, "claims", claims_table(ROOT / "config/experiments.yaml"))
-    return with_table(readme, "bench", bench_table(ROOT / "docs/bench.json"))
+    for name in ("bench", "bench-gpu"):
+        readme = with_table(readme, name, bench_table(ROOT / f"docs/{name}.json"))
+    return readme
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The same on a GPU, where there is one."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import pytest
@@ -14,12 +15,15 @@ from invgrad.networks import ConvNet, LeNetZhu, Network, ResNet, build
 from invgrad.objectives import Cosine, RandomLayers, SquaredEuclidean, squares
 from invgrad.optimisers import LBFGS
 from invgrad.replay import CALLS_BEFORE, repeated
+from invgrad.running import Keeper
 from invgrad.trials import Trials
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-def attacked(network: Network, client: Client, attack: Attack, device: str) -> Reconstruction:
+def attacked(
+    network: Network, client: Client, attack: Attack, device: str, keeper: Keeper | None = None
+) -> Reconstruction:
     victim = build(network, classes=10, size=32, seed=0).double()
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(2, 1, 3, 32, 32, generator=generator, dtype=torch.float64)
@@ -30,7 +34,7 @@ def attacked(network: Network, client: Client, attack: Attack, device: str) -> R
     tensors = tuple(torch.stack(tensors) for tensors in zip(*each, strict=True))
     zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     shared = Shared(tensors=tensors, images=1, shape=(3, 32, 32), mean=zeros, std=ones, labels=labels)
-    return reconstruct(victim.to(device), client, shared, attack, seed_key="k")
+    return reconstruct(victim.to(device), client, shared, attack, seed_key="k", keeper=keeper)
 
 
 @pytest.mark.parametrize("network", [LeNetZhu(), ConvNet(width=8), ResNet(depth=18, width=8)], ids=lambda x: x.name)
@@ -89,6 +93,36 @@ def test_deterministic_attacks_repeat() -> None:
     attack = Attack(iterations=20, deterministic=True)
     once, again = (attacked(ConvNet(width=8), GradientClient(), attack, "cuda") for _ in range(2))
     assert torch.equal(once.images, again.images)
+
+
+class StopsOnce:
+    """Keeps the state after the seventh iteration, and stops there the first time."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Tensor] = {}
+        self.iterations = 0
+
+    def kept(self) -> Mapping[str, Tensor] | None:
+        return self.state or None
+
+    def due(self) -> bool:
+        self.iterations += 1
+        return self.iterations == 7
+
+    def keep(self, tensors: Mapping[str, Tensor]) -> None:
+        self.state = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
+        if self.iterations == 7:
+            raise KeyboardInterrupt
+
+
+def test_a_deterministic_attack_that_was_stopped_ends_as_if_it_had_not_been() -> None:
+    attack, keeper = Attack(iterations=20, deterministic=True), StopsOnce()
+    whole = attacked(ConvNet(width=8), GradientClient(), attack, "cuda")
+    with pytest.raises(KeyboardInterrupt):
+        attacked(ConvNet(width=8), GradientClient(), attack, "cuda", keeper)
+    rest = attacked(ConvNet(width=8), GradientClient(), attack, "cuda", keeper)
+    assert keeper.iterations > 7
+    assert torch.equal(whole.images, rest.images)
 
 
 def test_tf32_is_taken_only_if_asked_for() -> None:

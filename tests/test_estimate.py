@@ -1,7 +1,6 @@
 """What a plan costs: counts and arithmetic by hand, and the numbers of the bench file found again."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,11 @@ from invgrad.bench import CASES, LOCAL_STEPS, bench, passes
 from invgrad.client import STEPS_AT_ONCE, Client, FederatedAveraging, GradientClient
 from invgrad.engine import Objective
 from invgrad.estimate import (
-    GPU_GFLOPS,
-    GPU_LAYER_SECONDS,
     RECOMPUTED,
     BenchRow,
     Speed,
     TrainingWork,
     Work,
-    assumed_gpu_hours,
     estimate,
     forward_gigaflops,
     recomputed,
@@ -34,6 +30,7 @@ from invgrad.settings import SettingsError
 from invgrad.trials import Trials
 
 BENCH = Path(__file__).parents[1] / "docs/bench.json"
+GPU_BENCH = BENCH.with_name("bench-gpu.json")
 LENET = outline(LeNetZhu(), classes=10, size=32)
 CONVNET = outline(ConvNet(), classes=10, size=32)
 RESNET = outline(Torchvision(model="resnet152"), classes=1000, size=224)
@@ -42,6 +39,11 @@ RESNET = outline(Torchvision(model="resnet152"), classes=1000, size=224)
 @pytest.fixture(scope="module")
 def speed() -> Speed:
     return Speed.read(BENCH)
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Speed:
+    return Speed.read(GPU_BENCH)
 
 
 def tiny(bias: bool) -> nn.Module:
@@ -83,18 +85,18 @@ def training(network: nn.Module = LENET, **changes: Any) -> TrainingWork:
     return TrainingWork(**settings | changes)
 
 
-def bench_row(**where: Any) -> dict[str, Any]:
+def bench_row(path: Path = BENCH, **where: Any) -> dict[str, Any]:
     """The row of the bench file with these values."""
-    rows = json.loads(BENCH.read_text())["rows"]
+    rows = json.loads(path.read_text())["rows"]
     (found,) = [row for row in rows if where.items() <= row.items()]
     return dict(found)
 
 
-def test_two_tiny_networks_by_hand(speed: Speed) -> None:
+def test_two_tiny_networks_by_hand(speed: Speed, gpu: Speed) -> None:
     one = work(tiny(bias=True), cell="a", group="a", size=4, clients=6, restarts=5, iterations=7, seeds=2, jobs=4)
     two = work(tiny(bias=False), cell="b", group="b", size=4, clients=3, images=2, batch=2, iterations=11, snapshots=9)
     victim = training(one.network, size=4, images=1000, epochs=3, seeds=2, snapshots=4)
-    table = estimate([one, two], [victim], {"x": ["a"], "y": ["b"]}, speed).set_index("row")
+    table = estimate([one, two], [victim], {"x": ["a"], "y": ["b"]}, speed, gpu).set_index("row")
     counts = table[["jobs", "cells", "trials", "trial_iterations", "gradients"]]
     assert counts.loc["x"].tolist() == [4, 1, 60, 420, 420]
     assert counts.loc["y"].tolist() == [1, 1, 3, 33, 33]
@@ -115,16 +117,21 @@ def test_two_tiny_networks_by_hand(speed: Speed) -> None:
     forward = 2 * 48 * 10 / 1e9
     assert one.gigaflops == pytest.approx(7 * forward)
     assert two.gigaflops == pytest.approx(7 * 2 * forward)
-    assert table.gpu_hours[trained] == pytest.approx(3 * 2 * 3000 * forward / GPU_GFLOPS / 3600)
-    # Fifteen trials in each of four jobs run at once, with two tensors of parameters.
-    assert table.gpu_hours["x"] == pytest.approx(4 * 7 * 2 * GPU_LAYER_SECONDS / 3600)
+    for column, device in (("device_hours", speed), ("gpu_hours", gpu)):
+        rate = device.rate(one.network, 4, "training", 128)
+        assert table[column][trained] == pytest.approx(3 * 2 * 3000 * forward / rate / 3600)
+        rate = device.rate(one.network, 4, "gradient", 15)  # trials in each of four jobs
+        assert table[column]["x"] == pytest.approx(420 * 7 * forward / rate / 3600)
 
 
-def test_a_gpu_is_limited_by_operations_where_there_are_many() -> None:
-    wide = work(RESNET, size=224, clients=256, iterations=1)
-    assert assumed_gpu_hours(wide) == pytest.approx(256 * 7 * 23.05 / GPU_GFLOPS / 3600, rel=0.01)
-    narrow = work(clients=257, iterations=10)
-    assert assumed_gpu_hours(narrow) == pytest.approx(2 * 10 * 8 * GPU_LAYER_SECONDS / 3600), "two batches"
+def test_on_a_gpu_trials_of_a_wide_network_run_together(speed: Speed, gpu: Speed) -> None:
+    assert gpu.on_gpu
+    assert not speed.on_gpu
+    ms = bench_row(GPU_BENCH, network="ResNet-20, width 64", trials=10)["ms_per_trial_iteration"]
+    wide = outline(ResNet(depth=20, width=64), classes=10, size=32)
+    assert gpu.attack_hours(work(wide, jobs=10)) == pytest.approx(480_000 * ms / 3.6e6)
+    alone = bench_row(network="ResNet-20, width 64", trials=1, images=1)["ms_per_trial_iteration"]
+    assert speed.attack_hours(work(wide, jobs=10)) == pytest.approx(480_000 * alone / 3.6e6)
 
 
 @pytest.mark.parametrize("trials", [1, 20, 32, 100])
@@ -178,14 +185,14 @@ def test_lbfgs_of_a_wide_network_costs_its_gradients(speed: Speed) -> None:
 
 
 @pytest.mark.parametrize("network", [LENET, CONVNET], ids=["narrow", "wide"])
-@pytest.mark.parametrize("hours", [assumed_gpu_hours, None], ids=["assumed", "timed"])
+@pytest.mark.parametrize("device", ["speed", "gpu"])
 @pytest.mark.parametrize("what", ["iterations", "jobs and clients", "jobs and seeds"])
 def test_twice_the_work_takes_twice_the_time(
-    network: nn.Module, hours: Callable[[Work], float] | None, what: str, speed: Speed
+    network: nn.Module, device: str, what: str, request: pytest.FixtureRequest
 ) -> None:
     once = work(network)
     twice = replace(once, **{name: 2 * getattr(once, name) for name in what.split(" and ")})
-    taken = hours or speed.attack_hours
+    taken = request.getfixturevalue(device).attack_hours
     assert taken(twice) == pytest.approx(2 * taken(once))
 
 
@@ -194,21 +201,18 @@ def test_twice_the_images_take_twice_the_time(speed: Speed) -> None:
     few, many = (speed.attack_hours(work(CONVNET, images=n, batch=n)) for n in (8, 16))
     assert many == pytest.approx(2 * few)
     assert speed.attack_hours(work(CONVNET, images=1, batch=1)) < few < 8 * speed.attack_hours(work(CONVNET))
-    assert assumed_gpu_hours(work(CONVNET, images=16, batch=16)) == pytest.approx(
-        2 * assumed_gpu_hours(work(CONVNET, images=8, batch=8))
-    )
     assert speed.training_hours(training(images=100)) == pytest.approx(2 * speed.training_hours(training(images=50)))
 
 
-def test_an_analytic_attack_takes_no_time(speed: Speed) -> None:
+def test_an_analytic_attack_takes_no_time(speed: Speed, gpu: Speed) -> None:
     analytic = work(outline(MLP(), classes=10, size=32), iterations=0)
-    assert speed.attack_hours(analytic) == assumed_gpu_hours(analytic) == 0
+    assert speed.attack_hours(analytic) == gpu.attack_hours(analytic) == 0
 
 
-def test_what_several_artefacts_show_counts_once(speed: Speed) -> None:
+def test_what_several_artefacts_show_counts_once(speed: Speed, gpu: Speed) -> None:
     works = [work(cell="a"), work(cell="b"), work(cell="c", group="others")]
     artefacts = {"first": ["a", "b"], "second": ["c", "a"], "third": ["b"], "fourth": []}
-    table = estimate(works, [], artefacts, speed).set_index("row")
+    table = estimate(works, [], artefacts, speed, gpu).set_index("row")
     assert table.cells.drop(["notebooks", "training data"]).tolist() == [2, 1, 0, 0, 3]
     assert table.shared_gb["first"] == table.shared_gb["second"], "a and b attack the same clients"
     assert table.shared_gb["total"] == pytest.approx(2 * 100 * 15_826 * 4 / 1e9)
@@ -216,9 +220,9 @@ def test_what_several_artefacts_show_counts_once(speed: Speed) -> None:
     assert table.loc["total"].tolist() == pytest.approx(each.sum().tolist())
 
 
-def test_data_are_counted_once_and_untrained_victims_take_no_time(speed: Speed) -> None:
+def test_data_are_counted_once_and_untrained_victims_take_no_time(speed: Speed, gpu: Speed) -> None:
     works = [training(epochs=0, images=0), training(victim="a"), training(victim="b"), training(dataset="cifar100")]
-    table = estimate([], works, {}, speed).set_index("row")
+    table = estimate([], works, {}, speed, gpu).set_index("row")
     assert table.disk_gb["training data"] == pytest.approx(2 * 50_000 * 3072 / 1e9)
     untrained = table.loc["victims that are not trained"]
     assert (untrained.jobs, untrained.gpu_hours, untrained.device_hours) == (1, 0, 0)
@@ -290,27 +294,22 @@ def test_a_network_that_looks_at_values_is_counted_with_some() -> None:
     assert forward_gigaflops(LooksAtValues(), 4) == pytest.approx(2 * 48 * 10 / 1e9)
 
 
-def test_the_report_says_which_hours_are_assumed(speed: Speed) -> None:
-    table = estimate([work()], [training()], {"table1": ["cell"]}, speed)
-    text = report(table, speed)
-    assert "ASSUMED, no GPU was timed: 5,000 GFLOP/s" in text
-    assert f"from {BENCH}, timed on cpu: AMD EPYC with 2 threads" in text
+def test_the_report_says_where_the_hours_come_from(speed: Speed, gpu: Speed) -> None:
+    table = estimate([work()], [training()], {"table1": ["cell"]}, speed, gpu)
+    text = report(table, speed, gpu)
+    for path, device in ((BENCH, speed), (GPU_BENCH, gpu)):
+        assert f"Hours on {device.device}: from {path}, timed with {device.threads} threads and torch" in text
+        assert f" hours on {device.device} |" in text
     assert "| table1 " in text
     assert "480,000" in text
     assert "training victim: 120 epochs × 50,000 images" in text
     assert "Disk: <0.1 of 0.2 GB are what clients share" in text
 
 
-def test_a_bench_of_a_gpu_replaces_the_assumption(tmp_path: Path) -> None:
-    path = tmp_path / "gpu.json"
-    path.write_text(json.dumps(json.loads(BENCH.read_text()) | {"device": "cuda: NVIDIA H100"}))
-    gpu = Speed.read(path)
-    table = estimate([work()], [training()], {"table1": ["cell"]}, gpu)
-    assert table.gpu_hours.tolist() == table.device_hours.tolist()
-    text = report(table, gpu)
-    assert "ASSUMED" not in text
-    assert f"GPU-hours: measured, from {path}, timed on cuda: NVIDIA H100" in text
-    assert "hours on" not in text.splitlines()[0]
+@pytest.mark.parametrize("path", [BENCH, GPU_BENCH], ids=lambda path: path.stem)
+def test_training_takes_what_the_bench_says(path: Path) -> None:
+    ms = bench_row(path, network="LeNet (Zhu), training")["ms_per_trial_iteration"]
+    assert Speed.read(path).training_hours(training(images=128)) == pytest.approx(120 * ms / 3.6e6)
 
 
 def test_rows_of_the_bench_are_read_as_it_writes_them() -> None:

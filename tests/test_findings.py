@@ -35,7 +35,7 @@ def table(file: str) -> pd.DataFrame:
     kind, _, scale = file.partition(":")
     if kind == "plan":
         project = load(read_yaml(ROOT / CONFIG) | {"scale": scale})
-        return costs(Plan(project), Speed.read(ROOT / "docs/bench.json"))
+        return costs(Plan(project), *(Speed.read(ROOT / "docs" / name) for name in ("bench.json", "bench-gpu.json")))
     return pd.read_csv(ROOT / "figures/small" / file)
 
 

@@ -14,7 +14,7 @@ from invgrad.config import CONFIG, load
 from invgrad.costs import costs, works
 from invgrad.data import clients
 from invgrad.data import load as load_split
-from invgrad.estimate import Speed, assumed_gpu_hours
+from invgrad.estimate import Speed
 from invgrad.fingerprints import fingerprint
 from invgrad.plan import Plan
 from invgrad.settings import SettingsError, read_yaml
@@ -50,11 +50,11 @@ def test_cells_of_two_artefacts_are_there_once() -> None:
 
 
 def test_a_job_of_several_clients_lasts_an_hour_at_most() -> None:
-    """At full scale on a GPU, as far as is assumed of it; a single client's attack is never split."""
-    every = plan(scale="paper")
+    """At full scale on the GPU that was timed; a single client's attack is never split."""
+    every, gpu = plan(scale="paper"), Speed.read(ROOT / "docs/bench-gpu.json")
     for work in works(every):
         if work.clients * work.seeds > work.jobs:
-            assert assumed_gpu_hours(work) / work.jobs <= 1, work.cell
+            assert gpu.attack_hours(work) / work.jobs <= 1, work.cell
 
 
 def test_cores_go_to_attacks_before_they_go_to_threads() -> None:
@@ -234,7 +234,8 @@ def test_the_scale_and_the_sources_of_the_data_are_in_the_settings_hash() -> Non
 
 def test_costs_add_up_and_count_every_job() -> None:
     every = plan()
-    table = costs(every, Speed.read(ROOT / "docs/bench.json")).set_index("row")
+    speeds = (Speed.read(ROOT / "docs" / name) for name in ("bench.json", "bench-gpu.json"))
+    table = costs(every, *speeds).set_index("row")
     assert table.loc["table1", "cells"] == 8
     assert table.loc["fig2", "cells"] == 0, "counted with table1"
     assert table.cells.drop("total").sum() == table.loc["total", "cells"] == len(every.cells)

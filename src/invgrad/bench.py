@@ -1,5 +1,6 @@
 """How fast an attack step is beside the released algorithm, and beside any other implementation, timed alternately."""
 
+import copy
 import runpy
 import statistics
 import time
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from invgrad.client import Client, FederatedAveraging, GradientClient, cross_entropy
+from invgrad.data import Split
 from invgrad.engine import objective_for
 from invgrad.networks import Network, initial
 from invgrad.networks.convnet import ConvNet
@@ -26,6 +29,7 @@ from invgrad.reference import objective_gradient
 from invgrad.replay import CALLS_BEFORE, Evaluate, repeated
 from invgrad.settings import SettingsError
 from invgrad.tangent.matrices import times_transpose
+from invgrad.training import Pass, State, Training, one_pass
 from invgrad.trials import Trials
 
 ALPHA = 0.01
@@ -45,6 +49,11 @@ LOCAL_STEP_PASSES = 9
 """The same for each local SGD step of federated averaging, but one less in all, since the first step's parameters do
 not depend on the images. Nominal: what automatic differentiation takes, by torch's counter of floating-point
 operations; the hand-written passes take about 11 a step, those made again included.
+"""
+
+TRAINING_PASSES = 3
+"""Forward passes per image of a training step: the forward pass itself and the gradients for parameters and
+activations.
 """
 
 Adapter = Callable[[nn.Module, Tensor, Tensor, tuple[Tensor, ...], float], Callable[[], object]]
@@ -73,9 +82,9 @@ class Case:
     images: int = 1
     size: int = 32
     classes: int = 10
-    step: Literal["gradient", "l-bfgs", "local-steps"] = "gradient"
-    """An iteration: the objective's gradient, a step of L-BFGS (20 gradients) for the squared Euclidean distance, or
-    the objective's gradient for a client that takes `LOCAL_STEPS`.
+    step: Literal["gradient", "l-bfgs", "local-steps", "training"] = "gradient"
+    """An iteration: the objective's gradient, a step of L-BFGS (20 gradients) for the squared Euclidean distance, the
+    objective's gradient for a client that takes `LOCAL_STEPS`, or a step of a victim's training.
     """
 
     @property
@@ -86,9 +95,12 @@ class Case:
     @property
     def passes(self) -> int:
         """Forward passes per image that an iteration takes, nominally for local steps."""
+        if self.step == "training":
+            return TRAINING_PASSES
         return passes(LOCAL_STEPS if self.step == "local-steps" else 0) * (20 if self.step == "l-bfgs" else 1)
 
 
+TRAINED: dict[str, Network] = {"LeNet (Zhu)": LeNetZhu(), "ResNet-20, width 64": ResNet(depth=20, width=64)}
 RESNET18 = Torchvision(model="resnet18")
 CASES = (
     *(Case("LeNet (Zhu)", LeNetZhu(), trials) for trials in (1, 20, 32, 100)),
@@ -98,8 +110,9 @@ CASES = (
     Case(f"ConvNet, width 64, {LOCAL_STEPS} local steps", ConvNet(), step="local-steps"),
     *(Case("ResNet-20, width 64", ResNet(depth=20, width=64), images=n) for n in (1, 4)),
     Case("ResNet-20, width 64", ResNet(depth=20, width=64), trials=10),
+    *(Case(f"{name}, training", network, images=128, step="training") for name, network in TRAINED.items()),
     *(Case("ResNet-18, width 64", ResNet(depth=18), images=n) for n in (1, 4)),
-    Case("ResNet-18 of ImageNet, 224×224", RESNET18, size=224, classes=1000),
+    *(Case("ResNet-18 of ImageNet, 224×224", RESNET18, trials, size=224, classes=1000) for trials in (1, 8)),
 )
 
 
@@ -198,6 +211,8 @@ def _problem(case: Case, device: torch.device) -> _Problem:
 
 def _ours(case: Case, problem: _Problem) -> tuple[Callable[[], object], str]:
     """One step for all trials, and the name of the engine that takes it."""
+    if case.step == "training":
+        return _training(case, problem), "SGD"
     weight = 0 if case.step == "l-bfgs" else ALPHA
     objective = objective_for(problem.network, case.client, problem.distance, weight, problem.images.shape[1:])
     images, trials = problem.images.clone(), objective.prepared(problem.trials)
@@ -218,8 +233,37 @@ def _lbfgs(evaluation: Evaluate, images: Tensor, start: Tensor) -> None:
         stepper.step(evaluate, decay=1)
 
 
+def _training(case: Case, problem: _Problem) -> Callable[[], object]:
+    """A pass over one batch, which is cropped and flipped on the CPU, as in a training."""
+    images = torch.randint(256, (case.images, 3, case.size, case.size), dtype=torch.uint8)
+    labels, index = torch.randint(case.classes, (case.images,)), torch.arange(case.images)
+    data = Split("cifar10", "train", "random", images, labels, index, case.classes, (0.0,) * 3, (1.0,) * 3)
+    state = State(copy.deepcopy(problem.network), Training(batch_size=case.images), seed=0)
+
+    def step() -> None:
+        state.under_way = Pass()
+        one_pass(state, data, 1)
+
+    return step
+
+
+def _plain_training(problem: _Problem) -> Callable[[], object]:
+    """The same step on a batch that lies on the device, without crops and flips."""
+    network = copy.deepcopy(problem.network).train()
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        F.cross_entropy(network(problem.images[0]), problem.labels[0]).backward()
+        optimiser.step()
+
+    return step
+
+
 def _released(case: Case, problem: _Problem) -> Callable[[], object]:
-    """One step for the first trial."""
+    """The same for the first trial."""
+    if case.step == "training":
+        return _plain_training(problem)
     weight = 0 if case.step == "l-bfgs" else ALPHA
     target = [tensor[0] for tensor in problem.trials.target]
     gradient = partial(objective_gradient, problem.network)

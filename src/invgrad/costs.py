@@ -13,14 +13,14 @@ from invgrad.networks import outline
 from invgrad.plan import Plan
 
 
-def costs(plan: Plan, speed: Speed) -> pd.DataFrame:
+def costs(plan: Plan, speed: Speed, gpu: Speed) -> pd.DataFrame:
     """What the artefacts of a plan that are to be made cost, as `estimate` gives it."""
     artefacts = {name: artefact.cells for name, artefact in plan.project.artefacts.items()}
     cells = plan.cells_of(plan.project.artefacts)
     networks = _Networks(plan)
     victims = dict.fromkeys(plan.clients[plan.cells[cell].clients].victim for cell in cells)
     trainings = [_training(plan, victim, cells, networks) for victim in victims]
-    return estimate(works(plan, networks), trainings, artefacts, speed)
+    return estimate(works(plan, networks), trainings, artefacts, speed, gpu)
 
 
 def works(plan: Plan, networks: "_Networks | None" = None) -> list[Work]:

@@ -1,7 +1,7 @@
 """What a plan will cost before anyone pays: jobs, gradients, hours and disk, artefact by artefact.
 
 Hours come from floating-point operations, counted on networks without values, and from how fast `invgrad bench` found
-the most similar network to be. They are good to a factor of two or so.
+the most similar network to be, here and on a GPU. They are good to a factor of two or so.
 """
 
 import json
@@ -20,35 +20,17 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
 from invgrad import bench
-from invgrad.bench import passes
+from invgrad.bench import TRAINING_PASSES, passes
 from invgrad.client import STEPS_AT_ONCE
 from invgrad.networks import is_narrow, outline
 from invgrad.settings import Settings, SettingsError, parse, unknown
+from invgrad.training import Training
 
 RECOMPUTED = 1.4
 """How many times as long more than `STEPS_AT_ONCE` local steps take (measured, see there)."""
 
 LBFGS_GRADIENTS = 20
 """Of one step of L-BFGS, at most."""
-
-TRAINING_PASSES = 3
-"""Forward passes per image: the forward pass itself and the gradients for parameters and activations."""
-
-TRAINING_BATCH = 128
-"""Images at once, roughly: more than `invgrad bench` times, so that its largest batch stands for it."""
-
-GPU_GFLOPS = 5000.0
-"""Assumed, not measured: GFLOP/s reached on an A100 or H100 in float32 without TF32. An A100's peak is 19,500; the
-small convolutions with a gradient per trial are far from it.
-"""
-
-GPU_LAYER_SECONDS = 125e-6
-"""Assumed, not measured: the least time for one gradient of a batch of trials, per tensor of parameters. About 20
-kernels, each of which takes at least 5 µs to start; 1 ms for LeNet.
-"""
-
-GPU_TRIALS = 256
-"""Assumed, not measured: trials that share that least time."""
 
 GIGA = 1e9
 COUNTS = ("jobs", "cells", "trials", "trial_iterations", "gradients")
@@ -148,10 +130,10 @@ class BenchFile(Settings):
     rows: tuple[BenchRow, ...] = Field(min_length=1)
 
 
-Kind = Literal["gradient", "l-bfgs", "local-steps", "general"]
+Kind = Literal["gradient", "l-bfgs", "local-steps", "training", "general"]
 """What was timed: the objective's gradient for clients that share one, a step of L-BFGS for these, the objective's
-gradient for clients that take local steps, or plain automatic differentiation of one trial, as local steps and the
-training of other networks need it: of narrow ones the former, of wide ones the latter.
+gradient for clients that take local steps, a victim's training, or plain automatic differentiation of one trial, as
+local steps of narrow networks need it.
 """
 
 
@@ -178,6 +160,7 @@ class Speed:
     """The file that says so."""
     device: str
     threads: int
+    torch: str
     measured: tuple[Measured, ...]
 
     @classmethod
@@ -189,7 +172,13 @@ class Speed:
             raise SettingsError(f"{path}: not a file that `invgrad bench --out` wrote: {error}") from None
         file = parse(BenchFile, content, str(path))
         measured = [_measured(row, f"{path}: rows.{number}") for number, row in enumerate(file.rows)]
-        return cls(source=str(path), device=file.device, threads=file.threads, measured=tuple(chain(*measured)))
+        return cls(
+            source=str(path),
+            device=file.device,
+            threads=file.threads,
+            torch=file.torch,
+            measured=tuple(chain(*measured)),
+        )
 
     @property
     def on_gpu(self) -> bool:
@@ -199,30 +188,27 @@ class Speed:
     def attack_hours(self, work: Work) -> float:
         """On the timed device, one job after the other."""
         kind: Kind = "l-bfgs" if work.gradients_per_iteration > 1 else "gradient"
-        pictures, gigaflops = float(work.images), work.gigaflops
-        together = is_narrow(work.network) or self.on_gpu
+        gigaflops, narrow = work.gigaflops, is_narrow(work.network)
+        together = narrow or self.on_gpu
         if work.local_steps:
-            kind, pictures = "general" if is_narrow(work.network) else "local-steps", work.batch
+            kind = "general" if narrow else "local-steps"
             gigaflops *= recomputed(work.local_steps) if together else 1
-        elif together:
-            pictures *= work.trials / work.jobs
+        pictures = work.batch * (work.trials / work.jobs if together and kind != "general" else 1)
         return work.gradients * gigaflops / self.rate(work.network, work.size, kind, pictures) / 3600
 
     def training_hours(self, training: TrainingWork) -> float:
         """On the timed device, one seed after the other."""
-        # A few images at once, as in the general rows, would take a narrow network's time for starting operations.
-        kind: Kind = "gradient" if is_narrow(training.network) else "general"
-        rate = self.rate(training.network, training.size, kind, TRAINING_BATCH)
+        rate = self.rate(training.network, training.size, "training", Training().batch_size)
         return training.gigaflops / rate / 3600
 
     def rate(self, network: nn.Module, size: int, kind: Kind, pictures: float) -> float:
         """GFLOP/s of the most similar network that was timed: as narrow or wide, for this kind of work if there is one
-        (for a wide network L-BFGS costs its gradients, and local steps plain automatic differentiation), nearest in
-        operations and image size, then in pictures at once.
+        (for a wide network L-BFGS costs its gradients; local steps and training that were not timed cost plain
+        automatic differentiation), nearest in operations and image size, then in pictures at once.
         """
         narrow, forward = is_narrow(network), forward_gigaflops(network, size)
         alike = [row for row in self.measured if row.narrow == narrow]
-        kinds = (kind, "general", "gradient") if kind == "local-steps" else (kind, "gradient")
+        kinds = (kind, "general", "gradient") if kind in ("local-steps", "training") else (kind, "gradient")
         candidates = next(filter(None, ([row for row in alike if row.kind == each] for each in kinds)), [])
         if not candidates:
             raise SettingsError(
@@ -250,58 +236,46 @@ def forward_gigaflops(network: nn.Module, size: int) -> float:
         return _counted(copy.to_empty(device="cpu"), size)
 
 
-def assumed_gpu_hours(work: Work) -> float:
-    """On a GPU as the constants of this module describe it."""
-    batches = work.jobs * math.ceil(work.trials / work.jobs / GPU_TRIALS)
-    layers = sum(1 for _ in work.network.parameters())
-    evaluations = batches * work.iterations * work.gradients_per_iteration * max(work.local_steps, 1)
-    gigaflops = work.gigaflops * recomputed(work.local_steps)
-    seconds = max(work.gradients * gigaflops / GPU_GFLOPS, evaluations * layers * GPU_LAYER_SECONDS)
-    return seconds / 3600
-
-
 def estimate(
-    works: Sequence[Work], trainings: Sequence[TrainingWork], artefacts: Mapping[str, Sequence[str]], speed: Speed
+    works: Sequence[Work],
+    trainings: Sequence[TrainingWork],
+    artefacts: Mapping[str, Sequence[str]],
+    speed: Speed,
+    gpu: Speed,
 ) -> pd.DataFrame:
     """One row per artefact, then one per trained victim, and for untrained ones, data, notebooks and the total; columns
-    `row`, counts (int), `gpu_hours`, `device_hours`, `disk_gb` (10⁹ bytes), of which `shared_gb` is what clients share.
+    `row`, counts (int), `device_hours` by `speed`, `gpu_hours` by `gpu`, `disk_gb` (10⁹ bytes), of which `shared_gb` is
+    what clients share.
 
     `artefacts`: the cells of each. What several show or use is counted once, with the first artefact that does.
     """
-    rows = [*_attacks(works, artefacts, speed), *_trainings(trainings, speed)]
+    rows = [*_attacks(works, artefacts, speed, gpu), *_trainings(trainings, speed, gpu)]
     rows.append({"row": "notebooks", "jobs": len(artefacts)})
     table = pd.DataFrame(rows, columns=["row", *MEASURES]).fillna(0).groupby("row", sort=False).sum()
     table.loc["total"] = table.sum()
     return table.astype(dict.fromkeys(COUNTS, int)).reset_index()
 
 
-def report(table: pd.DataFrame, speed: Speed) -> str:
+def report(table: pd.DataFrame, speed: Speed, gpu: Speed) -> str:
     """The table of `estimate` as Markdown, with footnotes that say where the hours come from."""
-    hours = {"device_hours": f"hours on {speed.device}"}
-    names = {"row": "", "trial_iterations": "trial-iterations", "gpu_hours": "GPU-hours"}
+    hours = {"device_hours": f"hours on {speed.device}", "gpu_hours": f"hours on {gpu.device}"}
+    names = {"row": "", "trial_iterations": "trial-iterations"}
     disk = {"disk_gb": "disk, GB", "shared_gb": "of it shared, GB"}
-    shown = table.drop(columns="device_hours") if speed.on_gpu else table
-    shown = shown.assign(
-        **{name: shown[name].map(_count if name in COUNTS else _measure) for name in shown.columns[1:]}
+    shown = table.assign(
+        **{name: table[name].map(_count if name in COUNTS else _measure) for name in table.columns[1:]}
     )
     align = ["left", *["right"] * (len(shown.columns) - 1)]
     lines = shown.rename(columns=names | hours | disk).to_markdown(index=False, disable_numparse=True, colalign=align)
-    return "\n".join([lines, "", *(f"- {note}" for note in _footnotes(table.set_index("row"), speed))])
+    return "\n".join([lines, "", *(f"- {note}" for note in _footnotes(table.set_index("row"), speed, gpu))])
 
 
-def _footnotes(table: pd.DataFrame, speed: Speed) -> Iterator[str]:
+def _footnotes(table: pd.DataFrame, speed: Speed, gpu: Speed) -> Iterator[str]:
     yield "A cell that several artefacts show is counted once, with the first of them; so is what its clients share."
     yield "Jobs are those of attacks, training and notebooks; sharing, measuring and notebooks take seconds each."
-    timed = f"{speed.source}, timed on {speed.device} with {speed.threads} threads"
-    if speed.on_gpu:
-        yield f"GPU-hours: measured, from {timed}."
-    else:
-        yield (
-            f"GPU-hours: ASSUMED, no GPU was timed: {GPU_GFLOPS:,.0f} GFLOP/s in float32, but at least "
-            f"{GPU_LAYER_SECONDS * 1000:g} ms per tensor of parameters for a gradient of up to {GPU_TRIALS} trials. "
-            "To replace this, pass --bench FILE, made by `invgrad bench --device cuda --out FILE`."
-        )
-        yield f"Hours on {speed.device}: from {timed}, one job after the other."
+    for each in (gpu, speed):
+        timed = f"{each.source}, timed with {each.threads} threads and torch {each.torch}"
+        yield f"Hours on {each.device}: from {timed}, one job after the other."
+    yield "For a device of your own pass --bench or --gpu-bench FILE, made by `invgrad bench --out FILE`."
     shared, disk = (_measure(float(table[name]["total"])) for name in ("shared_gb", "disk_gb"))
     yield (
         f"Disk: {shared} of {disk} GB are what clients share, which is kept whole: every parameter, for every client "
@@ -309,7 +283,9 @@ def _footnotes(table: pd.DataFrame, speed: Speed) -> Iterator[str]:
     )
 
 
-def _attacks(works: Sequence[Work], artefacts: Mapping[str, Sequence[str]], speed: Speed) -> Iterator[dict[str, Any]]:
+def _attacks(
+    works: Sequence[Work], artefacts: Mapping[str, Sequence[str]], speed: Speed, gpu: Speed
+) -> Iterator[dict[str, Any]]:
     of_cell = {work.cell: work for work in works}
     groups = set()
     for artefact, cells in artefacts.items():
@@ -317,7 +293,6 @@ def _attacks(works: Sequence[Work], artefacts: Mapping[str, Sequence[str]], spee
         for work in (of_cell.pop(cell) for cell in cells if cell in of_cell):
             shared, truth = (0.0, 0.0) if work.group in groups else _shared_gigabytes(work)
             groups.add(work.group)
-            hours = speed.attack_hours(work)
             yield {
                 "row": artefact,
                 "jobs": work.jobs,
@@ -325,24 +300,23 @@ def _attacks(works: Sequence[Work], artefacts: Mapping[str, Sequence[str]], spee
                 "trials": work.trials,
                 "trial_iterations": work.trials * work.iterations,
                 "gradients": work.gradients,
-                "gpu_hours": hours if speed.on_gpu else assumed_gpu_hours(work),
-                "device_hours": hours,
+                "gpu_hours": gpu.attack_hours(work),
+                "device_hours": speed.attack_hours(work),
                 "disk_gb": shared + truth + _result_gigabytes(work),
                 "shared_gb": shared,
             }
 
 
-def _trainings(trainings: Sequence[TrainingWork], speed: Speed) -> Iterator[dict[str, Any]]:
+def _trainings(trainings: Sequence[TrainingWork], speed: Speed, gpu: Speed) -> Iterator[dict[str, Any]]:
     data: dict[str, float] = {}
     for work in sorted(trainings, key=lambda work: not work.epochs):
-        hours = speed.training_hours(work)
         trained = f"training {work.victim}: {work.epochs} epochs × {work.images:,} images"
         state = sum(tensor.nbytes for tensor in work.network.state_dict().values())
         yield {
             "row": trained if work.epochs else "victims that are not trained",
             "jobs": work.seeds,
-            "gpu_hours": hours if speed.on_gpu else work.gigaflops / GPU_GFLOPS / 3600,
-            "device_hours": hours,
+            "gpu_hours": gpu.training_hours(work),
+            "device_hours": speed.training_hours(work),
             "disk_gb": state * work.seeds * work.snapshots / GIGA,
         }
         data[work.dataset] = max(data.get(work.dataset, 0), work.images * 3 * work.size**2 / GIGA)
