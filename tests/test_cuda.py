@@ -74,19 +74,7 @@ def test_a_replay_computes_what_was_recorded(network: Network, trials: int, clie
         images.add_(1)
         replayed()
         assert torch.equal(before.slope, kept)  # another replay does not write over what was returned
-
-
-def test_what_cannot_be_recorded_is_called() -> None:
-    ones = torch.ones(2, device="cuda")
-
-    def waits() -> Evaluation:
-        total = torch.full_like(ones, ones.sum().item())
-        return Evaluation(total, None, total, total)
-
-    function = repeated(waits, ones.device)
-    for value in range(1, CALLS_BEFORE + 4):
-        ones.fill_(value)
-        assert function().objective.tolist() == [2 * value] * 2
+    assert replayed._graph is not None
 
 
 def test_deterministic_attacks_repeat() -> None:
@@ -138,3 +126,18 @@ def test_measured_memory_grows_with_the_trials() -> None:
         return torch.zeros(count, 2**20, device="cuda")
 
     assert fitting(attempt, 100, torch.device("cuda"), 40 * 2**20) == 10
+
+
+def test_what_cannot_be_recorded_is_called() -> None:
+    ones = torch.ones(2, device="cuda")
+
+    def waits() -> Evaluation:
+        total = torch.full_like(ones, ones.sum().item())
+        return Evaluation(total, None, total, total)
+
+    function, stream = repeated(waits, ones.device), torch.cuda.current_stream()
+    for value in range(1, CALLS_BEFORE + 4):
+        ones.fill_(value)
+        assert function().objective.tolist() == [2 * value] * 2
+    assert function._graph is None
+    assert torch.cuda.current_stream() == stream

@@ -107,7 +107,7 @@ CASES = (
     Case("LeNet (Zhu)", LeNetZhu(), 32, images=4),
     Case("LeNet (Zhu), L-BFGS", LeNetZhu(), 32, step="l-bfgs"),
     *(Case("ConvNet, width 64", ConvNet(), images=n) for n in (1, 4)),
-    Case(f"ConvNet, width 64, {LOCAL_STEPS} local steps", ConvNet(), step="local-steps"),
+    *(Case(f"ConvNet, width 64, {LOCAL_STEPS} local steps", ConvNet(), n, step="local-steps") for n in (1, 4)),
     *(Case("ResNet-20, width 64", ResNet(depth=20, width=64), images=n) for n in (1, 4)),
     Case("ResNet-20, width 64", ResNet(depth=20, width=64), trials=10),
     *(Case(f"{name}, training", network, images=128, step="training") for name, network in TRAINED.items()),

@@ -203,12 +203,13 @@ class Speed:
 
     def rate(self, network: nn.Module, size: int, kind: Kind, pictures: float) -> float:
         """GFLOP/s of the most similar network that was timed: as narrow or wide, for this kind of work if there is one
-        (for a wide network L-BFGS costs its gradients; local steps and training that were not timed cost plain
+        (for a wide network L-BFGS costs its gradients, and local steps and training that were not timed cost plain
         automatic differentiation), nearest in operations and image size, then in pictures at once.
         """
         narrow, forward = is_narrow(network), forward_gigaflops(network, size)
         alike = [row for row in self.measured if row.narrow == narrow]
-        kinds = (kind, "general", "gradient") if kind in ("local-steps", "training") else (kind, "gradient")
+        by_hand_only = kind in ("gradient", "l-bfgs") or narrow
+        kinds = (kind, "gradient") if by_hand_only else (kind, "general", "gradient")
         candidates = next(filter(None, ([row for row in alike if row.kind == each] for each in kinds)), [])
         if not candidates:
             raise SettingsError(

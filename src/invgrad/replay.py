@@ -19,18 +19,19 @@ CALLS_BEFORE = 2
 
 def repeated(evaluate: Evaluate, device: torch.device) -> Evaluate:
     """What to call in place of `evaluate`, many times; the same function where there is no GPU."""
-    return _Replayed(evaluate) if device.type == "cuda" else evaluate
+    return _Replayed(evaluate, device) if device.type == "cuda" else evaluate
 
 
 class _Replayed:
     """Records a function when it is called for the third time, and replays it from then on.
 
     A function that waits for the GPU, as a network of a user's may, cannot be recorded; it is called as it is. One that
-    needs more memory than there is raises torch's `OutOfMemoryError`, recorded or not.
+    needs more memory than there is raises torch's `OutOfMemoryError` when it is recorded, as when it is called.
     """
 
-    def __init__(self, evaluate: Evaluate) -> None:
+    def __init__(self, evaluate: Evaluate, device: torch.device) -> None:
         self._evaluate = evaluate
+        self._device = device
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -46,13 +47,23 @@ class _Replayed:
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # A new stream of this device: torch's own for recordings is of the first device that recorded something.
+            with (
+                torch.cuda.device(self._device),
+                _same_stream_afterwards(),
+                torch.cuda.graph(graph, stream=torch.cuda.Stream()),
+            ):
                 self._recorded = self._evaluate()
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
             return
         self._graph = graph
+
+
+def _same_stream_afterwards() -> torch.cuda.StreamContext:
+    """Go back to the present stream in any case; torch stays on another when a recording fails."""
+    return torch.cuda.stream(torch.cuda.current_stream())
 
 
 def _copied(found: Evaluation) -> Evaluation:

@@ -133,9 +133,7 @@ def train(
     """
     while len(state.curve) < state.training.epochs:
         number = len(state.curve) + 1
-        # Of several ways to compute a convolution on a GPU, one that gives the same bits every time.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            one_pass(state, data, number, after_step)
+        one_pass(state, data, number, after_step)
         state.network.eval()
         epoch = Epoch(
             epoch=number,
@@ -148,6 +146,8 @@ def train(
         yield epoch
 
 
+# Of several ways to compute a convolution on a GPU, one that gives the same bits every time.
+@torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 def one_pass(state: State, data: Split, number: int, after_step: Callable[[], object] = lambda: None) -> None:
     """What is left of this epoch's pass over the data; see `train`."""
     network, optimiser, training = state.network.train(), state.optimiser, state.training
