@@ -1,10 +1,28 @@
 """Shared by all tests."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
+from invgrad import compiled
+
 # Tests run side by side on few cores; threads of several processes would wait for each other.
 torch.set_num_threads(1)
+
+GENERATIONS = ("default", "avx2", "avx512")
+"""Of processors, in order of age: each runs the compiled kernels of its own and of older ones."""
+OWN = torch.backends.cpu.get_cpu_capability().lower()
+
+
+@pytest.fixture(scope="module", params=GENERATIONS[: GENERATIONS.index(OWN) + 1] if OWN in GENERATIONS else ["default"])
+def generation(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The compiled kernels of one generation of processors at a time are in use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", request.param.upper)
+        compiled.library.cache_clear()
+        yield request.param
+    compiled.library.cache_clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,10 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from invgrad.lanes import Lanes, first_fastest, library
 
-pytestmark = pytest.mark.skipif(library() is None, reason="installed without a C++ compiler")
+pytestmark = [
+    pytest.mark.skipif(library() is None, reason="installed without a C++ compiler"),
+    pytest.mark.usefixtures("generation"),
+]
 
 
 @given(

@@ -10,7 +10,10 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from invgrad.winograd import Winograd, pays, usable
 
-pytestmark = pytest.mark.skipif(not usable(torch.empty(0)), reason="installed without a C++ compiler")
+pytestmark = [
+    pytest.mark.skipif(not usable(torch.empty(0)), reason="installed without a C++ compiler"),
+    pytest.mark.usefixtures("generation"),
+]
 
 
 @given(

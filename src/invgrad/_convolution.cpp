@@ -9,6 +9,18 @@
 #include <cstring>
 #include <vector>
 
+// A vector as the processor has them, and how many rows of TILE sums stay in its registers.
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define SUM_ROWS 4
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#define SUM_ROWS 2
+#else
+#define VECTOR_BYTES 16
+#define SUM_ROWS 2
+#endif
+
 extern "C" struct Geometry {
     int64_t images, channels, height, width, outputs, rows, columns;
     int64_t stride_down, stride_right, padding_down, padding_right, out_height, out_width;
@@ -16,12 +28,13 @@ extern "C" struct Geometry {
 
 namespace {
 
-constexpr int64_t TILE = 4;  // 4×4 accumulators stay in registers
+constexpr int64_t TILE = 4;
+static_assert(TILE % SUM_ROWS == 0, "planes are rounded up to whole tiles, and taken by SUM_ROWS");
 
 template <typename S>
 struct Lanes {
-    typedef S Vector __attribute__((vector_size(64)));
-    static constexpr int64_t COUNT = 64 / sizeof(S);
+    typedef S Vector __attribute__((vector_size(VECTOR_BYTES)));
+    static constexpr int64_t COUNT = VECTOR_BYTES / sizeof(S);
 };
 
 int64_t rounded(int64_t count) { return (count + TILE - 1) / TILE * TILE; }
@@ -39,7 +52,7 @@ template <typename S>
 typename Lanes<S>::Vector load(const S* from, int64_t lanes) {
     typename Lanes<S>::Vector value{};
     if (lanes == Lanes<S>::COUNT)
-        std::memcpy(&value, from, 64);
+        std::memcpy(&value, from, sizeof(value));
     else
         std::memcpy(&value, from, lanes * sizeof(S));
     return value;
@@ -48,7 +61,7 @@ typename Lanes<S>::Vector load(const S* from, int64_t lanes) {
 template <typename S>
 void store(S* to, typename Lanes<S>::Vector value, int64_t lanes) {
     if (lanes == Lanes<S>::COUNT)
-        std::memcpy(to, &value, 64);
+        std::memcpy(to, &value, sizeof(value));
     else
         std::memcpy(to, &value, lanes * sizeof(S));
 }
@@ -129,10 +142,10 @@ void forward_block(const S* inputs, const S* kernel, S* outputs, bool own, const
         for (int64_t y = 0; y < g.out_height; y++) {
             const V* row = a + y * g.stride_down * wide;
             int64_t x = 0;
-            for (; x + TILE <= g.out_width; x += TILE) {
-                V sum[TILE][TILE] = {};
-                correlate<V, TILE>(sum, row + x * g.stride_right, weights + k, g, across);
-                for (int p = 0; p < TILE; p++) put(k, y, x + p, sum[p]);
+            for (; x + SUM_ROWS <= g.out_width; x += SUM_ROWS) {
+                V sum[SUM_ROWS][TILE] = {};
+                correlate<V, SUM_ROWS>(sum, row + x * g.stride_right, weights + k, g, across);
+                for (int p = 0; p < SUM_ROWS; p++) put(k, y, x + p, sum[p]);
             }
             for (; x < g.out_width; x++) {
                 V sum[1][TILE] = {};
@@ -170,8 +183,8 @@ void backward_block(const S* slopes, const S* kernel, S* inputs, bool own, const
                     const V* from = slope + y * g.out_width;
                     const V* w = weights + (r * g.columns + s) * g.outputs * across + c;
                     int64_t x = 0;
-                    for (; x + TILE <= g.out_width; x += TILE)
-                        spread<V, TILE>(row + x * g.stride_right, from + x, w, g, pixels, high * wide, across);
+                    for (; x + SUM_ROWS <= g.out_width; x += SUM_ROWS)
+                        spread<V, SUM_ROWS>(row + x * g.stride_right, from + x, w, g, pixels, high * wide, across);
                     for (; x < g.out_width; x++)
                         spread<V, 1>(row + x * g.stride_right, from + x, w, g, pixels, high * wide, across);
                 }
@@ -182,7 +195,7 @@ void backward_block(const S* slopes, const S* kernel, S* inputs, bool own, const
                       to[(c * high + y + g.padding_down) * wide + x + g.padding_right], lanes);
 }
 
-// G_W = δ∗a of every image, for one tile of outputs and one of channels at a time.
+// G_W = δ∗a of every image, for SUM_ROWS outputs and one tile of channels at a time.
 template <typename S>
 void gradient_block(const S* inputs, const S* slopes, S* gradient, const Geometry& g, int64_t first, int64_t lanes) {
     typedef typename Lanes<S>::Vector V;
@@ -190,19 +203,19 @@ void gradient_block(const S* inputs, const S* slopes, S* gradient, const Geometr
     const int64_t pixels = g.out_height * g.out_width, taps = g.rows * g.columns;
     const V* a = padded(inputs, g, first, lanes);
     const V* slope = gathered(slopes, g.outputs, pixels, g.images, first, lanes, 2);
-    for (int64_t k = 0; k < g.outputs; k += TILE)
+    for (int64_t k = 0; k < g.outputs; k += SUM_ROWS)
         for (int64_t c = 0; c < g.channels; c += TILE)
             for (int64_t tap = 0; tap < taps; tap++) {
-                V sum[TILE][TILE] = {};
+                V sum[SUM_ROWS][TILE] = {};
                 const V* corner = a + (c * high + tap / g.columns) * wide + tap % g.columns;
                 for (int64_t y = 0; y < g.out_height; y++)
                     for (int64_t x = 0; x < g.out_width; x++) {
                         const V* here = corner + y * g.stride_down * wide + x * g.stride_right;
                         const V* there = slope + k * pixels + y * g.out_width + x;
-                        for (int p = 0; p < TILE; p++)
+                        for (int p = 0; p < SUM_ROWS; p++)
                             for (int q = 0; q < TILE; q++) sum[p][q] += there[p * pixels] * here[q * high * wide];
                     }
-                for (int64_t p = 0; p < std::min(TILE, g.outputs - k); p++)
+                for (int64_t p = 0; p < std::min<int64_t>(SUM_ROWS, g.outputs - k); p++)
                     for (int64_t q = 0; q < std::min(TILE, g.channels - c); q++)
                         store(gradient + (((k + p) * g.channels + c + q) * taps + tap) * g.images + first, sum[p][q],
                               lanes);
