@@ -1,7 +1,8 @@
 """What a plan will cost before anyone pays: jobs, gradients, hours and disk, artefact by artefact.
 
 Hours come from floating-point operations, counted on networks without values, and from how fast `invgrad bench` found
-the most similar network to be, here and on a GPU. They are good to a factor of two or so.
+the most similar network to be, here and on a GPU. They are good to a factor of two or so, less so for local steps, of
+which one network was timed.
 """
 
 import json
