@@ -190,12 +190,14 @@ def test_a_figure_shows_this_run_and_says_what_was_changed(project: Path, tmp_pa
     assert "lenet-trained" not in parameters
     assert not rows.cell.str.startswith("lenet-trained").any()
     with Image.open(folder / "figures/tiny/fig2.png") as picture:
-        assert "With settings changed" in picture.info["Title"]
+        assert "Settings changed by the user" in picture.info["Title"]
     index = (folder / "figures/tiny/index.md").read_text()
     assert "not among the artefacts chosen for this run" in index
     assert "| – | – | – | – | not run: trained elsewhere |" in index
     assert "| not run | trained elsewhere |" in index
-    assert "With settings changed" not in (folder / "figures/tiny/prop1.md").read_text(), "it shows nothing that was"
+    assert "Settings changed by the user" not in (folder / "figures/tiny/prop1.md").read_text(), (
+        "it shows nothing that was"
+    )
 
 
 @pytest.mark.slow

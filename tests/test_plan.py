@@ -196,8 +196,20 @@ def test_leaving_cells_out_changes_no_training() -> None:
 
 def test_only_what_an_override_changes_says_so() -> None:
     changed = plan(override={"cells": {"lenet-trained-proposed": {"attack": {"total_variation": 0.1}}}})
-    assert "With settings changed" in changed.notebook_parameters("table1")
-    assert "With settings changed" not in changed.notebook_parameters("fig6")
+    said = " Settings changed by the user: total variation 0.1 (lenet-trained-proposed)."
+    assert json.loads(changed.notebook_parameters("table1"))["artefact"]["about"].endswith(said)
+    assert "Settings changed by the user" not in changed.notebook_parameters("fig6")
+
+
+def test_one_setting_of_several_parts_is_said_once() -> None:
+    changed = plan(override={"clients": {"lenet-*-baseline": {"seeds": [7]}}})
+    assert changed.project.overridden("table1") == ["seeds [7] (lenet-untrained-baseline, lenet-trained-baseline)"]
+
+
+def test_what_an_override_adds_is_new() -> None:
+    cell = plan().project.experiments.cells["lenet-untrained-proposed"].model_dump(mode="json")
+    override = {"cells": {"mine": cell}, "artefacts": {"table1": {"cells": ["mine"]}}}
+    assert plan(override=override).project.overridden("table1") == ['cells ["mine"]', "new cell (mine)"]
 
 
 def hashes(**changes: Any) -> dict[str, str]:

@@ -286,7 +286,7 @@ class Config(Settings):
     @field_validator("override", mode="before")
     @classmethod
     def _typed(cls, override: Any) -> Any:
-        """Snakemake hands nested values of `--config` on as text."""
+        """Snakemake hands nested values of `--config` on as text, but for lists and mappings."""
         return _typed(override)
 
 
@@ -342,13 +342,25 @@ class Project:
         clients = self.experiments.cells[cell].clients
         return {"cells": cell, "clients": clients, "victims": self.experiments.clients[clients].victim}
 
-    def overridden(self, artefact: str) -> bool:
-        """Whether the user's override changes anything that this artefact shows."""
-        if self.experiments.artefacts[artefact] != self.scaled.artefacts.get(artefact):
-            return True
-        parts = {part for cell in self.possible[artefact].cells for part in self.parts(cell).items()}
-        now, before = self.experiments, self.scaled
-        return any(getattr(now, kind)[name] != getattr(before, kind).get(name) for kind, name in parts)
+    def overridden(self, artefact: str) -> list[str]:
+        """What the user's override changes of what this artefact shows: each setting with its value and, in
+        parentheses, the parts that have it.
+        """
+        found: dict[str, list[str]] = {}
+        for kind, name in dict.fromkeys(
+            part for cell in self.possible[artefact].cells for part in self.parts(cell).items()
+        ):
+            for setting in self._overridden(kind, name):
+                found.setdefault(setting, []).append(name)
+        settings = [f"{setting} ({', '.join(names)})" for setting, names in found.items()]
+        return [*self._overridden("artefacts", artefact), *settings]
+
+    def _overridden(self, kind: str, name: str) -> list[str]:
+        before, now = (getattr(each, kind).get(name) for each in (self.scaled, self.experiments))
+        if before is None:
+            return [f"new {kind.removesuffix('s')}"]
+        differences = _differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
+        return [f"{key.split('.')[-1].replace('_', ' ')} {json.dumps(value)}" for key, _, value in differences]
 
     def changes(self, kind: str, name: str) -> list[tuple[str, Any, Any]]:
         """The settings of a part of the paper's that a scale or an override changed: key, the paper's value, ours."""
@@ -548,7 +560,16 @@ def _typed(value: Any) -> Any:
         return {key: _typed(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_typed(each) for each in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    return _scalar(value) if isinstance(value, str) else value
+
+
+def _scalar(text: str) -> Any:
+    """A number, truth value or nothing that YAML writes like this; any other text stays what it is."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, (dict, list)) else value
 
 
 def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -261,7 +261,7 @@ class Plan:
         content = {
             "name": name,
             "title": artefact.title,
-            "about": self.about + (self.changed if self.project.overridden(name) else "") + self._not_shown(name),
+            "about": self.about + self._changed(name) + self._not_shown(name),
             "scale": self.project.config.scale,
             "settings_hash": self.settings_hash(name),
             "cells": {cell: self._summary(cell) for cell in artefact.cells},
@@ -296,17 +296,16 @@ class Plan:
         """Which scale this is: a sentence for every caption."""
         return f"Scale {self.project.config.scale}: {self.project.scale.about}."
 
-    @property
-    def changed(self) -> str:
-        """What the user changed about it: a sentence, if it is anything."""
-        override = self.project.config.override
-        return f" With settings changed: {json.dumps(override)}." if override else ""
+    def _changed(self, name: str) -> str:
+        """What the user changed of what an artefact shows: a sentence, if it is anything."""
+        changes = self.project.overridden(name)
+        return f" Settings changed by the user: {'; '.join(changes)}." if changes else ""
 
     def description(self) -> dict[str, Any]:
         """What is run, for readers: every artefact, and every cell's settings with where they come from."""
         return {
             "scale": self.project.config.scale,
-            "about": self.about + self.changed,
+            "about": self.about,
             "changed": self.project.config.override,
             "artefacts": {name: self._described(name) for name in self.project.experiments.artefacts},
             "cells": {
