@@ -347,24 +347,24 @@ class Project:
         parentheses, the parts that have it.
         """
         found: dict[str, list[str]] = {}
-        for kind, name in dict.fromkeys(
-            part for cell in self.possible[artefact].cells for part in self.parts(cell).items()
-        ):
+        parts = (part for cell in self.possible[artefact].cells for part in self.parts(cell).items())
+        for kind, name in dict.fromkeys(parts):
             for setting in self._overridden(kind, name):
                 found.setdefault(setting, []).append(name)
         settings = [f"{setting} ({', '.join(names)})" for setting, names in found.items()]
         return [*self._overridden("artefacts", artefact), *settings]
 
     def _overridden(self, kind: str, name: str) -> list[str]:
-        before, now = (getattr(each, kind).get(name) for each in (self.scaled, self.experiments))
-        if before is None:
+        if name not in getattr(self.scaled, kind):
             return [f"new {kind.removesuffix('s')}"]
-        differences = _differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
-        return [f"{key.split('.')[-1].replace('_', ' ')} {json.dumps(value)}" for key, _, value in differences]
+        return [f"{_words(key)} {json.dumps(now)}" for key, _, now in self._changes_of(self.scaled, kind, name)]
 
     def changes(self, kind: str, name: str) -> list[tuple[str, Any, Any]]:
         """The settings of a part of the paper's that a scale or an override changed: key, the paper's value, ours."""
-        before, now = (getattr(each, kind)[name].model_dump(mode="json") for each in (self.paper, self.experiments))
+        return self._changes_of(self.paper, kind, name)
+
+    def _changes_of(self, experiments: Experiments, kind: str, name: str) -> list[tuple[str, Any, Any]]:
+        before, now = (getattr(each, kind)[name].model_dump(mode="json") for each in (experiments, self.experiments))
         return list(_differences(before, now))
 
 
@@ -589,8 +589,12 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, An
         yield key, before, now
 
 
+def _words(key: str) -> str:
+    return key.split(".")[-1].replace("_", " ")
+
+
 def _reason(key: str, before: Any, now: Any) -> str:
-    setting = key.split(".")[-1].replace("_", " ")
+    setting = _words(key)
     if setting == "dataset":
         return f"other data: {now} instead of {before}"
     return f"{setting} {json.dumps(now)} instead of {json.dumps(before)}"
