@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from invgrad import seeds
 from invgrad.attack import Attack, Reconstruction, Shared
-from invgrad.client import Client, FederatedAveraging
+from invgrad.clients.settings import Client, FederatedAveraging
 from invgrad.objectives import Distance, Layers, Weighting
 from invgrad.starts import Start
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from invgrad.analytic import Analytic, first_layer, recover_inputs, row_quotients
 from invgrad.attack import Reconstruction, Shared
-from invgrad.client import FederatedAveraging, GradientClient, cross_entropy
+from invgrad.clients.loss import cross_entropy
+from invgrad.clients.protocols import share
+from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.metrics import psnr
 from invgrad.networks import MLP, LeNetZhu, build
 from invgrad.settings import SettingsError
@@ -20,7 +22,7 @@ EXACT = Analytic(precision="float64")
 def shared_by(network: nn.Module, images: Tensor, labels: Tensor) -> Shared:
     """What clients with these images [clients, n, 3, h, w] and labels [clients, n] share."""
     loss, parameters = cross_entropy(network), {name: value.detach() for name, value in network.named_parameters()}
-    each = [GradientClient().share(loss, parameters, x, y) for x, y in zip(images, labels, strict=True)]
+    each = [share(GradientClient(), loss, parameters, x, y) for x, y in zip(images, labels, strict=True)]
     tensors = tuple(torch.stack(tensors) for tensors in zip(*each, strict=True))
     zeros, ones = (0.0,) * 3, (1.0,) * 3
     return Shared(tensors=tensors, images=images.shape[1], shape=(3, *images.shape[-2:]), mean=zeros, std=ones)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from invgrad.attack import Attack, Reconstruction, Shared, reconstruct, select
-from invgrad.client import FederatedAveraging, GradientClient, cross_entropy
+from invgrad.clients.loss import cross_entropy
+from invgrad.clients.protocols import share
+from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.networks import ConvNet, LeNetZhu, Network, build
 from invgrad.objectives import RandomLayers, SquaredEuclidean
 from invgrad.optimisers import LBFGS, SGD, Adam
@@ -33,7 +35,7 @@ def shared_by(network: nn.Module, clients: int = IMAGES) -> Shared:
     images = torch.rand(clients, 1, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
     labels = torch.randint(10, (clients, 1), generator=generator)
     loss, parameters = cross_entropy(network), dict(network.named_parameters())
-    each = [GradientClient().share(loss, parameters, x, y) for x, y in zip(images, labels, strict=True)]
+    each = [share(GradientClient(), loss, parameters, x, y) for x, y in zip(images, labels, strict=True)]
     tensors = tuple(torch.stack(of_parameter).detach() for of_parameter in zip(*each, strict=True))
     names = tuple(f"image-{client}" for client in range(clients))
     return Shared(tensors=tensors, images=1, shape=(3, 32, 32), mean=MEAN, std=STD, labels=labels, names=names)

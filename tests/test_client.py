@@ -14,15 +14,9 @@ from torch.func import functional_call, grad, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from invgrad.client import (
-    STEPS_AT_ONCE,
-    Client,
-    FederatedAveraging,
-    GradientClient,
-    Loss,
-    Parameters,
-    cross_entropy,
-)
+from invgrad.clients.loss import Loss, Parameters, cross_entropy
+from invgrad.clients.protocols import STEPS_AT_ONCE, loss_of, sent_statistics, share
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.networks import MLP, ConvNet, LeNetZhu, build
 from invgrad.settings import SettingsError
 
@@ -77,7 +71,7 @@ def measure(shared: tuple[Tensor, ...]) -> Tensor:
 
 
 def measure_of(client: Client, loss: Loss, parameters: Parameters) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda images, labels: measure(client.share(loss, parameters, images, labels))
+    return lambda images, labels: measure(share(client, loss, parameters, images, labels))
 
 
 def unrolled(network: nn.Module, client: FederatedAveraging, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
@@ -107,10 +101,10 @@ def unrolled(network: nn.Module, client: FederatedAveraging, images: Tensor, lab
 def test_local_steps_and_their_gradient_are_those_of_the_whole_graph(
     settings: dict[str, Any], soft: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invgrad.client.STEPS_AT_ONCE", at_once)
+    monkeypatch.setattr("invgrad.clients.protocols.STEPS_AT_ONCE", at_once)
     network, (images, labels) = small_network(), images_and_labels(soft)
     client = FederatedAveraging(learning_rate=0.1, **settings)
-    loss, parameters = client.loss(network), parameters_of(network)
+    loss, parameters = loss_of(client, network), parameters_of(network)
     reference = network if client.batch_norm == "evaluation" else in_training_mode(network)
     function = grad(measure_of(client, loss, parameters), argnums=(0, 1) if soft else (0,))
     together = vmap(function)(images, labels)
@@ -119,7 +113,7 @@ def test_local_steps_and_their_gradient_are_those_of_the_whole_graph(
         update = unrolled(reference, client, *leaves)
         expected = torch.autograd.grad(measure(update), [leaf for leaf in leaves if leaf.requires_grad])
         alone = function(images[trial], labels[trial])
-        for ours, theirs in zip(client.share(loss, parameters, images[trial], labels[trial]), update, strict=True):
+        for ours, theirs in zip(share(client, loss, parameters, images[trial], labels[trial]), update, strict=True):
             torch.testing.assert_close(ours, theirs.detach(), **EXACT)
         for one, among, theirs in zip(alone, together, expected, strict=True):
             torch.testing.assert_close(one, theirs, **EXACT)
@@ -168,7 +162,7 @@ def test_memory_does_not_grow_with_the_steps(network: LeNetZhu | MLP, together: 
 def test_a_hundred_steps_of_a_deep_network() -> None:
     network = build(ConvNet(width=8), classes=10, size=32, seed=0)
     client = FederatedAveraging(steps=100)
-    function = grad(measure_of(client, client.loss(network), parameters_of(network)))
+    function = grad(measure_of(client, loss_of(client, network), parameters_of(network)))
     slope = function(torch.rand(1, 3, 32, 32), torch.tensor([3]))
     assert bool(slope.isfinite().all())
     assert bool(slope.any())
@@ -178,8 +172,8 @@ def test_training_mode_is_torchs_and_leaves_the_network_alone() -> None:
     network, (images, labels) = small_network(), images_and_labels()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     client = GradientClient(batch_norm="training", statistics="sent")
-    client.sent_statistics(network)(parameters_of(network), images[0])
-    shared = client.share(client.loss(network), parameters_of(network), images[0], labels[0])
+    sent_statistics(client, network)(parameters_of(network), images[0])
+    shared = share(client, loss_of(client, network), parameters_of(network), images[0], labels[0])
     plain = in_training_mode(network)
     expected = torch.autograd.grad(F.cross_entropy(plain(images[0]), labels[0]), list(plain.parameters()))
     for ours, theirs in zip(shared, expected, strict=True):
@@ -192,14 +186,14 @@ def test_training_mode_is_torchs_and_leaves_the_network_alone() -> None:
 
 def test_evaluation_mode_is_the_default_and_takes_the_network_as_it_is() -> None:
     network, (images, labels) = small_network(), images_and_labels()
-    loss = GradientClient().loss(network)(parameters_of(network), images[0], labels[0])
+    loss = loss_of(GradientClient(), network)(parameters_of(network), images[0], labels[0])
     torch.testing.assert_close(loss, F.cross_entropy(network(images[0]), labels[0]).detach(), rtol=0, atol=0)
-    assert GradientClient().sent_statistics(network)(parameters_of(network), images[0]) == ()
+    assert sent_statistics(GradientClient(), network)(parameters_of(network), images[0]) == ()
 
 
 def test_sent_statistics_are_those_of_each_layers_input() -> None:
     network, (images, _) = small_network(), images_and_labels()
-    sent = GradientClient(batch_norm="training", statistics="sent").sent_statistics(network)
+    sent = sent_statistics(GradientClient(batch_norm="training", statistics="sent"), network)
     plain = in_training_mode(network)
     expected = []
     for index in (1, 4):
@@ -213,10 +207,10 @@ def test_sent_statistics_are_those_of_each_layers_input() -> None:
 def test_training_mode_of_trials_together_is_that_of_each() -> None:
     network, (images, labels) = small_network(), images_and_labels()
     client, parameters = GradientClient(batch_norm="training", statistics="sent"), parameters_of(network)
-    loss, sent = client.loss(network), client.sent_statistics(network)
+    loss, sent = loss_of(client, network), sent_statistics(client, network)
 
     def everything(images: Tensor, labels: Tensor) -> Tensor:
-        return measure((*client.share(loss, parameters, images, labels), *sent(parameters, images)))
+        return measure((*share(client, loss, parameters, images, labels), *sent(parameters, images)))
 
     together = vmap(grad(everything))(images, labels)
     for trial in range(TRIALS):
@@ -240,9 +234,9 @@ def test_statistics_that_are_not_there_cannot_be_sent(
 def test_networks_and_images_without_batch_statistics_are_refused() -> None:
     client = GradientClient(batch_norm="training")
     with pytest.raises(SettingsError, match="no batch-norm layers"):
-        client.loss(build(LeNetZhu(), classes=10, size=32, seed=0))
+        loss_of(client, build(LeNetZhu(), classes=10, size=32, seed=0))
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4)).eval()
-    loss, label = client.loss(network), torch.tensor([1])
+    loss, label = loss_of(client, network), torch.tensor([1])
     with pytest.raises(SettingsError, match=r"more than one value per channel, but a layer gets \(1, 4\)"):
-        client.share(loss, parameters_of(network), torch.rand(1, 3, 2, 2), label)
-    assert client.share(loss, parameters_of(network), torch.rand(2, 3, 2, 2), label.expand(2))
+        share(client, loss, parameters_of(network), torch.rand(1, 3, 2, 2), label)
+    assert share(client, loss, parameters_of(network), torch.rand(2, 3, 2, 2), label.expand(2))

@@ -9,7 +9,9 @@ from golden_cases import NETWORKS, cases, load_network, read
 from torch.func import functional_call
 
 from invgrad.attack import Attack, Shared, milestones, reconstruct
-from invgrad.client import Client, FederatedAveraging, GradientClient, cross_entropy
+from invgrad.clients.loss import cross_entropy
+from invgrad.clients.protocols import share
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.labels import infer_labels
 from invgrad.metrics import mean_squared_error, psnr
 from invgrad.networks import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, MobileNet, Network, ResNet, Torchvision
@@ -109,7 +111,7 @@ def test_logits_loss_and_gradient(name: str) -> None:
     loss = cross_entropy(network)
     parameters = dict(network.named_parameters())
     assert loss(parameters, arrays["x"], arrays["y"]).item() == pytest.approx(golden["loss"], rel=1e-8)
-    gradient = GradientClient().share(loss, parameters, arrays["x"], arrays["y"])
+    gradient = share(GradientClient(), loss, parameters, arrays["x"], arrays["y"])
     for index, tensor in enumerate(gradient):
         torch.testing.assert_close(tensor.flatten()[:256], arrays[f"grad{index:03d}"], **ONE_EVALUATION)
         torch.testing.assert_close(tensor.norm(), arrays[f"gradnorm{index:03d}"], **ONE_EVALUATION)
@@ -150,7 +152,7 @@ def test_federated_averaging_update(number: int) -> None:
     network = load_network("LeNetZhu")
     images, labels = arrays[f"case{number}_x"], arrays[f"case{number}_y"]
     assert len(images) == case["images"]
-    update = _client(case).share(cross_entropy(network), dict(network.named_parameters()), images, labels)
+    update = share(_client(case), cross_entropy(network), dict(network.named_parameters()), images, labels)
     for index, tensor in enumerate(update):
         torch.testing.assert_close(tensor, arrays[f"case{number}_update{index:03d}"], rtol=1e-8, atol=1e-14)
 
@@ -160,9 +162,9 @@ def test_short_attack(case: str) -> None:
     golden, arrays = read(case)
     network = load_network(golden["network"])
     client = _client(golden["local_update"]) if golden["local_update"] else GradientClient()
-    share = client.share(cross_entropy(network), dict(network.named_parameters()), arrays["x"], arrays["y"])
+    tensors = share(client, cross_entropy(network), dict(network.named_parameters()), arrays["x"], arrays["y"])
     shared = Shared(
-        tensors=tuple(tensor.detach()[None] for tensor in share),
+        tensors=tuple(tensor.detach()[None] for tensor in tensors),
         images=golden["images"],
         shape=(3, 32, 32),
         mean=tuple(golden["mean"]),
@@ -177,8 +179,12 @@ def test_short_attack(case: str) -> None:
     assert close.double().mean().item() >= (0.999 if golden["iterations"] > 100 else 1.0)
     if client.kind == "federated-averaging" and client.batch_size:
         # The released code ignores the mini-batches when it scores, so its score is compared with that of full batches.
-        whole = client.with_(batch_size=None).share(
-            cross_entropy(network), dict(network.named_parameters()), result.images[0], arrays["y"]
+        whole = share(
+            client.with_(batch_size=None),
+            cross_entropy(network),
+            dict(network.named_parameters()),
+            result.images[0],
+            arrays["y"],
         )
         ones = torch.ones(1, len(share), dtype=torch.float64)
         score = attack.distance([each[None] for each in whole], [each[None] for each in share], ones, ones)
@@ -199,7 +205,7 @@ def test_labels_are_inferred_as_released() -> None:
     image = arrays["x"][:1]
     for row in read("schedule_and_labels")[0]["label_inference"]:
         label = torch.tensor([row["true"]])
-        gradient = GradientClient().share(cross_entropy(network), dict(network.named_parameters()), image, label)
+        gradient = share(GradientClient(), cross_entropy(network), dict(network.named_parameters()), image, label)
         assert infer_labels(gradient[-2], 1).item() == row["inferred"]
     assert functional_call(network, {}, (image,)).shape == (1, golden["classes"])
 

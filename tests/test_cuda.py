@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from invgrad.attack import Attack, Reconstruction, Shared, reconstruct
-from invgrad.client import Client, FederatedAveraging, GradientClient
+from invgrad.clients.protocols import loss_of, share
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import Evaluation, objective_for
 from invgrad.memory import fitting
 from invgrad.networks import ConvNet, LeNetZhu, Network, ResNet, build
@@ -29,8 +30,8 @@ def attacked(
     images = torch.rand(2, 1, 3, 32, 32, generator=generator, dtype=torch.float64)
     labels = torch.tensor([[3], [8]])
     parameters = {name: value.detach() for name, value in victim.named_parameters()}
-    loss = client.loss(victim)
-    each = [client.share(loss, parameters, x, y) for x, y in zip(images, labels, strict=True)]
+    loss = loss_of(client, victim)
+    each = [share(client, loss, parameters, x, y) for x, y in zip(images, labels, strict=True)]
     tensors = tuple(torch.stack(tensors) for tensors in zip(*each, strict=True))
     zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     shared = Shared(tensors=tensors, images=1, shape=(3, 32, 32), mean=zeros, std=ones, labels=labels)

@@ -20,6 +20,7 @@ from invgrad.data import (
     Crops,
     Split,
     clients,
+    cut,
     denormalise,
     describe,
     find_source,
@@ -344,7 +345,7 @@ def test_photos10_pixels_are_used_in_one_split_only() -> None:
         for split in ("train", "validation"):
             used[split] = np.zeros((photo.height, photo.width), dtype=bool)
             for left, top, right, bottom in (
-                box for box, _ in settings.crops.cut(photo, split, 40, settings.size, file.name)
+                box for box, _ in cut(settings.crops, photo, split, 40, settings.size, file.name)
             ):
                 used[split][top:bottom, left:right] = True
         assert used["train"].any()
@@ -386,7 +387,7 @@ def test_crops_show_their_window_and_nothing_of_the_other_split(
     photo = Image.fromarray(values)
     crops = Crops(train_share=share, smallest=16, largest=largest, contrast=0, seed=seed)
     for split, dark in (("train", 0), ("validation", 2)):
-        for (left, top, right, bottom), crop in crops.cut(photo, split, 10, 16, "photo"):
+        for (left, top, right, bottom), crop in cut(crops, photo, split, 10, 16, "photo"):
             assert 0 <= left < right <= width
             assert 0 <= top < bottom <= height
             assert 16 <= right - left == bottom - top <= largest * min(width, height)
@@ -401,12 +402,12 @@ def test_crops_of_little_contrast_are_left_out() -> None:
     values = np.asarray(noise(0, 200, 200)).copy()
     values[:, :100] = 90
     crops = Crops(train_share=0.5, smallest=20, largest=0.2, contrast=0.1, seed=0)
-    boxes = [box for box, _ in crops.cut(Image.fromarray(values), "train", 50, 20, "half")]
+    boxes = [box for box, _ in cut(crops, Image.fromarray(values), "train", 50, 20, "half")]
     assert all(right > 100 for _, _, right, _ in boxes)
     with pytest.raises(SettingsError, match="flat: hardly any train window"):
-        crops.cut(Image.new("RGB", (200, 200), (200, 90, 30)), "train", 2, 20, "flat")
+        cut(crops, Image.new("RGB", (200, 200), (200, 90, 30)), "train", 2, 20, "flat")
     with pytest.raises(SettingsError, match="small: no validation window of 20 pixels fits; nearest: 10"):
-        crops.cut(noise(0, 50, 50), "validation", 2, 20, "small")
+        cut(crops, noise(0, 50, 50), "validation", 2, 20, "small")
 
 
 # Selection of what clients hold

@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from invgrad.bench import CASES, LOCAL_STEPS, bench, passes
-from invgrad.client import STEPS_AT_ONCE, Client, FederatedAveraging, GradientClient
+from invgrad.clients.protocols import STEPS_AT_ONCE
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import Objective
 from invgrad.estimate import (
     RECOMPUTED,

@@ -28,7 +28,7 @@ from invgrad.optimisers import LBFGS
 from invgrad.results import Record, read_tensors, write_tensors
 from invgrad.steps.attack import AttackStep, attack_shard
 from invgrad.steps.measure import rows
-from invgrad.steps.share import share
+from invgrad.steps.share import share_shard
 from invgrad.steps.train import TrainStep, train_victim
 
 CPU = torch.device("cpu")
@@ -250,7 +250,7 @@ def test_a_trial_that_is_not_a_number_fails_alone(
     data, victim, shared, truth = (tmp_path / f"{name}.safetensors" for name in ("data", "victim", "shared", "truth"))
     save_split(load("cifar10", "validation", "packaged", None), data)
     train_victim(TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0), None, None, victim, None, CPU)
-    share(share_step(last=3), victim, data, shared, truth, CPU)
+    share_shard(share_step(last=3), victim, data, shared, truth, CPU)
 
     def attacked(name: str) -> Path:
         attack_shard(AttackStep(attack=attack, seed_key="k"), victim, shared, tmp_path / name, None, CPU)

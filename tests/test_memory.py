@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from invgrad.attack import Attack, Reconstruction, Shared, reconstruct
-from invgrad.client import FederatedAveraging, GradientClient
+from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.engine import Objective, TangentObjective
 from invgrad.memory import Batch, fitting, in_batches, peak
 from invgrad.networks import ConvNet, LeNetZhu, build

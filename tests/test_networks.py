@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models._api import WeightsEnum
 
-from invgrad.client import GradientClient, cross_entropy
+from invgrad.clients.loss import cross_entropy
+from invgrad.clients.protocols import share
+from invgrad.clients.settings import GradientClient
 from invgrad.networks import (
     MLP,
     ConvNet,
@@ -149,7 +151,7 @@ def test_the_gradient_is_differentiable_with_respect_to_the_images(kind: str) ->
     network = build(KINDS[kind], classes=10, size=32, seed=0)
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
     loss, labels = cross_entropy(network), torch.tensor([2])
-    shared = GradientClient().share(loss, {k: v.detach() for k, v in network.named_parameters()}, images, labels)
+    shared = share(GradientClient(), loss, {k: v.detach() for k, v in network.named_parameters()}, images, labels)
     (slope,) = torch.autograd.grad(sum((tensor**2).sum() for tensor in shared), images)
     assert slope.isfinite().all()
     assert slope.abs().max() > 0

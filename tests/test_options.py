@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from invgrad.arguments import nested, short_form
 from invgrad.attack import Attack
-from invgrad.client import Client
+from invgrad.clients.settings import Client
 from invgrad.networks import Network
 from invgrad.objectives import Distance, Layers
 from invgrad.optimisers import Optimiser

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from invgrad.attack import Attack, Reconstruction, Shared, reconstruct
-from invgrad.client import STEPS_AT_ONCE, Client, FederatedAveraging, GradientClient
+from invgrad.clients.protocols import STEPS_AT_ONCE
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import Objective, TangentObjective, objective_for
 from invgrad.objectives import (
     L1,

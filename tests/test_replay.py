@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from invgrad import lanes
-from invgrad.client import Client, FederatedAveraging, GradientClient
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import objective_for
 from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
 from invgrad.objectives import Cosine, Distance, SquaredEuclidean, squares

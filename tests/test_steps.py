@@ -12,7 +12,7 @@ from torch import Tensor
 from invgrad.analytic import Analytic
 from invgrad.attack import Attack
 from invgrad.attacks import AnyAttack
-from invgrad.client import FederatedAveraging, GradientClient
+from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.data import load, normalise, save_split
 from invgrad.gallery import read_gallery, read_trajectories
 from invgrad.networks import MLP, LeNetZhu, Network
@@ -20,7 +20,7 @@ from invgrad.results import Record, read_tensors, write_tensors
 from invgrad.settings import SettingsError, parse
 from invgrad.steps.attack import AttackStep, attack_shard
 from invgrad.steps.measure import rows
-from invgrad.steps.share import ShareStep, share, swapped
+from invgrad.steps.share import ShareStep, share_shard, swapped
 from invgrad.steps.train import TrainStep, train_victim
 from invgrad.training import Training
 from invgrad.unfinished import Keeping, Unfinished, remove_states
@@ -42,7 +42,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def share_into(folder: Path, step: ShareStep) -> None:
     files = [folder / f"{name}.safetensors" for name in ("victim", "cifar10", "shared", "truth")]
-    share(step, *files, CPU)
+    share_shard(step, *files, CPU)
 
 
 def step(**changes: object) -> ShareStep:

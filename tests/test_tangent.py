@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp, vmap
 
-from invgrad.client import Client, FederatedAveraging, GradientClient
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import Objective, TangentObjective, objective_for, total_variation_slope
 from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
 from invgrad.objectives import (

@@ -22,7 +22,7 @@ from test_steps import step as share_step
 from torch import Tensor
 
 from invgrad.attack import Attack, Reconstruction, reconstruct
-from invgrad.client import FederatedAveraging, GradientClient
+from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.data import load, save_split
 from invgrad.networks import ConvNet, LeNetZhu, build
 from invgrad.objectives import RandomLayers, SquaredEuclidean
@@ -30,7 +30,7 @@ from invgrad.optimisers import LBFGS, SGD
 from invgrad.results import device_name, read_tensors
 from invgrad.settings import Settings
 from invgrad.steps.attack import AttackStep
-from invgrad.steps.share import share
+from invgrad.steps.share import share_shard
 from invgrad.steps.train import TrainStep, train_victim
 from invgrad.stopping import Stop, Stopped, stoppable
 from invgrad.training import Training
@@ -238,7 +238,7 @@ def attack(tmp_path_factory: pytest.TempPathFactory) -> Job:
     victim, shared, data = (folder / f"{name}.safetensors" for name in ("victim", "shared", "data"))
     save_split(load("cifar10", "validation", "packaged", None), data)
     train_victim(TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0), None, None, victim, None, CPU)
-    share(share_step(last=4), victim, data, shared, folder / "truth.safetensors", CPU)
+    share_shard(share_step(last=4), victim, data, shared, folder / "truth.safetensors", CPU)
     step = AttackStep(attack=Attack(iterations=1200, snapshots=5), seed_key="k")
     return as_job("attack", folder, step, "--victim", victim, "--shared", shared)
 

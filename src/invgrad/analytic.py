@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from invgrad.attack import AttackSettings, Progress, Reconstruction, Shared, check
-from invgrad.client import Client
+from invgrad.clients.settings import Client
 from invgrad.devices import dtype_of
 from invgrad.running import Keeper
 from invgrad.settings import SettingsError

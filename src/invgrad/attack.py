@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from invgrad import seeds
-from invgrad.client import Client
+from invgrad.clients.settings import Client
 from invgrad.devices import Precision, arithmetic, dtype_of
 from invgrad.engine import objective_for, runs_together
 from invgrad.labels import infer_labels

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from invgrad.client import Client, FederatedAveraging, GradientClient, cross_entropy
+from invgrad.clients.loss import cross_entropy
+from invgrad.clients.protocols import share
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.data import Split
 from invgrad.engine import objective_for
 from invgrad.networks import Network, initial
@@ -201,7 +203,7 @@ def _problem(case: Case, device: torch.device) -> _Problem:
     true, images = (torch.randn(shape, generator=random).to(device) for _ in range(2))
     labels = torch.randint(case.classes, shape[:2], generator=random).to(device)
     loss, parameters = cross_entropy(network), {name: p.detach() for name, p in network.named_parameters()}
-    shares = [case.client.share(loss, parameters, x, y) for x, y in zip(true, labels, strict=True)]
+    shares = [share(case.client, loss, parameters, x, y) for x, y in zip(true, labels, strict=True)]
     ones = torch.ones(case.trials, len(parameters), device=device)
     target = tuple(torch.stack(each) for each in zip(*shares, strict=True))
     trials = Trials(target=target, squares=squares(target), weights=ones, chosen=ones)

@@ -83,10 +83,9 @@ def share(
     threads: Threads = 0,
 ) -> None:
     """Compute what each client shares with the server."""
-    from invgrad.steps.share import ShareStep
-    from invgrad.steps.share import share as run
+    from invgrad.steps.share import ShareStep, share_shard
 
-    run(_step(ShareStep, settings), victim, data, out, truth, _start(device, threads))
+    share_shard(_step(ShareStep, settings), victim, data, out, truth, _start(device, threads))
 
 
 @app.command()

@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, StringConstr
 
 from invgrad import paper_values
 from invgrad.attacks import AnyAttack
-from invgrad.client import Client, GradientClient
+from invgrad.clients.settings import Client, GradientClient
 from invgrad.data import available, describe, find_source, what_to_put_where
 from invgrad.networks import Network, outline
 from invgrad.networks.custom import Custom

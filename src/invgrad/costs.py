@@ -6,7 +6,7 @@ import pandas as pd
 from torch import nn
 
 from invgrad.attack import Attack
-from invgrad.client import FederatedAveraging
+from invgrad.clients.settings import FederatedAveraging
 from invgrad.data import available, describe
 from invgrad.estimate import LBFGS_GRADIENTS, Speed, TrainingWork, Work, estimate
 from invgrad.networks import outline

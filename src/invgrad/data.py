@@ -126,32 +126,6 @@ class Crops(Settings):
     identifies nothing."""
     seed: int
 
-    def cut(
-        self, photo: Image.Image, split: SplitName, count: int, size: int, name: str
-    ) -> list[tuple[Box, Image.Image]]:
-        """`count` windows (left, top, right, bottom) of the photograph and what they show, area-averaged to size×size.
-
-        Sides and places are uniform, drawn from `seed`, the split and the photograph's `name`; windows of too little
-        contrast are drawn again. No pixel is in windows of both splits. `SettingsError` if nearly no window will do.
-        """
-        border = round(self.train_share * photo.height)
-        top, bottom = (0, border) if split == "train" else (border, photo.height)
-        largest = min(int(self.largest * min(photo.size)), bottom - top)
-        if largest < self.smallest:
-            raise SettingsError(f"{name}: no {split} window of {self.smallest} pixels fits; nearest: {largest}")
-        random = generator(self.seed, split, name)
-        kept: list[tuple[Box, Image.Image]] = []
-        for _ in range(100 * count):
-            side = _uniform(self.smallest, largest, random)
-            x, y = _uniform(0, photo.width - side, random), _uniform(top, bottom - side, random)
-            box = (x, y, x + side, y + side)
-            crop = photo.crop(box).resize((size, size), Image.Resampling.BOX)
-            if np.asarray(crop).std(axis=(0, 1)).mean() >= 255 * self.contrast:
-                kept.append((box, crop))
-            if len(kept) == count:
-                return kept
-        raise SettingsError(f"{name}: hardly any {split} window has a contrast of {self.contrast}")
-
 
 class Dataset(Settings):
     """An entry of the registry."""
@@ -354,6 +328,33 @@ def fit_image(path: Path, *, size: int, resize: int | None) -> tuple[Tensor, str
     return pixels, "" if (width, height) == (size, size) else change
 
 
+def cut(
+    crops: Crops, photo: Image.Image, split: SplitName, count: int, size: int, name: str
+) -> list[tuple[Box, Image.Image]]:
+    """`count` windows (left, top, right, bottom) of a photograph and what they show, area-averaged to size×size.
+
+    Sides and places are uniform, drawn from the settings' `seed`, the split and the photograph's `name`; windows of too
+    little contrast are drawn again. No pixel is in windows of both splits. `SettingsError` if nearly no window will do.
+    """
+    border = round(crops.train_share * photo.height)
+    top, bottom = (0, border) if split == "train" else (border, photo.height)
+    largest = min(int(crops.largest * min(photo.size)), bottom - top)
+    if largest < crops.smallest:
+        raise SettingsError(f"{name}: no {split} window of {crops.smallest} pixels fits; nearest: {largest}")
+    random = generator(crops.seed, split, name)
+    kept: list[tuple[Box, Image.Image]] = []
+    for _ in range(100 * count):
+        side = _uniform(crops.smallest, largest, random)
+        x, y = _uniform(0, photo.width - side, random), _uniform(top, bottom - side, random)
+        box = (x, y, x + side, y + side)
+        crop = photo.crop(box).resize((size, size), Image.Resampling.BOX)
+        if np.asarray(crop).std(axis=(0, 1)).mean() >= 255 * crops.contrast:
+            kept.append((box, crop))
+        if len(kept) == count:
+            return kept
+    raise SettingsError(f"{name}: hardly any {split} window has a contrast of {crops.contrast}")
+
+
 def _packaged(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
     files = [path for package in data.sources["packaged"].packages for path in package.paths()]
     if data.crops:
@@ -374,7 +375,7 @@ def _photo_crops(photos: tuple[Path, ...], crops: Crops, split: SplitName, per_c
     """Crops [per_class · photos, 3, size, size], classes interleaved."""
     images = torch.empty(per_class, len(photos), size, size, 3, dtype=torch.uint8)
     for label, file in enumerate(photos):
-        for row, (_, crop) in enumerate(crops.cut(_opened(file), split, per_class, size, file.name)):
+        for row, (_, crop) in enumerate(cut(crops, _opened(file), split, per_class, size, file.name)):
             images[row, label] = torch.from_numpy(np.array(crop))
     return images.flatten(0, 1).permute(0, 3, 1, 2)
 
@@ -479,7 +480,7 @@ def find_source(
     Archives that torchvision downloads count as there. `SettingsError` if no wanted source could have the splits.
     """
     data, names = describe(dataset, registry), [_split_name(split) for split in splits]
-    able = [cast(SourceName, source) for source in wanted if set(names) <= set(_supplied(dataset, data, source))]
+    able = [cast(SourceName, source) for source in wanted if set(names) <= set(_supplied(data, source))]
     if not able:
         for name in names:
             _source_name(dataset, data, wanted[-1], name)
@@ -496,10 +497,8 @@ def what_to_put_where(dataset: str, splits: Iterable[str], wanted: Sequence[str]
     return f"put {origins} into {root / dataset}, in the folder {folders} with a folder for each class"
 
 
-def _supplied(dataset: str, data: Dataset, source: str) -> tuple[SplitName, ...]:
-    if source not in SOURCES:
-        raise SettingsError(unknown("source", source, SOURCES))
-    supply = data.sources.get(source)
+def _supplied(data: Dataset, source: str) -> tuple[SplitName, ...]:
+    supply = data.sources.get(_known_source(source))
     return supply.splits if supply else ()
 
 
@@ -516,12 +515,17 @@ def _split_name(split: str) -> SplitName:
 
 
 def _source_name(dataset: str, data: Dataset, source: str, split: SplitName) -> SourceName:
-    if source not in SOURCES:
-        raise SettingsError(unknown("source", source, SOURCES))
+    wanted = _known_source(source)
     able = [name for name, supply in data.sources.items() if split in supply.splits]
-    if source not in able:
+    if wanted not in able:
         raise SettingsError(f"source '{source}' has no {split} images of {dataset}; these have: {', '.join(able)}")
-    return source
+    return wanted
+
+
+def _known_source(source: str) -> SourceName:
+    if source not in get_args(SourceName):
+        raise SettingsError(unknown("source", source, get_args(SourceName)))
+    return cast(SourceName, source)
 
 
 def _needed(root: Path | None, source: str) -> Path:

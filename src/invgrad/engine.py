@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
-from invgrad.client import Client, Parameters
+from invgrad.clients.loss import Parameters
+from invgrad.clients.protocols import loss_of, sent_statistics, share
+from invgrad.clients.settings import Client
 from invgrad.matching import Matching, MatchingOfGradient, MatchingOfLocalSteps
 from invgrad.networks import is_narrow
 from invgrad.objectives import Distance, InnerProductDistance
@@ -87,8 +89,8 @@ class Objective:
         statistics_weight: float = 0,
     ) -> None:
         """`network`: in evaluation mode; its batch-norm layers follow the client's settings."""
-        self._loss = client.loss(network)
-        self._statistics = client.sent_statistics(network)
+        self._loss = loss_of(client, network)
+        self._statistics = sent_statistics(client, network)
         self._statistics_weight = statistics_weight
         self._parameters: Parameters = {name: value.detach() for name, value in network.named_parameters()}
         self._client = client
@@ -123,7 +125,7 @@ class Objective:
         statistics: tuple[Tensor, ...],
     ) -> tuple[Tensor, Tensor]:
         expected = labels.softmax(-1) if labels.is_floating_point() else labels
-        shared = self._client.share(self._loss, self._parameters, images, expected)
+        shared = share(self._client, self._loss, self._parameters, images, expected)
         arguments = ([each[None] for each in shared], [each[None] for each in target], weights[None], chosen[None])
         matching = self._distance(*arguments)[0]
         objective = matching

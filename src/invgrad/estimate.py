@@ -22,7 +22,7 @@ from torch import nn
 
 from invgrad import bench
 from invgrad.bench import TRAINING_PASSES, passes
-from invgrad.client import STEPS_AT_ONCE
+from invgrad.clients.protocols import STEPS_AT_ONCE
 from invgrad.networks import is_narrow, outline
 from invgrad.settings import Settings, SettingsError, parse, unknown
 from invgrad.training import Training

@@ -7,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from invgrad.client import FederatedAveraging
+from invgrad.clients.protocols import shared_of
+from invgrad.clients.settings import FederatedAveraging
 from invgrad.objectives import Distance, InnerProductDistance
 from invgrad.tangent import Passes, Tape
 from invgrad.trials import Trials
@@ -80,7 +81,7 @@ class MatchingOfLocalSteps:
         """By one tangent for each local step, from the last to the first."""
         batches = self._client.batches(images.shape[1])
         way, tape = self._steps(images, labels, batches)
-        shared = [each[None] for each in self._client.shared_of(way[-1], way[0])]
+        shared = [each[None] for each in shared_of(self._client, way[-1], way[0])]
         cost, arriving = self._distance.with_direction(shared, trials.target, trials.weights, trials.chosen)
         slope, label_slope = torch.zeros_like(images), torch.zeros_like(labels)
         for number in reversed(range(len(batches))):

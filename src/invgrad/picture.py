@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from invgrad.activations import activation_errors
 from invgrad.attack import Attack, Shared
-from invgrad.client import Client, GradientClient
+from invgrad.clients.protocols import loss_of, sent_statistics, share
+from invgrad.clients.settings import Client, GradientClient
 from invgrad.data import denormalise, describe, fit_image, normalise
 from invgrad.devices import arithmetic
 from invgrad.networks import Network
@@ -158,8 +159,8 @@ def _labels(step: PictureAttack, network: nn.Module, images: Tensor) -> Tensor:
 
 def _share(step: PictureAttack, network: nn.Module, about: VictimFile, images: Tensor, labels: Tensor) -> Shared:
     parameters = {name: value.detach() for name, value in network.named_parameters()}
-    tensors = step.shares.share(step.shares.loss(network), parameters, images, labels)
-    statistics = step.shares.sent_statistics(network)(parameters, images)
+    tensors = share(step.shares, loss_of(step.shares, network), parameters, images, labels)
+    statistics = sent_statistics(step.shares, network)(parameters, images)
     return Shared(
         tensors=tuple(tensor.detach()[None] for tensor in tensors),
         images=len(images),

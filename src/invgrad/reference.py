@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from invgrad.client import Client, GradientClient
+from invgrad.clients.protocols import shared_of
+from invgrad.clients.settings import Client, GradientClient
 from invgrad.objectives import Distance
 from invgrad.priors import total_variation
 
@@ -52,4 +53,4 @@ def _shared(network: nn.Module, images: Tensor, labels: Tensor, client: Client) 
         gradient = torch.autograd.grad(loss, list(local.values()), create_graph=True)
         moves = zip(local.items(), gradient, strict=True)
         local = {name: value - client.learning_rate * slope for (name, value), slope in moves}
-    return client.shared_of(list(local.values()), list(before.values()))
+    return shared_of(client, list(local.values()), list(before.values()))

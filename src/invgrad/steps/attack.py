@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from invgrad.attack import Reconstruction, Shared
 from invgrad.attacks import AnyAttack
-from invgrad.client import Client
+from invgrad.clients.settings import Client
 from invgrad.compiled import library
 from invgrad.networks.custom import Custom
 from invgrad.progress import Progress

@@ -10,7 +10,8 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from invgrad.client import Client
+from invgrad.clients.protocols import loss_of, sent_statistics, share
+from invgrad.clients.settings import Client
 from invgrad.data import clients, normalise, read_split
 from invgrad.devices import arithmetic
 from invgrad.networks.custom import Custom
@@ -36,7 +37,7 @@ class ShareStep(Settings):
     last: PositiveInt
 
 
-def share(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, device: torch.device) -> None:
+def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, device: torch.device) -> None:
     """Write what the clients share to `out` and their images and labels to `truth`, each with a record."""
     record = Record(step.model_dump(mode="json"), device)
     if step.first >= step.last:
@@ -54,7 +55,7 @@ def share(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, dev
     labels = split.labels[torch.tensor(held)]
     seen = swapped(labels, split.classes) if step.swapped_rows else labels
     try:
-        loss, sent = step.shares.loss(network), step.shares.sent_statistics(network)
+        loss, sent = loss_of(step.shares, network), sent_statistics(step.shares, network)
     except SettingsError as error:
         raise SettingsError(f"--settings: shares: {error}") from None
     parameters = {name: value.detach() for name, value in network.named_parameters()}
@@ -62,7 +63,7 @@ def share(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, dev
     with arithmetic("float32", False, device):
         for rows, classes in zip(held, seen, strict=True):
             images = normalise(split.images[rows], split.mean, split.std, torch.float32, device)
-            shares.append(step.shares.share(loss, parameters, images, classes.to(device)))
+            shares.append(share(step.shares, loss, parameters, images, classes.to(device)))
             statistics.append(sent(parameters, images))
     tensors = {
         f"shared.{name}": torch.stack(each) for name, each in zip(parameters, zip(*shares, strict=True), strict=True)

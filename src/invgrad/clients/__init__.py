@@ -1,0 +1,1 @@
+"""Clients: what they hold and what they share, by federated SGD or federated averaging."""

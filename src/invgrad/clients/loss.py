@@ -1,0 +1,82 @@
+"""The client's loss, and the batch-norm statistics that it may send."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, replace_all_batch_norm_modules_
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from invgrad.settings import SettingsError
+
+Parameters = dict[str, Tensor]
+
+Loss = Callable[[Parameters, Tensor, Tensor], Tensor]
+"""A scalar of (parameters, images [n, 3, h, w], labels [n] or class probabilities [n, classes])."""
+
+Statistics = Callable[[Parameters, Tensor], tuple[Tensor, ...]]
+"""Mean and biased variance [channels] of what each batch-norm layer gets, alternating, in the order of the forward
+pass, from (parameters, images [n, 3, h, w]); differentiable with respect to the images.
+"""
+
+
+def cross_entropy(network: nn.Module) -> Loss:
+    """The client's loss: mean cross-entropy over the images. The network's buffers and mode are taken as they are."""
+
+    def loss(parameters: Parameters, images: Tensor, labels: Tensor) -> Tensor:
+        # A copy of the images, since a first layer may work in place.
+        return F.cross_entropy(functional_call(network, parameters, (images.clone(),)), labels)
+
+    return loss
+
+
+def batch_statistics(network: nn.Module) -> Statistics:
+    """The statistics of the images themselves, whether the network normalises by them or not."""
+    layers = _batch_norm_layers(network)
+
+    def statistics(parameters: Parameters, images: Tensor) -> tuple[Tensor, ...]:
+        found: list[Tensor] = []
+
+        def collect(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            others = [dim for dim in range(inputs[0].ndim) if dim != 1]
+            variance, mean = torch.var_mean(inputs[0], others, correction=0)
+            found.extend((mean, variance))
+
+        with ExitStack() as hooks:
+            for layer in layers:
+                hooks.enter_context(layer.register_forward_pre_hook(collect))
+            functional_call(network, parameters, (images.clone(),))
+        return tuple(found)
+
+    return statistics
+
+
+def normalised_by_batch(network: nn.Module) -> nn.Module:
+    """A copy whose batch-norm layers are in training mode and keep no running statistics; all else stays as it is.
+
+    Raises `SettingsError` if there are no such layers, and in the forward pass if one gets a single value per channel.
+    """
+    copy = replace_all_batch_norm_modules_(deepcopy(network))
+    layers = _batch_norm_layers(copy)
+    if not layers:
+        raise SettingsError("batch_norm: 'training': the network has no batch-norm layers; nearest: 'evaluation'")
+    for layer in layers:
+        layer.train()
+        layer.register_forward_pre_hook(_refuse_single_values)
+    return copy
+
+
+def _batch_norm_layers(network: nn.Module) -> list[nn.Module]:
+    return [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+
+
+def _refuse_single_values(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    shape = tuple(inputs[0].shape)
+    if inputs[0].numel() == shape[1]:
+        raise SettingsError(
+            f"batch_norm: 'training' needs more than one value per channel, but a layer gets {shape} "
+            "(images, channels, pixels); nearest: 'evaluation'"
+        )

@@ -1,0 +1,82 @@
+"""Settings of clients: the protocol that they follow. Imports no torch, so that a plan is made without it."""
+
+from abc import abstractmethod
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from invgrad.settings import Settings
+
+
+class ClientSettings(Settings):
+    """The way in which a client turns its images into what it shares.
+
+    `batch_norm`: whether the client's network normalises by running statistics, as in the paper, or by those of its
+    own batch. `statistics`: whether it also sends the latter.
+    """
+
+    batch_norm: Literal["evaluation", "training"] = "evaluation"
+    statistics: Literal["withheld", "sent"] = "withheld"
+
+    @model_validator(mode="after")
+    def _sends_what_it_has(self) -> "ClientSettings":
+        if self.statistics == "sent" and self.batch_norm == "evaluation":
+            raise ValueError("statistics: 'sent' needs batch_norm: 'training', where a batch has statistics of its own")
+        return self
+
+    @abstractmethod
+    def check(self, images: int) -> None:
+        """Raise `ValueError` if a client with this many images cannot work so."""
+
+
+class GradientClient(ClientSettings):
+    """A client that shares the gradient of the mean loss over its images (federated SGD, Sec. 2)."""
+
+    kind: Literal["gradient"] = "gradient"
+
+    def check(self, images: int) -> None:
+        """Any number of images will do."""
+
+
+class FederatedAveraging(ClientSettings):
+    """A client that shares the result of local SGD steps (Sec. 6; released code: `loss_steps`).
+
+    Exactly one of `steps` and `epochs` is given. Mini-batches of `batch_size` (all images if None) are consecutive,
+    in order, over and over.
+    """
+
+    kind: Literal["federated-averaging"] = "federated-averaging"
+    steps: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    shared: Literal["difference", "parameters"] = "difference"
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> "FederatedAveraging":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _withholds_statistics(self) -> "FederatedAveraging":
+        if self.statistics == "sent":
+            raise ValueError("statistics: 'sent' is for clients that share a gradient; nearest: 'withheld'")
+        return self
+
+    def check(self, images: int) -> None:
+        """The images must fill whole mini-batches."""
+        if self.batch_size is not None and images % self.batch_size:
+            divisors = [size for size in range(1, images + 1) if images % size == 0]
+            nearest = min(divisors, key=lambda size: abs(size - (self.batch_size or 0)))
+            raise ValueError(f"batch_size {self.batch_size} does not divide {images} images; nearest: {nearest}")
+
+    def batches(self, images: int) -> list[slice]:
+        """The part of a client's images that each local step takes."""
+        size = self.batch_size or images
+        each = [slice(first, first + size) for first in range(0, images, size)]
+        steps = self.steps or (self.epochs or 0) * len(each)
+        return [each[step % len(each)] for step in range(steps)]
+
+
+Client = Annotated[GradientClient | FederatedAveraging, Field(discriminator="kind")]
