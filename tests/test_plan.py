@@ -78,7 +78,7 @@ def test_on_a_gpu_one_attack_of_a_wide_network_takes_all_cores(
 
 def test_one_training_serves_several_epochs() -> None:
     every = plan()
-    step = TrainStep.model_validate_json(every.train_settings("lenet-trained", 0))
+    step = TrainStep.model_validate_json(every.train_json("lenet-trained", 0))
     assert step.snapshots == (0, 1, 20)
     assert every.victim_file("lenet-epoch20", 0) == every.files.victim("lenet-trained", 0, 20)
     assert every.victim_file("lenet-trained-few", 0) == every.files.victim("lenet-trained", 0)
@@ -123,14 +123,14 @@ def test_packaged_images_are_enough_for_every_client() -> None:
 
 def test_the_noise_depends_on_cell_and_seed() -> None:
     every = plan()
-    keys = {json.loads(every.attack_settings(c, s))["seed_key"] for c in list(every.cells)[:3] for s in (0, 1)}
+    keys = {json.loads(every.attack_json(c, s))["seed_key"] for c in list(every.cells)[:3] for s in (0, 1)}
     assert len(keys) == 6
 
 
 @pytest.mark.parametrize("scale", ["demo", "small", "paper"])
 def test_no_command_is_too_long_for_the_shell(scale: str) -> None:
     every = plan(scale=scale)
-    assert max(len(every.notebook_parameters(name).encode()) for name in every.artefacts) < LONGEST_ARGUMENT / 2
+    assert max(len(every.notebook_json(name).encode()) for name in every.artefacts) < LONGEST_ARGUMENT / 2
     options = (every.activation_options(cell) for cell in every.artefacts["activation-error"].cells)
     assert max(map(len, options)) < LONGEST_ARGUMENT / 2
 
@@ -155,7 +155,7 @@ def test_a_cell_that_is_left_out_is_neither_run_nor_forgotten() -> None:
         for cell in plan().cells_of(plan().artefacts)
         if not cell.startswith("resnet20-4-") and "batch100" not in cell
     ]
-    assert "resnet20" not in without.notebook_parameters("table1")
+    assert "resnet20" not in without.notebook_json("table1")
     assert len(described["artefacts"]["table1"]["cells"]) == 8
     assert described["cells"]["resnet20-4-trained-proposed"]["left_out"] == "no time"
     assert described["cells"]["lenet-trained-proposed"]["left_out"] is None
@@ -163,8 +163,8 @@ def test_a_cell_that_is_left_out_is_neither_run_nor_forgotten() -> None:
     assert described["artefacts"]["fig7"]["not_made"] == "no CIFAR-100"
     assert described["artefacts"]["hyperparameters"]["not_made"] is None
     assert "fig7" not in without.artefacts, "nor can it be asked for"
-    assert "4 of 8 cells were not run." in without.notebook_parameters("table1")
-    assert "not run" not in without.notebook_parameters("ablation")
+    assert "4 of 8 cells were not run." in without.notebook_json("table1")
+    assert "not run" not in without.notebook_json("ablation")
 
 
 def test_an_artefact_that_is_not_chosen_is_not_said_to_be_left_out() -> None:
@@ -190,15 +190,15 @@ def test_of_several_reasons_the_last_counts() -> None:
 def test_leaving_cells_out_changes_no_training() -> None:
     """Epochs that only they attack are kept all the same, so that they can be run later."""
     every, without = plan(scale="small"), plan(scale="small", left_out={"lenet-epoch*": "no time"})
-    assert every.train_settings("lenet-trained", 0) == without.train_settings("lenet-trained", 0)
+    assert every.train_json("lenet-trained", 0) == without.train_json("lenet-trained", 0)
     assert "20" in str(without.snapshots("lenet-trained"))
 
 
 def test_only_what_an_override_changes_says_so() -> None:
     changed = plan(override={"cells": {"lenet-trained-proposed": {"attack": {"total_variation": 0.1}}}})
     said = " Settings changed by the user: total variation 0.1 (lenet-trained-proposed)."
-    assert json.loads(changed.notebook_parameters("table1"))["artefact"]["about"].endswith(said)
-    assert "Settings changed by the user" not in changed.notebook_parameters("fig6")
+    assert json.loads(changed.notebook_json("table1"))["artefact"]["about"].endswith(said)
+    assert "Settings changed by the user" not in changed.notebook_json("fig6")
 
 
 def test_one_setting_of_several_parts_is_said_once() -> None:
@@ -214,7 +214,7 @@ def test_what_an_override_adds_is_new() -> None:
 
 def hashes(**changes: Any) -> dict[str, str]:
     every = plan(**changes)
-    given = {name: json.loads(every.notebook_parameters(name))["artefact"] for name in every.artefacts}
+    given = {name: json.loads(every.notebook_json(name))["artefact"] for name in every.artefacts}
     return {name: artefact["settings_hash"] for name, artefact in given.items()}
 
 

@@ -11,6 +11,7 @@ import typer
 
 from invgrad.settings import SettingsError
 from invgrad.stopping import Stopped, stoppable
+from invgrad.tee import Tee
 
 app = typer.Typer(
     help="Inverting gradients: train victims, share gradients, reconstruct images, compare with the paper.",
@@ -31,6 +32,17 @@ Checkpoint = Annotated[
 EverySeconds = Annotated[float, typer.Option(min=0.001, help="Keep the state whenever so much time has passed …")]
 EveryIterations = Annotated[int, typer.Option(min=1, help="… or so many iterations, whichever comes first.")]
 File = typer.Option(exists=True, dir_okay=False)
+
+
+@app.callback()
+def every_command(
+    log: Annotated[Path | None, typer.Option(help="Also write all that the command says to this file.")] = None,
+) -> None:
+    """Options before the name of any command."""
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("w", buffering=1)
+        sys.stdout, sys.stderr = Tee(file, sys.stdout), Tee(file, sys.stderr)
 
 
 @app.command()

@@ -24,7 +24,7 @@ class Evidence:
     """The results of the cells of one artefact; `cells` is in the order of the configuration."""
 
     def __init__(self, artefact: Mapping[str, Any]) -> None:
-        """`artefact`: the notebook's parameter, as `Plan.notebook_parameters` makes it."""
+        """`artefact`: the notebook's parameter, as `Plan.notebook_json` makes it."""
         self.name: str = artefact["name"]
         self.title: str = artefact["title"]
         self.about: str = artefact["about"]

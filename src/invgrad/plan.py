@@ -124,15 +124,22 @@ class Plan:
         file = source_file(self.victim(victim).network)
         return [file] if file else []
 
-    def data_for_training(self, victim: str) -> list[Path]:
-        """The splits that a victim's step reads: those to train and test it on, and else none where the data set's
-        statistics are published.
+    def validation_split(self, victim: str) -> list[Path]:
+        """The split that a victim is tested on, or from which the statistics of its data set are taken; none where it
+        stays untrained and they are published.
         """
         chosen = self.victim(victim)
-        splits = ["validation", "train"] if chosen.epochs else []
-        if not splits and describe(chosen.dataset).statistics is None:
-            splits = ["validation"]
-        return [self._split(chosen.dataset, split) for split in splits]
+        needed = chosen.epochs or describe(chosen.dataset).statistics is None
+        return [self._split(chosen.dataset, "validation")] if needed else []
+
+    def training_split(self, victim: str) -> list[Path]:
+        """The split that a victim is trained on; none where it stays untrained."""
+        chosen = self.victim(victim)
+        return [self._split(chosen.dataset, "train")] if chosen.epochs else []
+
+    def data_for_training(self, victim: str) -> list[Path]:
+        """The splits that a victim's step reads."""
+        return [*self.validation_split(victim), *self.training_split(victim)]
 
     def data_for_clients(self, clients: str) -> Path:
         """The images that a group of clients takes its own from."""
@@ -163,15 +170,19 @@ class Plan:
         return [self.files.truth(self.cells[cell].clients, shard.seed, shard.number) for shard in self.shards(cell)]
 
     def shown(self, artefact: str) -> list[Path]:
-        """What an artefact's notebook reads."""
+        """The results that an artefact's notebook reads, each with a record."""
         chosen = self.artefacts[artefact]
         files = [self.files.rows(cell) for cell in chosen.cells]
         if "images" in chosen.reads:
             files += [path for cell in chosen.cells for path in (*self.reconstructions(cell), *self.truths(cell))]
         if "activations" in chosen.reads:
             files += [self.files.activations(cell) for cell in chosen.cells]
-        if "curves" in chosen.reads:
-            files += [path.with_suffix(".json") for path in self._trained(chosen)]
+        return list(dict.fromkeys(files))
+
+    def described(self, artefact: str) -> list[Path]:
+        """The JSON files that an artefact's notebook reads: records of trainings, the description of all that is run."""
+        chosen = self.artefacts[artefact]
+        files = [path.with_suffix(".json") for path in self._trained(chosen)] if "curves" in chosen.reads else []
         if "description" in chosen.reads:
             files.append(self.files.description())
         return list(dict.fromkeys(files))
@@ -207,7 +218,7 @@ class Plan:
                 options += ["--index", str(position)]
         return shlex.join(options)
 
-    def train_settings(self, victim: str, seed: int) -> str:
+    def train_json(self, victim: str, seed: int) -> str:
         """Settings of `invgrad train`, as JSON."""
         chosen = self.victim(victim)
         step = TrainStep(
@@ -219,7 +230,7 @@ class Plan:
         )
         return _json(step)
 
-    def share_settings(self, name: str, shard: int) -> str:
+    def share_json(self, name: str, shard: int) -> str:
         """Settings of `invgrad share`, as JSON."""
         clients = self.clients[name]
         first, last = clients.shards()[shard]
@@ -236,7 +247,7 @@ class Plan:
             )
         )
 
-    def attack_settings(self, cell: str, seed: int) -> str:
+    def attack_json(self, cell: str, seed: int) -> str:
         """Settings of `invgrad attack`, as JSON. The noise depends on the cell, the network seed and the image."""
         chosen = self.cells[cell]
         return _json(AttackStep(attack=chosen.attack, seed_key=f"{cell}/{seed}", custom=self._custom(chosen.clients)))
@@ -255,7 +266,7 @@ class Plan:
             options += ["--custom", _json(custom)]
         return shlex.join(options)
 
-    def notebook_parameters(self, name: str) -> str:
+    def notebook_json(self, name: str) -> str:
         """Parameters of an artefact's notebook, as JSON."""
         artefact = self.artefacts[name]
         content = {

@@ -35,10 +35,6 @@ MEMORY = str(plan.project.config.memory or 0)
 EVERY_SECONDS = str(plan.project.config.checkpoint.seconds)
 EVERY_ITERATIONS = plan.project.config.checkpoint.iterations
 
-# `logged` shows what a job says and writes its log, to the last word also where a signal ends the job; the shell itself
-# waits for the job then.
-shell.prefix("set -euo pipefail; trap : TERM; logged() {{ trap '' INT TERM; exec tee \"$1\"; }}; ")
-
 if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
     try:
         refuse_unexplained(files.root, Path(".snakemake"))
@@ -58,23 +54,19 @@ wildcard_constraints:
     shard="[0-9]+",
 
 
+# Beside every result that is an input, its record is an input too, and the result itself is `ancient`: what counts is the
+# record, which holds the result's checksum. The time of a result says nothing after a checkout, and results are too
+# large to be compared by content.
 def record(path):
     return path.with_suffix(".json")
 
 
 def records(paths):
-    return [record(Path(path)) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
-
-
-def result(name, find):
-    """Results as an input called `name`; what counts is their records, which hold their checksums: the times of the
-    results say nothing after a checkout, and they are too large to be compared by content."""
-    if callable(find):
-        return {name: ancient(find), f"{name}_records": lambda w: records(find(w))}
-    return {name: ancient(find), f"{name}_records": records(find)}
+    return [record(path) for path in paths]
 
 
 def any_of(names):
+    """A wildcard constraint: one of these names, or nothing at all."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
@@ -88,12 +80,3 @@ def data_options(w):
     except SettingsError as error:  # data that is not there is told before any job starts
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-def training_data(victim):
-    splits = zip(("validation", "data"), plan.data_for_training(victim))
-    return {key: each for name, split in splits for key, each in result(name, split).items()}
-
-
-def train_settings(victim):
-    return lambda w: plan.train_settings(victim, int(w.seed))

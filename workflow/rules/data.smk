@@ -18,4 +18,4 @@ rule data:
         code=fingerprint(step_code("data")),
         options=data_options,
     shell:
-        "python -m invgrad data {params.options} --out {output.split} 2>&1 | logged {log}"
+        "exec python -m invgrad --log {log} data {params.options} --out {output.split}"

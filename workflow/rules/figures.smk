@@ -10,9 +10,10 @@ for name, artefact in plan.artefacts.items():
         name:
             name
         input:
-            **result("shown", [path for path in plan.shown(name) if path.suffix != ".json"]),
+            shown=ancient(plan.shown(name)),
+            shown_records=records(plan.shown(name)),
+            described=plan.described(name),
             notebook=plan.notebook(name),
-            described=[path for path in plan.shown(name) if path.suffix == ".json"],
             paper=plan.project.config.paper_values,
         output:
             [
@@ -34,12 +35,12 @@ for name, artefact in plan.artefacts.items():
             "../../envs/environment.yaml"
         params:
             code=fingerprint([*step_code("notebook"), *imported_code(plan.notebook(name))]),
-            parameters=plan.notebook_parameters(name),
+            parameters=plan.notebook_json(name),
             title=artefact.title,
             about=artefact.about,
         shell:
-            "python -m invgrad notebook --source {input.notebook} --parameters {params.parameters:q} --out {output.executed}"
-            " --log {log.notebook} 2>&1 | logged {log.messages}"
+            "exec python -m invgrad --log {log.messages} notebook --source {input.notebook} --parameters {params.parameters:q} --out {output.executed}"
+            " --log {log.notebook}"
 
 
 rule report:
@@ -62,5 +63,5 @@ rule report:
         results=files.root,
         figures=FIGURES,
     shell:
-        "python -m invgrad report --description {input.description} --paper-values {input.paper} --details {input.details}"
-        " --results {params.results} --figures {params.figures} --index {output.index} --out {output.report} 2>&1 | logged {log}"
+        "exec python -m invgrad --log {log} report --description {input.description} --paper-values {input.paper} --details {input.details}"
+        " --results {params.results} --figures {params.figures} --index {output.index} --out {output.report}"

@@ -1,13 +1,14 @@
 rule metrics:
     input:
         [files.rows(cell) for cell in CELLS],
-        [path for name in MADE for path in plan.shown(name)],
+        [path for name in MADE for path in plan.shown(name) + plan.described(name)],
 
 
 rule measure:
     input:
-        **result("reconstructions", lambda w: plan.reconstructions(w.cell)),
-        **result("truths", lambda w: plan.truths(w.cell)),
+        reconstructions=ancient(lambda w: plan.reconstructions(w.cell)),
+        truths=ancient(lambda w: plan.truths(w.cell)),
+        records=lambda w: records(plan.reconstructions(w.cell) + plan.truths(w.cell)),
     output:
         rows=files.rows("{cell}"),
         record=record(files.rows("{cell}")),
@@ -21,15 +22,16 @@ rule measure:
         reconstructions=lambda w, input: options("reconstruction", input.reconstructions),
         truths=lambda w, input: options("truth", input.truths),
     shell:
-        "python -m invgrad measure --cell {wildcards.cell} {params.seeds} {params.reconstructions} {params.truths}"
-        " --out {output.rows} 2>&1 | logged {log}"
+        "exec python -m invgrad --log {log} measure --cell {wildcards.cell} {params.seeds} {params.reconstructions} {params.truths}"
+        " --out {output.rows}"
 
 
 rule activations:
     input:
-        **result("victims", lambda w: plan.victim_files([w.cell])),
-        **result("reconstructions", lambda w: plan.reconstructions(w.cell)),
-        **result("truths", lambda w: plan.truths(w.cell)),
+        victims=ancient(lambda w: plan.victim_files([w.cell])),
+        reconstructions=ancient(lambda w: plan.reconstructions(w.cell)),
+        truths=ancient(lambda w: plan.truths(w.cell)),
+        records=lambda w: records(plan.victim_files([w.cell]) + plan.reconstructions(w.cell) + plan.truths(w.cell)),
     output:
         rows=files.activations("{cell}"),
         record=record(files.activations("{cell}")),
@@ -44,8 +46,8 @@ rule activations:
         code=fingerprint(step_code("activations")),
         shards=lambda w: plan.activation_options(w.cell),
     shell:
-        "python -m invgrad activations --cell {wildcards.cell} {params.shards}"
-        " --out {output.rows} --device {resources.device} --threads {threads} 2>&1 | logged {log}"
+        "exec python -m invgrad --log {log} activations --cell {wildcards.cell} {params.shards}"
+        " --out {output.rows} --device {resources.device} --threads {threads}"
 
 
 rule describe:
@@ -64,12 +66,13 @@ rule describe:
         # What the paths and the data at hand make of the configuration.
         sources=json.dumps(dict(plan.project.sources)),
     shell:
-        "python -m invgrad describe --config {params.config:q} --out {output} 2>&1 | logged {log}"
+        "exec python -m invgrad --log {log} describe --config {params.config:q} --out {output}"
 
 
 rule verdict:
     input:
-        **result("tables", [files.rows(cell) for cell in CELLS]),
+        tables=ancient([files.rows(cell) for cell in CELLS]),
+        records=records([files.rows(cell) for cell in CELLS]),
         description=files.description(),
         paper=plan.project.config.paper_values,
     output:
@@ -86,5 +89,5 @@ rule verdict:
         code=fingerprint(step_code("verdict")),
         tables=lambda w, input: options("table", input.tables),
     shell:
-        "python -m invgrad verdict {params.tables} --paper-values {input.paper} --description {input.description}"
-        " --rows {output.rows} --metrics {output.metrics} --out {output.verdicts} 2>&1 | logged {log}"
+        "exec python -m invgrad --log {log} verdict {params.tables} --paper-values {input.paper} --description {input.description}"
+        " --rows {output.rows} --metrics {output.metrics} --out {output.verdicts}"

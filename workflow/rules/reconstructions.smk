@@ -6,8 +6,10 @@ rule reconstructions:
 # What the server sees and the clients' images go to different files: an attack has only the first as input.
 rule share:
     input:
-        **result("victim", lambda w: plan.victim_file(w.clients, w.seed)),
-        **result("data", lambda w: plan.data_for_clients(w.clients)),
+        victim=ancient(lambda w: plan.victim_file(w.clients, w.seed)),
+        victim_record=lambda w: record(plan.victim_file(w.clients, w.seed)),
+        data=ancient(lambda w: plan.data_for_clients(w.clients)),
+        data_record=lambda w: record(plan.data_for_clients(w.clients)),
     output:
         shared=files.shared("{clients}", "{seed}", "{shard}"),
         shared_record=record(files.shared("{clients}", "{seed}", "{shard}")),
@@ -22,16 +24,18 @@ rule share:
         device=DEVICE,
     params:
         code=fingerprint(step_code("share")),
-        settings=lambda w: plan.share_settings(w.clients, int(w.shard)),
+        settings=lambda w: plan.share_json(w.clients, int(w.shard)),
     shell:
-        "python -m invgrad share --settings {params.settings:q} --victim {input.victim} --data {input.data}"
-        " --out {output.shared} --truth {output.truth} --device {resources.device} --threads {threads} 2>&1 | logged {log}"
+        "exec python -m invgrad --log {log} share --settings {params.settings:q} --victim {input.victim} --data {input.data}"
+        " --out {output.shared} --truth {output.truth} --device {resources.device} --threads {threads}"
 
 
 rule attack:
     input:
-        **result("victim", lambda w: plan.victim_file(plan.cells[w.cell].clients, w.seed)),
-        **result("shared", lambda w: files.shared(plan.cells[w.cell].clients, w.seed, w.shard)),
+        victim=ancient(lambda w: plan.victim_file(plan.cells[w.cell].clients, w.seed)),
+        victim_record=lambda w: record(plan.victim_file(plan.cells[w.cell].clients, w.seed)),
+        shared=ancient(lambda w: files.shared(plan.cells[w.cell].clients, w.seed, w.shard)),
+        shared_record=lambda w: record(files.shared(plan.cells[w.cell].clients, w.seed, w.shard)),
         start=lambda w: plan.attack_files(w.cell),
     output:
         reconstruction=files.reconstruction("{cell}", "{seed}", "{shard}"),
@@ -52,12 +56,12 @@ rule attack:
         code=fingerprint(step_code("attack")),
         # Not an output, since an unfinished attack is to survive the job.
         checkpoint=lambda w: files.unfinished(files.reconstruction(w.cell, w.seed, w.shard)),
-        settings=lambda w: plan.attack_settings(w.cell, int(w.seed)),
+        settings=lambda w: plan.attack_json(w.cell, int(w.seed)),
     shell:
-        "python -m invgrad attack --settings {params.settings:q} --victim {input.victim} --shared {input.shared}"
+        "exec python -m invgrad --log {log} attack --settings {params.settings:q} --victim {input.victim} --shared {input.shared}"
         " --out {output.reconstruction} --checkpoint {params.checkpoint} --every-seconds {resources.every_seconds}"
         " --every-iterations {resources.every_iterations} --memory {resources.memory} --device {resources.device}"
-        " --threads {threads} 2>&1 | logged {log}"
+        " --threads {threads}"
 
 
 # A rule of its own, so that a cluster can take many of these short jobs together.

@@ -10,7 +10,9 @@ for name in plan.victims:
         name:
             f"victim-{name}"
         input:
-            **training_data(name),
+            validation=ancient(plan.validation_split(name)),
+            data=ancient(plan.training_split(name)),
+            records=records(plan.data_for_training(name)),
             network=plan.network_files(name),
         output:
             [files.victim(name, "{seed}", epoch) for epoch in plan.snapshots(name)],
@@ -29,13 +31,11 @@ for name in plan.victims:
             every_iterations=EVERY_ITERATIONS,
         params:
             code=fingerprint(step_code("train")),
-            settings=train_settings(name),
+            settings=lambda w, name=name: plan.train_json(name, int(w.seed)),
             # Not an output, since an unfinished training is to survive the job.
             checkpoint=str(files.unfinished(files.victim(name, "{seed}"))),
-            data=lambda w, input: [
-                f"--{split} {input[split]}" for split in ("validation", "data") if split in input.keys()
-            ],
+            data=[*options("validation", plan.validation_split(name)), *options("data", plan.training_split(name))],
         shell:
-            "python -m invgrad train --settings {params.settings:q} {params.data} --out {output.victim}"
+            "exec python -m invgrad --log {log} train --settings {params.settings:q} {params.data} --out {output.victim}"
             " --checkpoint {params.checkpoint} --every-seconds {resources.every_seconds}"
-            " --every-iterations {resources.every_iterations} --device {resources.device} --threads {threads} 2>&1 | logged {log}"
+            " --every-iterations {resources.every_iterations} --device {resources.device} --threads {threads}"
