@@ -180,7 +180,7 @@ class Plan:
         return list(dict.fromkeys(files))
 
     def described(self, artefact: str) -> list[Path]:
-        """The JSON files that an artefact's notebook reads: records of trainings, the description of all that is run."""
+        """The JSON files that an artefact's notebook reads: records of trainings, the description of what is run."""
         chosen = self.artefacts[artefact]
         files = [path.with_suffix(".json") for path in self._trained(chosen)] if "curves" in chosen.reads else []
         if "description" in chosen.reads:
