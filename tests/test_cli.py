@@ -1,6 +1,7 @@
 """Every command explains itself, and what the user can mend is one line."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,29 +10,15 @@ from typing import NamedTuple
 
 import pytest
 
+from invgrad import __version__
 from invgrad.cli import main
 
 PACKAGED = ["data", "--dataset", "cifar10", "--split", "validation", "--source", "packaged"]
 ATTACK = ["attack", "--settings", '{"attack": {}, "seed_key": "k"}', "--victim", "README.md"]
 ATTACK += ["--shared", "README.md", "--out", "x", "--device"]
-COMMANDS = [
-    "data",
-    "train",
-    "share",
-    "attack",
-    "measure",
-    "activations",
-    "describe",
-    "verdict",
-    "notebook",
-    "report",
-    "reconstruct",
-    "bench",
-    "env",
-    "schema",
-    "check",
-    "plan",
-]
+FOR_PEOPLE = ["reconstruct", "bench", "env", "schema", "check", "plan"]
+STEPS = ["data", "train", "share", "attack", "measure", "activations", "describe", "verdict", "notebook", "report"]
+COMMANDS = [*FOR_PEOPLE, *STEPS]
 ROOT = Path(__file__).parents[1]
 
 
@@ -64,6 +51,17 @@ def test_the_package_is_a_program() -> None:
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "Usage: invgrad" in said
     assert all(command in said for command in COMMANDS)
+
+
+def test_help_has_the_commands_for_people_before_the_steps_of_the_pipeline(invgrad: Invgrad) -> None:
+    people, steps = invgrad("--help").stdout.split("Steps of the pipeline")
+    assert all(re.search(rf"^│ {command} ", people, re.MULTILINE) for command in FOR_PEOPLE)
+    assert all(re.search(rf"^│ {command} ", steps, re.MULTILINE) for command in STEPS)
+
+
+def test_version(invgrad: Invgrad) -> None:
+    result = invgrad("--version")
+    assert (result.returncode, result.stdout) == (0, f"invgrad {__version__}\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,16 +9,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from invgrad import __version__
 from invgrad.settings import SettingsError
 from invgrad.stopping import Stopped, stoppable
 from invgrad.tee import Tee
 
 app = typer.Typer(
-    help="Inverting gradients: train victims, share gradients, reconstruct images, compare with the paper.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+STEPS = "Steps of the pipeline, each called by a rule of the workflow"
+"""The second group of commands in the help; the others are for people."""
 
 JSON = "JSON, or the name of a JSON or YAML file."
 
@@ -34,18 +37,27 @@ EveryIterations = Annotated[int, typer.Option(min=1, help="… or so many iterat
 File = typer.Option(exists=True, dir_okay=False)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"invgrad {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
     log: Annotated[Path | None, typer.Option(help="Also write all that the command says to this file.")] = None,
 ) -> None:
-    """Options before the name of any command."""
+    """Attack clients of federated learning by their gradients, and rebuild the paper's tables and figures."""
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
         file = log.open("w", buffering=1)
         sys.stdout, sys.stderr = Tee(file, sys.stdout), Tee(file, sys.stderr)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def data(
     dataset: Annotated[str, typer.Option(help="cifar10, cifar100, imagenet or photos10.")],
     split: Annotated[str, typer.Option(help="train or validation.")],
@@ -60,7 +72,7 @@ def data(
     prepare(dataset, split, source, root, out, index)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def train(
     settings: Step,
     out: Out,
@@ -84,7 +96,7 @@ def train(
         train_victim(_step(TrainStep, settings), validation, data, out, checkpoint, on, every, stop)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def share(
     settings: Step,
     victim: Annotated[Path, File],
@@ -100,7 +112,7 @@ def share(
     share_shard(_step(ShareStep, settings), victim, data, out, truth, _start(device, threads))
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def attack(
     settings: Step,
     victim: Annotated[Path, File],
@@ -123,7 +135,7 @@ def attack(
         attack_shard(_step(AttackStep, settings), victim, shared, out, checkpoint, on, allowed, every, stop)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def measure(
     cell: Annotated[str, typer.Option(help="The name of the cell, for the rows.")],
     seed: Annotated[list[int], typer.Option(help="The network seed of each shard.")],
@@ -138,7 +150,7 @@ def measure(
     run(cell, list(zip(seed, reconstruction, truth, strict=True)), out)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def activations(
     cell: Annotated[str, typer.Option(help="The name of the cell, for the rows.")],
     seed: Annotated[list[int], typer.Option(help="The network seed of each shard.")],
@@ -159,7 +171,7 @@ def activations(
     run(cell, list(zip(seed, victim, reconstruction, truth, strict=True)), out, _start(device, threads), network)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def verdict(
     paper_values: Annotated[Path, File],
     rows: Annotated[Path, typer.Option(help="Where to write all per-image rows.")],
@@ -176,7 +188,7 @@ def verdict(
     judge(table or [], paper_values, description, rows, metrics, out)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def describe(
     config: Annotated[str, typer.Option(help="The configuration: JSON.")],
     out: Annotated[Path, typer.Option(help="The JSON file to write.")],
@@ -188,7 +200,7 @@ def describe(
     run(json_object(config, "--config"), out)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def notebook(
     source: Annotated[Path, File],
     out: Out,
@@ -202,7 +214,7 @@ def notebook(
     execute(source, json_object(parameters, "--parameters"), out, log)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def report(
     description: Annotated[Path, File],
     paper_values: Annotated[Path, File],
