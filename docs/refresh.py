@@ -1,4 +1,4 @@
-"""Write the README's tables, as they are in figures/small and in the configuration, and the open details."""
+"""Write the tables of README.md and docs from figures/small, the benches and the configuration."""
 
 import json
 import re
@@ -7,6 +7,9 @@ from urllib.parse import quote
 
 import pandas as pd
 import yaml
+
+from invgrad.config import CONFIG, load
+from invgrad.settings import read_yaml
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = {
@@ -20,35 +23,42 @@ COLUMNS = {
 }
 
 
-def with_table(readme: str, name: str, table: str) -> str:
-    """The README with the table between the markers of this name."""
+def with_table(page: str, name: str, table: str) -> str:
+    """The page with the table between the markers of this name, which it has once."""
     pattern = rf"(<!-- {name}:.*?-->\n).*?(<!-- /{name} -->)"
-    return re.sub(pattern, lambda match: f"{match[1]}{table}{match[2]}", readme, flags=re.DOTALL)
+    page, found = re.subn(pattern, lambda match: f"{match[1]}{table}{match[2]}", page, flags=re.DOTALL)
+    assert found == 1, f"{name}: {found} places"
+    return page
 
 
-def shown_table(path: Path) -> str:
-    """What an artefact's Markdown file shows: all but the comment at its end."""
-    return re.sub(r"\n<!-- .* -->\n\Z", "", path.read_text())
+def results_table(verdicts: Path) -> str:
+    """Table 1 in short, as Markdown: the paper's values, ours and the verdicts."""
+    lines = ["| cell | paper, dB | ours, dB | verdict |", "|---|---|---|---|"]
+    table = pd.read_csv(verdicts)
+    for row in table[table["id"] == "table1"].itertuples():
+        paper = f"{row.paper_value:.2f} ± {row.paper_std:.2f}{'' if row.paper_checked else ' †'}"
+        lines.append(f"| `{row.cell}` | {paper} | {row.value:.2f} ± {row.std_images:.2f} | {row.verdict} |")
+    return "\n".join(lines) + "\n"
 
 
 def bench_table(path: Path) -> str:
-    """What `invgrad bench --out` wrote, as Markdown."""
+    """The table of a file that `invgrad bench --out` wrote, as Markdown."""
     content = json.loads(path.read_text())
     rows = pd.DataFrame(content["rows"])[list(COLUMNS)].rename(columns=COLUMNS)
     where = "{device}, {threads} threads, torch {torch}, medians of {rounds} rounds".format(**content)
     return f"{where}:\n\n{rows.to_markdown(index=False)}\n"
 
 
-def claims_table(path: Path) -> str:
+def claims_table() -> str:
     """Every artefact of the experiments, and what rebuilds it into which files, as Markdown."""
     lines = ["| the paper's | is rebuilt by | into `figures/<scale>/` |", "|---|---|---|"]
-    for name, artefact in yaml.safe_load(path.read_text())["artefacts"].items():
-        title = artefact["title"] if artefact["where"] in artefact["title"] else f"{artefact['title']} ({artefact['where']})"
-        files = f"`{name}.{{{','.join(artefact['writes'])}}}`"
-        lines.append(f"| {title} | rule `{name}`, [notebooks/{name}.py](notebooks/{name}.py) | {files} |")
+    for name, artefact in load(read_yaml(CONFIG)).experiments.artefacts.items():
+        title = artefact.title if artefact.where in artefact.title else f"{artefact.title} ({artefact.where})"
+        files = f"`{name}.{{{','.join(artefact.writes)}}}`"
+        lines.append(f"| {title} | rule `{name}`, [notebooks/{name}.py](../notebooks/{name}.py) | {files} |")
     lines.append(
-        "| every number that it reports, beside ours | rule `verdict`, [data/paper_values.csv](data/paper_values.csv) "
-        "| `verdicts.csv` |"
+        "| every number that it reports, beside ours | rule `verdict`, "
+        "[data/paper_values.csv](../data/paper_values.csv) | `verdicts.csv` |"
     )
     return "\n".join(lines) + "\n"
 
@@ -65,16 +75,32 @@ def open_details(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def refreshed(readme: str) -> str:
-    """The README with its tables as they are in the figures, in docs and in the configuration."""
-    readme = with_table(readme, "table1", shown_table(ROOT / "figures/small/table1.md"))
-    readme = with_table(readme, "claims", claims_table(ROOT / "config/experiments.yaml"))
+def refreshed_readme(page: str) -> str:
+    """README.md with its table as the verdicts have it."""
+    return with_table(page, "results", results_table(ROOT / "figures/small/verdicts.csv"))
+
+
+def refreshed_artefacts(page: str) -> str:
+    """docs/artefacts.md with its table as the configuration has it."""
+    return with_table(page, "claims", claims_table())
+
+
+def refreshed_performance(page: str) -> str:
+    """docs/performance.md with the tables of both benches."""
     for name in ("bench", "bench-gpu"):
-        readme = with_table(readme, name, bench_table(ROOT / f"docs/{name}.json"))
-    return readme
+        page = with_table(page, name, bench_table(ROOT / f"docs/{name}.json"))
+    return page
+
+
+PAGES = {
+    "README.md": refreshed_readme,
+    "docs/artefacts.md": refreshed_artefacts,
+    "docs/performance.md": refreshed_performance,
+}
+"""The pages with tables, and what writes these."""
 
 
 if __name__ == "__main__":
     (ROOT / "docs/open-details.md").write_text(open_details(ROOT / "data/open_details.yaml"))
-    path = ROOT / "README.md"
-    path.write_text(refreshed(path.read_text()))
+    for name, refreshed in PAGES.items():
+        (ROOT / name).write_text(refreshed((ROOT / name).read_text()))
