@@ -11,6 +11,7 @@ import pytest
 import typer.main
 import yaml
 
+from invgrad import __version__
 from invgrad.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -146,7 +147,5 @@ def test_the_example_in_the_readme_finds_the_image(
 
 def test_the_citation_names_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert version
-    assert citation["version"] == version[1]
-    assert f"## [{version[1]}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert citation["version"] == __version__
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
