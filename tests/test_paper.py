@@ -5,19 +5,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invgrad.paper import VERDICT_COLUMNS, compare, read_values, verdicts
+from invgrad.paper import RULE, VERDICT_COLUMNS, Verdict, compare, read_values, verdicts
 from invgrad.paper_values import COLUMNS
 from invgrad.settings import SettingsError
 from invgrad.steps.verdict import judge as judge_tables
 
-VALUES = Path(__file__).parents[1] / "data" / "paper_values.csv"
+ROOT = Path(__file__).parents[1]
+VALUES = ROOT / "data" / "paper_values.csv"
+FIGURES = ROOT / "figures/small"
 LINE = "table1,some-cell,psnr_mean,18.00,3.33,100,dB,Table 1,true,quoted"
 ROW_COLUMNS = ["cell", "seed", "image", "psnr", "status"]
 
@@ -217,12 +219,12 @@ def test_differs_even_within_the_margin() -> None:
     assert row["verdict"] == "differs"
 
 
-def test_undecided_is_not_comparable() -> None:
+def test_undecided() -> None:
     ours = rows([[10, 12, 14], [20, 22, 24]])
     row = judge(value(21, 3, 100), ours)
     assert row["ci_low"] < 0 < row["ci_high"]
-    assert row["verdict"] == "not comparable"
-    assert row["reason"] == "undecided: the interval includes 0, but the difference is beyond ±3.00 dB"
+    assert row["verdict"] == "undecided"
+    assert row["reason"] == "the interval includes 0, but the difference is beyond ±3.00 dB"
     assert row["difference"] == -4
     assert judge(value(21, 4, 100), ours)["verdict"] == "reproduced"
 
@@ -258,8 +260,8 @@ def test_one_network_seed_is_said() -> None:
 
 def test_one_image_gives_no_interval_for_a_mean() -> None:
     row = judge(value(12.5, 3, 100), rows([[12], [13]]))
-    assert row["verdict"] == "not comparable"
-    assert row["reason"] == "undecided: too few images or network seeds for an interval"
+    assert row["verdict"] == "undecided"
+    assert row["reason"] == "too few images or network seeds for an interval"
     assert row[["ci_low", "ci_high", "std_images"]].isna().all()
 
 
@@ -278,10 +280,16 @@ def test_failed_rows_are_counted_and_not_averaged() -> None:
 
 
 @pytest.mark.parametrize("psnr", [math.nan, math.inf])
-def test_no_finite_psnr_is_not_comparable(psnr: float) -> None:
+def test_no_finite_psnr_is_undecided(psnr: float) -> None:
     row = judge(value(12.5, 3, 100), rows([[psnr, psnr]]))
     count = "2 failed" if math.isnan(psnr) else "2 exact (infinite PSNR)"
-    assert (row["verdict"], row["reason"]) == ("not comparable", f"no finite PSNR; {count}, not in the mean")
+    assert (row["verdict"], row["reason"]) == ("undecided", f"no finite PSNR; {count}, not in the mean")
+
+
+@pytest.mark.parametrize("ours", [rows([[math.nan]]), rows([[12.0]]), rows([[10, 12, 14], [20, 22, 24]])])
+def test_a_setting_that_differs_is_not_comparable_rather_than_undecided(ours: pd.DataFrame) -> None:
+    assert judge(value(21, 3, 100), ours)["verdict"] == "undecided"
+    assert judge(value(21, 3, 100), ours, "other data")["verdict"] == "not comparable"
 
 
 @pytest.mark.parametrize("other", [20.0, math.nan])
@@ -302,13 +310,28 @@ def test_a_displayed_image_is_compared_with_our_only_image(paper: float, verdict
 
 def test_a_displayed_image_beyond_three_decibels_is_undecided() -> None:
     row = judge(value(23.1, math.nan, 1), rows([[19], [20], [21]]))
-    assert row["reason"].startswith("undecided: the interval includes 0, but the difference is beyond ±3.00 dB")
+    assert row["verdict"] == "undecided"
+    assert row["reason"].startswith("the interval includes 0, but the difference is beyond ±3.00 dB")
 
 
 def test_a_displayed_image_and_one_network_seed_give_no_interval() -> None:
     row = judge(value(19.0, math.nan, 1), rows([[19]]))
-    assert row["verdict"] == "not comparable"
-    assert row["reason"].startswith("undecided: too few images or network seeds")
+    assert row["verdict"] == "undecided"
+    assert row["reason"].startswith("too few images or network seeds")
+
+
+def test_every_verdict_has_its_rule() -> None:
+    assert tuple(RULE) == get_args(Verdict)
+
+
+def test_the_committed_verdicts_are_those_of_the_committed_rows() -> None:
+    settings = json.loads((FIGURES / "verdicts.json").read_text())["settings"]
+    again = verdicts(
+        read_values(VALUES), pd.read_csv(FIGURES / "rows.csv"), settings["obstacles"], settings["left_out"]
+    )
+    pd.testing.assert_frame_equal(again, pd.read_csv(FIGURES / "verdicts.csv"), rtol=1e-12)
+    counted = json.loads((FIGURES / "metrics.json").read_text())["verdicts"]
+    assert again["verdict"].value_counts().to_dict() == counted
 
 
 def test_one_row_per_reported_value_in_their_order() -> None:

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from invgrad.paper import verdicts
-from invgrad.report import LEGEND, Run, duration, plain, spent, versions
+from invgrad.paper import RULE, verdicts
+from invgrad.report import Run, duration, plain, spent, versions
 from invgrad.settings import SettingsError
 from invgrad.stamp import Stamp
 from invgrad.steps.report import read_details, write_report
@@ -176,7 +176,7 @@ def test_both_forms_show_the_numbers_of_the_files(tree: Path) -> None:
             *("attack.iterations: 300 instead of 4800", "cifar10: first 3 images"),
             *("2 min 05 s on cpu: fast", "2 min 00 s on cpu: fast; 5.0 s on cuda: faster"),
             *("0000000000, 1111111111, 0123456789", "not the paper's settings: scale “demo”"),
-            *("Reported numbers of artefacts that are not configured", *LEGEND.values()),
+            *("Reported numbers of artefacts that are not configured", *RULE.values()),
         ):
             assert shown in text, shown
         assert "31.4159" not in text  # the data of a picture is a file to download, not a table to read

@@ -15,12 +15,25 @@ from scipy import stats
 from invgrad import paper_values
 from invgrad.settings import SettingsError, unknown
 
-Verdict = Literal["reproduced", "differs", "not comparable", "not run"]
+Verdict = Literal["reproduced", "differs", "undecided", "not comparable", "not run"]
 Status = Literal["ok", "failed"]
 
 CONFIDENCE = 0.95
 SHOWN_MARGIN = 3.0
 """Largest difference, in dB, at which a single displayed image still counts as reproduced."""
+
+RULE: Mapping[Verdict, str] = {
+    "reproduced": f"The {CONFIDENCE:.0%} interval of the difference includes 0, and the difference is within a margin: "
+    f"the standard deviation that the paper prints, or {SHOWN_MARGIN:g} dB for a single displayed image. "
+    "This says that no difference was found, not that there is none.",
+    "differs": "The interval excludes 0.",
+    "undecided": "The interval includes 0, but the difference is beyond the margin; or there are too few images or "
+    "network seeds for an interval.",
+    "not comparable": "A setting or the data differ from the paper's, or which image it shows is not known; "
+    "the reason lists all.",
+    "not run": "There are no reconstructions of this cell.",
+}
+"""When a reported value gets which verdict, as `_decide` and `verdicts` do it; reports and documentation show this."""
 
 
 JPEG_COPIES = r"\([1-9]\d* JPEG copies"
@@ -145,8 +158,6 @@ def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, obstacles: Se
     blockers = list(obstacles)
     if shown and not _one_image(rows):
         blockers.append("which image is shown is not known")
-    if ours.n_images == 0:
-        blockers.append("no finite PSNR")
     margin = SHOWN_MARGIN if shown else paper_std
     verdict, reasons = _decide(ours, margin, blockers)
     if shown and _one_image(rows):
@@ -165,12 +176,14 @@ def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, obstacles: Se
 def _decide(ours: Difference, margin: float, blockers: list[str]) -> tuple[Verdict, list[str]]:
     if blockers:
         return "not comparable", blockers
+    if ours.n_images == 0:
+        return "undecided", ["no finite PSNR"]
     if math.isnan(ours.ci_low):
-        return "not comparable", ["undecided: too few images or network seeds for an interval"]
+        return "undecided", ["too few images or network seeds for an interval"]
     if not ours.ci_low <= 0 <= ours.ci_high:
         return "differs", ["the interval excludes 0"]
     if abs(ours.difference) > margin:
-        return "not comparable", [f"undecided: the interval includes 0, but the difference is beyond ±{margin:.2f} dB"]
+        return "undecided", [f"the interval includes 0, but the difference is beyond ±{margin:.2f} dB"]
     return "reproduced", [f"the interval includes 0 and the difference is within ±{margin:.2f} dB"]
 
 

@@ -15,20 +15,11 @@ from typing import Any, Literal, Self, get_args
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field, JsonValue, model_validator
 
-from invgrad.paper import CONFIDENCE, SHOWN_MARGIN, Verdict
+from invgrad.paper import RULE, Verdict
 from invgrad.settings import Settings, unknown
 from invgrad.tables import mean_and_spread
 
 PAPER_SCALE = "paper"
-
-LEGEND: Mapping[Verdict, str] = {
-    "reproduced": f"The {CONFIDENCE:.0%} interval of the difference includes 0, and the difference is within a margin: "
-    f"the standard deviation that the paper prints, or {SHOWN_MARGIN:g} dB for a single displayed image. "
-    "This says that no difference was found, not that there is none.",
-    "differs": "The interval excludes 0.",
-    "not comparable": "A setting or the data differ from the paper's (the reason lists all), or the data are too few.",
-    "not run": "There are no reconstructions of this cell.",
-}
 
 ALL = "all"
 """Among the artefacts of an open detail: it concerns every one."""
@@ -266,7 +257,7 @@ class Report:
     details: OpenDetails
     verdicts: Link
     html: Link
-    legend: Mapping[Verdict, str] = field(default_factory=lambda: LEGEND)
+    legend: Mapping[Verdict, str] = field(default_factory=lambda: RULE)
 
     @property
     def is_the_papers(self) -> bool:
