@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs from figures/small, the benches and the configuration."""
+"""Write FINDINGS.md, and the pages of docs and the tables that follow from figures/small, the code and the configuration."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pandas as pd
 import yaml
+from findings import rendered
 
 from invgrad.config import CONFIG, load
 from invgrad.settings import read_yaml
@@ -100,7 +101,13 @@ PAGES = {
 """The pages with tables, and what writes these."""
 
 
+TEMPLATES = {"FINDINGS.md": "findings.md.jinja", "docs/verdicts.md": "verdicts.md.jinja"}
+"""The pages that are rendered whole, and their templates in this folder."""
+
+
 if __name__ == "__main__":
+    for page, template in TEMPLATES.items():
+        (ROOT / page).write_text(rendered(template))
     (ROOT / "docs/open-details.md").write_text(open_details(ROOT / "data/open_details.yaml"))
     for name, refreshed in PAGES.items():
         (ROOT / name).write_text(refreshed((ROOT / name).read_text()))

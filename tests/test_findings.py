@@ -1,73 +1,116 @@
-"""Every number with decimals in FINDINGS.md is compared with what the comment behind it names.
+"""FINDINGS.md and docs/verdicts.md are what their templates say of the committed results."""
 
-A comment `<!-- FILE; ROWS; VALUE -->` belongs to the number before it: of the rows of `figures/small/FILE` that the
-query ROWS chooses, VALUE is a column, which has one value there, or `column.reducer`, as `psnr.mean`. Of a column of
-text its first number counts, or with `column#2` its second. `plan:SCALE` in place of FILE stands for the table of
-`invgrad plan --scale SCALE`. `FIELD@CELL` compares the rows with the value that the paper prints for CELL, as a verdict
-does, and takes a field of the difference, as `ci_low`.
-"""
-
+import math
 import re
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from findings import TABLE1, hours, layer_errors, ours, paired, places, rendered, restarts, rows, signed, table1
+from refresh import TEMPLATES
 
-from invgrad.config import CONFIG, load
-from invgrad.costs import costs
-from invgrad.estimate import Speed
-from invgrad.paper import compare
-from invgrad.plan import Plan
+from invgrad.paper import RULE
 from invgrad.settings import read_yaml
 
 ROOT = Path(__file__).parents[1]
-FINDINGS = (ROOT / "FINDINGS.md").read_text()
-CHECKED = re.compile(
-    r"(?P<number>[-+−]?\d[\d,]*(?:\.\d+)?)(?: dB)?\s*"
-    r"<!-- (?P<file>\S+); (?P<rows>.*?); (?P<value>\S+) -->"
-)
+FIGURES = ROOT / "figures/small"
+EVERY_TEMPLATE = sorted((ROOT / "docs").glob("*.jinja"))
 
 
-@cache
-def table(file: str) -> pd.DataFrame:
-    """What a comment calls FILE."""
-    kind, _, scale = file.partition(":")
-    if kind == "plan":
-        project = load(read_yaml(ROOT / CONFIG) | {"scale": scale})
-        return costs(Plan(project), *(Speed.read(ROOT / "docs" / name) for name in ("bench.json", "bench-gpu.json")))
-    return pd.read_csv(ROOT / "figures/small" / file)
+@pytest.mark.parametrize(("page", "template"), TEMPLATES.items())
+def test_a_page_is_what_its_template_renders(page: str, template: str) -> None:
+    assert (ROOT / page).read_text() == rendered(template)
 
 
-def measured(file: str, rows: str, value: str) -> float:
-    """What a comment names."""
-    if "@" in value:
-        field, cell = value.split("@")
-        printed = table("verdicts.csv").query(f"cell == '{cell}' and measure == 'psnr_mean'").iloc[0]
-        ours = compare(table(file).query(rows), printed["paper_value"], printed["paper_std"], printed["paper_n"])
-        return float(getattr(ours, field))
-    value, _, number = value.partition("#")
-    column, _, reducer = value.partition(".")
-    chosen = table(file).query(rows)[column.replace("_", " ") if column not in table(file) else column]
-    if reducer:
-        return float(getattr(chosen, reducer)())
-    assert len(chosen) == 1, f"{file}: {len(chosen)} rows are {rows}"
-    return float(re.findall(r"[-+]?\d+(?:\.\d+)?(?:e-?\d+)?", str(chosen.iloc[0]))[int(number or 1) - 1])
+@pytest.mark.parametrize("template", EVERY_TEMPLATE, ids=lambda path: path.name)
+def test_no_number_with_decimals_is_typed(template: Path) -> None:
+    """Measured and printed numbers have decimals, and are computed; a setting is written like `1e-2`."""
+    assert template.name in TEMPLATES.values()
+    assert re.findall(r"\d+\.\d+", template.read_text()) == []
 
 
-@pytest.mark.parametrize("match", list(CHECKED.finditer(FINDINGS)), ids=lambda match: match[0][:60])
-def test_a_number_is_the_one_that_was_measured(match: re.Match[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    said = match["number"].replace("−", "-").replace(",", "")
-    decimals = len(said.partition(".")[2])
-    assert f"{measured(match['file'], match['rows'], match['value']):+.{decimals}f}" == f"{float(said):+.{decimals}f}"
+@pytest.mark.parametrize("page", TEMPLATES)
+def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    anchors = {
+        "#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall("^#+ (.*)$", text, re.M)
+    }
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+    assert links
+    for link in links:
+        assert link in anchors if link.startswith("#") else ((ROOT / page).parent / link).exists(), link
 
 
-def test_every_number_with_decimals_is_checked() -> None:
-    """What is measured has decimals; settings stand between backticks."""
-    text = re.sub(r"`[^`]*`|\]\([^)]*\)", "", CHECKED.sub("", FINDINGS))
-    assert re.findall(r"\d+\.\d+", text) == []
+def test_the_rule_of_every_verdict_is_shown() -> None:
+    report, page = (FIGURES / "index.md").read_text(), (ROOT / "docs/verdicts.md").read_text()
+    for verdict, when in RULE.items():
+        assert f"| {verdict} | {when} |" in report
+        assert f"| `{verdict}` | {when} |" in page
 
 
-def test_every_comment_is_one_that_is_checked() -> None:
-    assert FINDINGS.count("<!--") == len(CHECKED.findall(FINDINGS)) > 0
+def test_the_answer_comes_first_in_ten_lines() -> None:
+    answer = (ROOT / "FINDINGS.md").read_text().partition("[figures/small/index.md]")[0]
+    lines = [line for line in answer.splitlines()[1:] if line]
+    assert len(lines) == 10
+    assert max(map(len, lines)) <= 120
+
+
+def test_table_1_has_every_value_of_the_verdicts() -> None:
+    judged = pd.read_csv(FIGURES / "verdicts.csv").query("id == 'table1'").set_index("cell")
+    assert set(TABLE1) == set(judged.index)
+    for cell, line in zip(TABLE1, table1(), strict=True):
+        row = judged.loc[cell]
+        assert line.verdict == row.verdict
+        numbers = [line.paper, line.ours, line.difference]
+        decimals = [float(text) for text in re.findall(r"[+-]?\d+\.\d+", " ".join(numbers).replace("−", "-"))]
+        columns = ["paper_value", "paper_std", "value", "std_images", "difference", "ci_low", "ci_high"]
+        assert decimals == [pytest.approx(row[column], abs=0.005001) for column in columns]
+        assert (line.why == "") == (line.verdict != "not comparable")
+        assert row.reason.startswith(line.why)
+
+
+def test_a_mean_is_that_of_the_rows() -> None:
+    table = pd.read_csv(FIGURES / "rows.csv").set_index("cell")
+    for cell in ("lenet-untrained-proposed", "lenet-trained-tv1e-1", "convnet-circular"):
+        assert ours(cell).value == pytest.approx(table.loc[[cell], "psnr"].mean())
+    first = rows("lenet-untrained-proposed", "image < 20", "seed == 1")
+    assert len(first) == 20
+    assert ours("lenet-untrained-proposed", "image < 20", "seed == 1").value == pytest.approx(first["psnr"].mean())
+    assert ours("lenet-untrained-proposed", "image < 20").difference == pytest.approx(
+        rows("lenet-untrained-proposed", "image < 20")["psnr"].mean() - 18.0
+    )
+    assert math.isnan(ours("lenet-trained-tv1e-1").difference)
+
+
+def test_a_change_is_that_of_the_means() -> None:
+    change = paired("lenet-untrained-unsigned", "lenet-untrained-tv1e-2")
+    assert len(change) == 30
+    means = [ours(cell).value for cell in ("lenet-untrained-unsigned", "lenet-untrained-tv1e-2")]
+    assert change.mean() == pytest.approx(means[0] - means[1])
+
+
+def test_tables_of_an_artefact_are_read() -> None:
+    shown = {"correlation": -0.87, "lost": 0.12, "lost_by_chance": 1.26}
+    assert restarts("LeNet (Zhu), 120 epochs") == pytest.approx(shown, abs=0.005)
+    errors = layer_errors("LeNet (Zhu), untrained")
+    assert errors.index.tolist() == list(range(1, 9))
+    assert errors[1] > 10 * errors[8]
+
+
+def test_hours_of_artefacts_add_up() -> None:
+    assert hours("small", "fig5", "fig7") == pytest.approx(hours("small", "fig5") + hours("small", "fig7"))
+    assert 0 < hours("paper", "fig5") < hours("paper", "total")
+
+
+def test_every_measurement_is_used_and_has_its_origin() -> None:
+    kept = read_yaml(ROOT / "docs/measurements.yaml")
+    templates = "".join(path.read_text() for path in EVERY_TEMPLATE)
+    assert set(kept) == set(re.findall(r'measured\("([^"]+)"\)', templates))
+    assert all(set(measurement) == {"value", "what", "how"} for measurement in kept.values())
+
+
+@pytest.mark.parametrize(("number", "shown"), [(-0.924, "−0.92"), (2.574, "2.57")])
+def test_numbers_are_shown_with_two_decimals_and_a_minus(number: float, shown: str) -> None:
+    assert places(number) == shown
+    assert signed(number) == (shown if number < 0 else f"+{shown}")
+    assert places(number, 0) == f"{number:.0f}".replace("-", "−")

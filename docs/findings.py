@@ -1,0 +1,163 @@
+"""Numbers of the committed results, as the templates of this folder ask for them."""
+
+import json
+import math
+import re
+from collections import Counter
+from contextlib import chdir
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from invgrad.config import CONFIG, load
+from invgrad.costs import costs
+from invgrad.estimate import Speed
+from invgrad.paper import CONFIDENCE, RULE, Difference, compare
+from invgrad.plan import Plan
+from invgrad.settings import read_yaml
+from invgrad.tables import difference_and_interval, mean_and_spread
+
+ROOT = Path(__file__).parents[1]
+FIGURES = ROOT / "figures/small"
+TABLE1 = {
+    f"{network}-{training}-{attack}": f"{title}, {training}, {name}"
+    for network, title in (("lenet", "LeNet (Zhu)"), ("resnet20-4", "ResNet20-4"))
+    for attack, name in (("proposed", "proposed"), ("lbfgs", "baseline"))
+    for training in ("untrained", "trained")
+}
+"""The cells of Table 1 and their names in prose."""
+
+
+def rendered(template: str) -> str:
+    """The text of a template of this folder.
+
+    It may use every name of this module. A float has two decimals unless the template chooses another number.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(ROOT / "docs"),
+        undefined=StrictUndefined,
+        finalize=lambda value: places(value) if isinstance(value, float) else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(places=places, signed=signed)
+    return environment.get_template(template).render(globals(), rule=RULE, confidence=CONFIDENCE)
+
+
+def places(number: float, decimals: int = 2) -> str:
+    """`-0.924` as `−0.92`."""
+    return f"{number:.{decimals}f}".replace("-", "−")
+
+
+def signed(number: float) -> str:
+    """`2.574` as `+2.57`."""
+    return f"{number:+.2f}".replace("-", "−")
+
+
+@cache
+def table(file: str) -> pd.DataFrame:
+    """A CSV file of the figures."""
+    return pd.read_csv(FIGURES / file)
+
+
+class Line(NamedTuple):
+    """One value of the paper beside ours, as text; `why` lists the settings that differ."""
+
+    cell: str
+    paper: str
+    ours: str
+    difference: str
+    verdict: str
+    why: str
+
+
+def table1() -> list[Line]:
+    """Table 1: the paper's values, ours and the verdicts."""
+    obstacles = json.loads((FIGURES / "verdicts.json").read_text())["settings"]["obstacles"]
+    return [_line(verdict(cell), label, obstacles[cell]) for cell, label in TABLE1.items()]
+
+
+def _line(row: Any, label: str, obstacles: list[str]) -> Line:
+    return Line(
+        cell=label,
+        paper=mean_and_spread(row.paper_value, row.paper_std),
+        ours=mean_and_spread(row.value, row.std_images),
+        difference=difference_and_interval(row.difference, row.ci_low, row.ci_high).replace("-", "−"),
+        verdict=row.verdict,
+        why="; ".join(obstacles),
+    )
+
+
+def verdict(cell: str) -> Any:
+    """The row of `verdicts.csv` that compares the mean of a cell, or its one displayed image."""
+    return table("verdicts.csv").query("cell == @cell").sort_values("measure").iloc[0]
+
+
+def verdict_counts() -> Counter[str]:
+    """The number of reported values with each verdict."""
+    return Counter(table("verdicts.csv")["verdict"])
+
+
+def printed(cell: str) -> str:
+    """The paper's value, between backticks as all that the paper prints."""
+    return f"`{verdict(cell).paper_value:.2f}`"
+
+
+def rows(cell: str, *where: str) -> pd.DataFrame:
+    """The reconstructions of a cell for which these queries hold."""
+    return table("rows.csv").query(" and ".join([f"cell == '{cell}'", *where]))
+
+
+def ours(cell: str, *where: str) -> Difference:
+    """Our mean PSNR over these reconstructions beside the printed mean, if there is one."""
+    means = table("verdicts.csv").query("cell == @cell and measure == 'psnr_mean'")
+    printed_means = means[["paper_value", "paper_std", "paper_n"]].itertuples(index=False)
+    return compare(rows(cell, *where), *next(printed_means, (math.nan, math.nan, 1)))
+
+
+def paired(cell: str, other: str, column: str = "psnr") -> "pd.Series[float]":
+    """The first cell minus the second, for every network seed and image."""
+    first, second = (rows(name).set_index(["seed", "image"])[column] for name in (cell, other))
+    return first - second
+
+
+def minutes(*cells: str) -> float:
+    """The time of the attacks of these cells on the device that ran them."""
+    return float(sum(rows(cell)["seconds_per_client"].sum() for cell in cells)) / 60
+
+
+def restarts(cell: str) -> dict[str, float]:
+    """How well the loss chooses among the restarts of an image, from `convergence.csv`; losses are in dB."""
+    row: Any = table("convergence.csv").set_index("cell").loc[cell]
+    lost, by_chance = map(float, re.findall(r"[\d.]+", row["dB lost by it (by chance)"]))
+    return {"correlation": row["rank correlation within an image"], "lost": lost, "lost_by_chance": by_chance}
+
+
+def layer_errors(network: str) -> "pd.Series[float]":
+    """The relative error of every layer, by its number, from `activation-error.csv`."""
+    layers = table("activation-error.csv").query(f"cell == '{network}: proposed'")
+    return layers.set_index("number")["relative error"]
+
+
+@cache
+def costs_of(scale: str) -> pd.DataFrame:
+    """The table of `invgrad plan` for this scale."""
+    with chdir(ROOT):
+        plan = Plan(load(read_yaml(CONFIG) | {"scale": scale}))
+        return costs(plan, *(Speed.read(Path("docs", name)) for name in ("bench.json", "bench-gpu.json")))
+
+
+def hours(scale: str, *artefacts: str) -> float:
+    """The hours of these artefacts together, on one GPU at scale `paper` and on the CPU at any other."""
+    chosen = costs_of(scale)
+    column = "gpu_hours" if scale == "paper" else "device_hours"
+    return float(chosen[chosen["row"].isin(artefacts)][column].sum())
+
+
+def measured(name: str) -> float:
+    """A number of `measurements.yaml`, which no file of the figures holds."""
+    return float(read_yaml(ROOT / "docs/measurements.yaml")[name]["value"])
