@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import chdir
 from functools import cache
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -45,7 +46,18 @@ def rendered(template: str) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(places=places, signed=signed)
-    return environment.get_template(template).render(globals(), rule=RULE, confidence=CONFIDENCE)
+    return wrapped(environment.get_template(template).render(globals(), rule=RULE, confidence=CONFIDENCE))
+
+
+def wrapped(markdown: str) -> str:
+    """The same with every paragraph and item of a list filled to 120 characters a line."""
+    paragraph = re.compile(r"^(?![|#]|$)(- )?.*(?:\n(?![|#]|- |$).*)*", re.MULTILINE)
+    return paragraph.sub(lambda found: _filled(found[0], indent="  " if found[1] else ""), markdown)
+
+
+def _filled(text: str, indent: str) -> str:
+    words = " ".join(text.split())
+    return fill(words, width=120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def places(number: float, decimals: int = 2) -> str:
