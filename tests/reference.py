@@ -18,9 +18,9 @@ from torch.func import functional_call
 
 from invgrad import seeds
 from invgrad.attack import Attack, Reconstruction, Shared
+from invgrad.attack_settings import Start
 from invgrad.clients.settings import Client, FederatedAveraging
-from invgrad.objectives import Distance, Layers, Weighting
-from invgrad.starts import Start
+from invgrad.objective.settings import Distance, Layers, Weighting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from invgrad.attack import Attack, Reconstruction, Shared, reconstruct, select
+from invgrad.attack_settings import LBFGS, SGD, Adam
 from invgrad.clients.loss import cross_entropy
 from invgrad.clients.protocols import share
 from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.networks import ConvNet, LeNetZhu, Network, build
-from invgrad.objectives import RandomLayers, SquaredEuclidean
-from invgrad.optimisers import LBFGS, SGD, Adam
+from invgrad.objective.settings import RandomLayers, SquaredEuclidean
+from invgrad.optimisers import stepper as make_stepper
 from invgrad.priors import box
 from invgrad.settings import SettingsError
 
@@ -146,7 +147,7 @@ def test_batched_lbfgs_is_torchs_run_alone(offset: float) -> None:
         return (1 - x[..., 0]) ** 2 + a * (x[..., 1] - x[..., 0] ** 2) ** 2
 
     batch = starts.clone()
-    stepper = LBFGS(step_size=0.1).bind([batch])
+    stepper = make_stepper(LBFGS(step_size=0.1), [batch])
 
     def evaluate() -> tuple[Tensor, list[Tensor]]:
         x = batch.detach().clone().requires_grad_()

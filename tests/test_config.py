@@ -9,9 +9,9 @@ import yaml
 
 from invgrad.analytic import Analytic
 from invgrad.attack import Attack
+from invgrad.attack_settings import SGD
 from invgrad.config import CONFIG, Project, load, schema
 from invgrad.networks.resnet import ResNet
-from invgrad.optimisers import SGD
 from invgrad.paper import read_values
 from invgrad.settings import SettingsError, read_yaml
 

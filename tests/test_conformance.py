@@ -9,13 +9,15 @@ from golden_cases import NETWORKS, cases, load_network, read
 from torch.func import functional_call
 
 from invgrad.attack import Attack, Shared, milestones, reconstruct
+from invgrad.attack_settings import LBFGS, SGD, Adam, Optimiser
 from invgrad.clients.loss import cross_entropy
 from invgrad.clients.protocols import share
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.labels import infer_labels
 from invgrad.metrics import mean_squared_error, psnr
 from invgrad.networks import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, MobileNet, Network, ResNet, Torchvision
-from invgrad.objectives import (
+from invgrad.objective.layer_weights import layer_mask, layer_weights
+from invgrad.objective.settings import (
     L1,
     AllLayers,
     Cosine,
@@ -28,9 +30,8 @@ from invgrad.objectives import (
     ListedLayers,
     Maximum,
     SquaredEuclidean,
-    layer_weights,
 )
-from invgrad.optimisers import LBFGS, SGD, Adam, Optimiser
+from invgrad.objectives import distance_of
 from invgrad.priors import median_filter, total_variation
 
 ONE_EVALUATION = {"rtol": 1e-8, "atol": 1e-12}
@@ -127,8 +128,9 @@ def test_every_distance_weighting_and_layer_choice() -> None:
         choice = row["indices"]
         layers = LAYERS[choice] if isinstance(choice, str) else ListedLayers(layers=choice)
         weights = layer_weights(WEIGHTINGS[row["weights"]], target)
-        mask = layers.mask(target, torch.Generator())
-        value = DISTANCES[row["cost_fn"]](gradient, [each[None] for each in target], weights[None], mask[None])
+        mask = layer_mask(layers, target, torch.Generator())
+        distance = distance_of(DISTANCES[row["cost_fn"]])
+        value = distance(gradient, [each[None] for each in target], weights[None], mask[None])
         assert value.item() == pytest.approx(row["value"], rel=1e-8), row
 
 
@@ -187,7 +189,7 @@ def test_short_attack(case: str) -> None:
             arrays["y"],
         )
         ones = torch.ones(1, len(share), dtype=torch.float64)
-        score = attack.distance([each[None] for each in whole], [each[None] for each in share], ones, ones)
+        score = distance_of(attack.distance)([each[None] for each in whole], [each[None] for each in share], ones, ones)
     else:
         score = result.matching_cost
     assert score.item() == pytest.approx(golden["final_objective_without_prior"], rel=1e-6)

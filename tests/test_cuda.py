@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 from invgrad.attack import Attack, Reconstruction, Shared, reconstruct
+from invgrad.attack_settings import LBFGS
 from invgrad.clients.protocols import loss_of, share
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import Evaluation, objective_for
 from invgrad.memory import fitting
 from invgrad.networks import ConvNet, LeNetZhu, Network, ResNet, build
-from invgrad.objectives import Cosine, RandomLayers, SquaredEuclidean, squares
-from invgrad.optimisers import LBFGS
+from invgrad.objective.settings import Cosine, RandomLayers, SquaredEuclidean
+from invgrad.objectives import squares
 from invgrad.replay import CALLS_BEFORE, repeated
 from invgrad.running import Keeper
-from invgrad.trials import Trials
+from invgrad.trials import Targets
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -63,7 +64,7 @@ def test_a_replay_computes_what_was_recorded(network: Network, trials: int, clie
     images, labels = torch.rand(trials, 2, 3, 32, 32).double().cuda(), torch.zeros(trials, 2, dtype=torch.long).cuda()
     target = tuple(torch.rand(trials, *each.shape).double().cuda() for each in victim.parameters())
     ones = target[0].new_ones(trials, len(target))
-    against = Trials(target=target, squares=squares(target), weights=ones, chosen=ones)
+    against = Targets(target=target, squares=squares(target), weights=ones, chosen=ones)
     objective = objective_for(victim, client, Cosine(), 0.01, images.shape[1:])
     fresh = partial(objective.gradient, images, labels, against)
     replayed = repeated(fresh, images.device)
@@ -71,10 +72,10 @@ def test_a_replay_computes_what_was_recorded(network: Network, trials: int, clie
         images.add_(torch.rand_like(images))
         before = replayed()
         torch.testing.assert_close(before, fresh())
-        kept = before.slope.clone()
+        kept = before.image_gradient.clone()
         images.add_(1)
         replayed()
-        assert torch.equal(before.slope, kept)  # another replay does not write over what was returned
+        assert torch.equal(before.image_gradient, kept)  # another replay does not write over what was returned
     assert replayed._graph is not None
 
 

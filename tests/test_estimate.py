@@ -26,9 +26,10 @@ from invgrad.estimate import (
     report,
 )
 from invgrad.networks import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, ResNet, Torchvision, initial, outline
-from invgrad.objectives import Cosine, squares
+from invgrad.objective.settings import Cosine
+from invgrad.objectives import squares
 from invgrad.settings import SettingsError
-from invgrad.trials import Trials
+from invgrad.trials import Targets
 
 BENCH = Path(__file__).parents[1] / "docs/bench.json"
 GPU_BENCH = BENCH.with_name("bench-gpu.json")
@@ -240,10 +241,10 @@ def test_passes_of_federated_averaging_are_counted(client: Client) -> None:
     network = initial(ConvNet(width=4), classes=10, size=32, seed=0)
     target = tuple(torch.randn(1, *each.shape) for each in network.parameters())
     ones = torch.ones(1, len(target))
-    trials = Trials(target=target, squares=squares(target), weights=ones, chosen=ones)
+    targets = Targets(target=target, squares=squares(target), weights=ones, chosen=ones)
     images, labels = torch.randn(1, 4, 3, 32, 32), torch.zeros(1, 4, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:
-        Objective(network, client, Cosine(), 0).gradient(images, labels, trials)
+        Objective(network, client, Cosine(), 0).gradient(images, labels, targets)
     several = isinstance(client, FederatedAveraging) and client.epochs is not None
     steps, batch = (4, 2) if several else (1, 4)
     expected = passes(steps) * batch * forward_gigaflops(network, 32)

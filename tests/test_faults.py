@@ -20,11 +20,11 @@ from projects import done, environment, mini, run
 from test_steps import step as share_step
 
 from invgrad.attack import Attack
+from invgrad.attack_settings import LBFGS
 from invgrad.data import load, save_split
 from invgrad.integrity import SEEN, set_damaged_aside
 from invgrad.networks import LeNetZhu
-from invgrad.objectives import SquaredEuclidean
-from invgrad.optimisers import LBFGS
+from invgrad.objective.settings import SquaredEuclidean
 from invgrad.results import Record, read_tensors, write_tensors
 from invgrad.steps.attack import AttackStep, attack_shard
 from invgrad.steps.measure import rows

@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from invgrad.lanes import Lanes, first_fastest, library
+from invgrad.compiled import library
+from invgrad.lanes import BatchedConvolution, first_fastest
 
 pytestmark = [
-    pytest.mark.skipif(library() is None, reason="installed without a C++ compiler"),
+    pytest.mark.skipif(library("convolution") is None, reason="installed without a C++ compiler"),
     pytest.mark.usefixtures("generation"),
 ]
 
@@ -40,38 +41,42 @@ def test_agrees_with_torch(
 
     inputs, shared = draw(images, channels, size, size + 1), draw(outputs, channels, kernel, kernel)
     own = draw(images, outputs, channels, kernel, kernel)
-    lanes = Lanes(shared.shape, (stride, stride), (padding, padding))
+    batched = BatchedConvolution(shared.shape, (stride, stride), (padding, padding))
     expected = conv2d(inputs, shared, stride=stride, padding=padding)
-    slopes = draw(*expected.shape)
+    grad_outputs = draw(*expected.shape)
     place = {"stride": stride, "padding": padding}
 
     def each(function: object) -> Tensor:
         return torch.cat([function(image) for image in range(images)])  # type: ignore[operator]
 
-    torch.testing.assert_close(lanes.convolve(inputs, shared), expected, **close)
+    torch.testing.assert_close(batched.convolve(inputs, shared), expected, **close)
     torch.testing.assert_close(
-        lanes.convolve(first_fastest(inputs), own), each(lambda i: conv2d(inputs[i : i + 1], own[i], **place)), **close
-    )
-    torch.testing.assert_close(
-        lanes.transpose(slopes, shared, inputs.shape), conv2d_input(inputs.shape, shared, slopes, **place), **close
-    )
-    one = torch.Size((1, *inputs.shape[1:]))
-    torch.testing.assert_close(
-        lanes.transpose(slopes, own, inputs.shape),
-        each(lambda i: conv2d_input(one, own[i], slopes[i : i + 1], **place)),
+        batched.convolve(first_fastest(inputs), own),
+        each(lambda i: conv2d(inputs[i : i + 1], own[i], **place)),
         **close,
     )
     torch.testing.assert_close(
-        lanes.gradient(inputs, slopes),
-        each(lambda i: conv2d_weight(inputs[i : i + 1], shared.shape, slopes[i : i + 1], **place)[None]),
+        batched.transpose(grad_outputs, shared, inputs.shape),
+        conv2d_input(inputs.shape, shared, grad_outputs, **place),
+        **close,
+    )
+    one = torch.Size((1, *inputs.shape[1:]))
+    torch.testing.assert_close(
+        batched.transpose(grad_outputs, own, inputs.shape),
+        each(lambda i: conv2d_input(one, own[i], grad_outputs[i : i + 1], **place)),
+        **close,
+    )
+    torch.testing.assert_close(
+        batched.gradient(inputs, grad_outputs),
+        each(lambda i: conv2d_weight(inputs[i : i + 1], shared.shape, grad_outputs[i : i + 1], **place)[None]),
         **close,
     )
 
 
 def test_an_image_does_not_depend_on_the_others() -> None:
     inputs, kernels = torch.randn(37, 3, 8, 8), torch.randn(37, 4, 3, 5, 5)
-    lanes = Lanes(torch.Size((4, 3, 5, 5)), (2, 2), (2, 2))
-    together = lanes.convolve(inputs, kernels)
+    batched = BatchedConvolution(torch.Size((4, 3, 5, 5)), (2, 2), (2, 2))
+    together = batched.convolve(inputs, kernels)
     inputs[:, :] = torch.where(torch.arange(37)[:, None, None, None] == 20, inputs, torch.nan)
-    assert torch.equal(lanes.convolve(inputs, kernels)[20], together[20])
-    assert torch.equal(lanes.convolve(inputs[20:21], kernels[20:21])[0], together[20])
+    assert torch.equal(batched.convolve(inputs, kernels)[20], together[20])
+    assert torch.equal(batched.convolve(inputs[20:21], kernels[20:21])[0], together[20])

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from invgrad.attack import Attack, Reconstruction, Shared, reconstruct
+from invgrad.attack_settings import LBFGS
 from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.engine import Objective, TangentObjective
 from invgrad.memory import Batch, fitting, in_batches, peak
 from invgrad.networks import ConvNet, LeNetZhu, build
-from invgrad.objectives import SquaredEuclidean
-from invgrad.optimisers import LBFGS
+from invgrad.objective.settings import SquaredEuclidean
 
 CPU = torch.device("cpu")
 MEBI = 2**20

@@ -9,12 +9,11 @@ from pydantic import BaseModel, TypeAdapter
 
 from invgrad.arguments import nested, short_form
 from invgrad.attack import Attack
+from invgrad.attack_settings import Optimiser, Start
 from invgrad.clients.settings import Client
 from invgrad.networks import Network
-from invgrad.objectives import Distance, Layers
-from invgrad.optimisers import Optimiser
+from invgrad.objective.settings import Distance, Layers
 from invgrad.settings import merged
-from invgrad.starts import Start
 
 TEXT = (Path(__file__).parents[1] / "docs/options.md").read_text()
 RELEASED, ONLY_OURS = TEXT.split("## Only ours")

@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from invgrad.attack import Attack, Reconstruction, Shared, reconstruct
+from invgrad.attack_settings import LBFGS, SGD, Adam, FromImage, Normal, Uniform, Zeros
 from invgrad.clients.protocols import STEPS_AT_ONCE
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import Objective, TangentObjective, objective_for
-from invgrad.objectives import (
+from invgrad.objective.settings import (
     L1,
     AllLayers,
     Cosine,
@@ -32,8 +33,6 @@ from invgrad.objectives import (
     RandomLayers,
     SquaredEuclidean,
 )
-from invgrad.optimisers import LBFGS, SGD, Adam
-from invgrad.starts import Normal, Picture, Uniform, Zeros
 
 CLASSES = 5
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -185,7 +184,7 @@ def attacks(layers: int, picture: Path) -> st.SearchStrategy[Attack]:
             st.builds(LBFGS, step_size=step),
         ),
         step_decay=st.booleans(),
-        start=st.sampled_from([Normal(), Uniform(), Zeros(), Picture(path=picture)]),
+        start=st.sampled_from([Normal(), Uniform(), Zeros(), FromImage(path=picture)]),
         iterations=st.integers(1, 6),
         tolerance=st.one_of(st.none(), st.sampled_from([0.0, 0.3, 0.9, 1.0])),
         restarts=st.integers(1, 3),

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from invgrad import lanes
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import objective_for
 from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
-from invgrad.objectives import Cosine, Distance, SquaredEuclidean, squares
+from invgrad.objective.settings import Cosine, Distance, SquaredEuclidean
+from invgrad.objectives import squares
 from invgrad.replay import repeated
-from invgrad.trials import Trials
+from invgrad.trials import Targets
 
 aten = torch.ops.aten
 WAITING = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.lift_fresh, aten.equal}
@@ -47,14 +47,14 @@ class Waiting(TorchDispatchMode):
 def test_an_evaluation_can_be_recorded(
     network: Network, soft: bool, distance: Distance, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "usable", lambda weight: False)  # the formulas that a GPU takes
+    monkeypatch.setattr("invgrad.compiled.library", lambda name: None)  # the formulas that a GPU takes
     victim = build(network, classes=5, size=16, seed=0)
     images, labels = torch.rand(3, 2, 3, 16, 16), torch.rand(3, 2, 5) if soft else torch.zeros(3, 2, dtype=torch.long)
     target = tuple(torch.rand(3, *each.shape) for each in victim.parameters())
     ones = torch.ones(3, len(target))
-    trials = Trials(target=target, squares=squares(target), weights=ones, chosen=ones)
+    targets = Targets(target=target, squares=squares(target), weights=ones, chosen=ones)
     objective = objective_for(victim, client, distance, 0.01, images.shape[1:])
-    evaluate = repeated(partial(objective.gradient, images, labels, trials), images.device)
+    evaluate = repeated(partial(objective.gradient, images, labels, targets), images.device)
     evaluate()
     with Waiting() as waiting:
         evaluate()

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp, vmap
 
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
-from invgrad.engine import Objective, TangentObjective, objective_for, total_variation_slope
+from invgrad.engine import Objective, TangentObjective, objective_for, total_variation_gradient
 from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
-from invgrad.objectives import (
+from invgrad.objective.layer_weights import layer_mask, layer_weights
+from invgrad.objective.settings import (
     L1,
     AllLayers,
     Cosine,
@@ -24,14 +25,16 @@ from invgrad.objectives import (
     Maximum,
     SquaredEuclidean,
     Weighting,
-    layer_weights,
-    squares,
 )
+from invgrad.objectives import squares
 from invgrad.priors import total_variation
 from invgrad.reference import objective_gradient
-from invgrad.tangent import Use, trace
-from invgrad.tangent.tracing import layer_of
-from invgrad.trials import Trials
+from invgrad.tangent import registry
+from invgrad.tangent.convolutions import PassOptions
+from invgrad.tangent.layers import Layer, PerTrial, Saved
+from invgrad.tangent.registry import VALUE, layer_for, layer_for_call, layer_of
+from invgrad.tangent.tracing import trace
+from invgrad.trials import Targets
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-15}
 SHAPE = (2, 3, 16, 16)
@@ -77,16 +80,16 @@ def problem(
     soft: bool = False,
     layers: Layers = EVERY_LAYER,
     weighting: Weighting = "equal",
-) -> tuple[Tensor, Tensor, Trials]:
+) -> tuple[Tensor, Tensor, Targets]:
     images = torch.randn(trials, count, 3, size, size, dtype=torch.float64)
     target = tuple(torch.randn(trials, *p.shape, dtype=torch.float64) for p in network.parameters())
     each = [[tensor[trial] for tensor in target] for trial in range(trials)]
     labels = torch.randn(trials, count, 5, dtype=torch.float64) if soft else torch.randint(5, (trials, count))
-    masks = [layers.mask(one, torch.Generator()) for one in each]
+    masks = [layer_mask(layers, one, torch.Generator()) for one in each]
     return (
         images,
         labels,
-        Trials(
+        Targets(
             target=target,
             squares=squares(target),
             weights=torch.stack([layer_weights(weighting, one) for one in each]),
@@ -106,14 +109,14 @@ def agree(
     distance: Distance,
     images: Tensor,
     labels: Tensor,
-    trials: Trials,
+    targets: Targets,
     client: Client = GRADIENT,
 ) -> None:
     fast = objective(network, images, distance, client)
     assert isinstance(fast, TangentObjective)
     slow = Objective(network, client, distance, 0.1)
-    got, expected = fast.gradient(images, labels, trials), slow.gradient(images, labels, trials)
-    assert (got.label_slope is None) == (not labels.is_floating_point())
+    got, expected = fast.gradient(images, labels, targets), slow.gradient(images, labels, targets)
+    assert (got.label_gradient is None) == (not labels.is_floating_point())
     for one, other in zip(got, expected, strict=True):
         if one is None or other is None:
             assert one is other
@@ -121,13 +124,12 @@ def agree(
         scale = other.abs().max()
         torch.testing.assert_close(one / scale, other / scale, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(
-        fast.matching_cost(images, labels, trials), slow.matching_cost(images, labels, trials), **CLOSE
+        fast.matching_cost(images, labels, targets), slow.matching_cost(images, labels, targets), **CLOSE
     )
 
 
 def without_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("lanes", "winograd"):
-        monkeypatch.setattr(f"invgrad.tangent.convolutions.{module}.usable", lambda tensor: False)
+    monkeypatch.setattr("invgrad.compiled.library", lambda name: None)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -194,21 +196,21 @@ def test_formulas_of_a_layer(name: str, trials: int, size: int, way: str, monkey
     torch.manual_seed(2)
     module = make(copy.deepcopy(LAYERS[name]))
     size = 9 if name == "linear" else size
-    layer = layer_of(module, torch.Size((2, 3, size, size)), Use(together=together))
+    layer = layer_of(module, torch.Size((2, 3, size, size)), PassOptions(together=together))
     assert layer is not None
     inputs, tangent = torch.randn(2, trials * 2, 3, size, size, dtype=torch.float64)
     outputs = module(inputs).detach()
-    slope, slope_tangent = torch.randn(2, *outputs.shape, dtype=torch.float64)
+    grad_output, grad_tangent = torch.randn(2, *outputs.shape, dtype=torch.float64)
     parameters = {key: value.detach() for key, value in module.named_parameters()}
     direction = {key: torch.randn(trials, *value.shape, dtype=torch.float64) for key, value in parameters.items()}
 
     with torch.no_grad():
         got, saved = layer.forward(inputs, trials)
-        got_back = layer.backward(saved, slope)
-        got_gradient = layer.gradient(saved, slope, trials)
+        got_back = layer.backward(saved, grad_output)
+        got_gradient = layer.gradient(saved, grad_output, trials)
         got_tangent = layer.tangent_forward(saved, tangent, tuple(direction.values()))
-        got_slope = layer.tangent_backward(saved, tangent, slope, slope_tangent, tuple(direction.values()))
-        moving = parameters and (saved, tangent, slope, slope_tangent, trials)
+        got_back_tangent = layer.tangent_backward(saved, tangent, grad_output, grad_tangent, tuple(direction.values()))
+        moving = parameters and (saved, tangent, grad_output, grad_tangent, trials)
         got_gradient_tangent = layer.gradient_tangent(*moving) if moving else ()
     torch.testing.assert_close(got, outputs, **CLOSE)
     for trial in range(trials):
@@ -220,21 +222,21 @@ def test_formulas_of_a_layer(name: str, trials: int, size: int, way: str, monkey
 
         (_, (gradient, back)), (forward_tangent, (gradient_tangent, back_tangent)) = jvp(
             value_and_back,
-            (parameters, inputs[part], slope[part]),
-            ({key: value[trial] for key, value in direction.items()}, tangent[part], slope_tangent[part]),
+            (parameters, inputs[part], grad_output[part]),
+            ({key: value[trial] for key, value in direction.items()}, tangent[part], grad_tangent[part]),
         )
         torch.testing.assert_close(got_back[part], back, **CLOSE)
         torch.testing.assert_close(got_tangent[part], forward_tangent, **CLOSE)
-        torch.testing.assert_close(got_slope[part], back_tangent, **CLOSE)
+        torch.testing.assert_close(got_back_tangent[part], back_tangent, **CLOSE)
         for one, other in zip(got_gradient, gradient.values(), strict=True):
             torch.testing.assert_close(one[trial], other, **CLOSE)
         for one, other in zip(got_gradient_tangent, gradient_tangent.values(), strict=True):
             torch.testing.assert_close(one[trial], other, **CLOSE)
 
 
-@pytest.mark.parametrize("use", [Use(), Use(together=True)], ids=["one", "together"])
+@pytest.mark.parametrize("options", [PassOptions(), PassOptions(together=True)], ids=["one", "together"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_passes_at_other_parameters(name: str, use: Use) -> None:
+def test_passes_at_other_parameters(name: str, options: PassOptions) -> None:
     """Are those of a network that has them."""
     network = victim(name)
     elsewhere = copy.deepcopy(network)
@@ -244,11 +246,11 @@ def test_passes_at_other_parameters(name: str, use: Use) -> None:
     images, labels = torch.randn(1, 2, 3, 16, 16, dtype=torch.float64), torch.tensor([[3, 1]])
     target = tuple(torch.randn(1, *each.shape, dtype=torch.float64) for each in network.parameters())
     found = []
-    for passes in (trace(network, SHAPE, use), trace(elsewhere, SHAPE, use)):
+    for passes in (trace(network, SHAPE, options), trace(elsewhere, SHAPE, options)):
         assert passes is not None
         passes.bind([each.detach() for each in elsewhere.parameters()])
         with torch.no_grad():
-            tape = passes.ordinary(images, labels)
+            tape = passes.forward_backward(images, labels)
             found.append([*passes.products(tape, target).squares, tape.probabilities])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, **CLOSE)
@@ -278,12 +280,12 @@ def test_local_steps(name: str, client: str, soft: bool, way: str, monkeypatch: 
 @pytest.mark.parametrize("client", [GRADIENT, *UPDATES.values()], ids=["gradient", *UPDATES])
 def test_the_released_algorithm_that_is_timed(client: Client) -> None:
     network = victim("convnet-zeros")
-    images, labels, trials = problem(network, 1, 4)
-    target = [each[0] for each in trials.target]
-    objective, slope = objective_gradient(network, images[0], labels[0], target, COSINE, 0.1, client)
-    expected = Objective(network, client, COSINE, 0.1).gradient(images, labels, trials)
+    images, labels, targets = problem(network, 1, 4)
+    target = [each[0] for each in targets.target]
+    objective, gradient = objective_gradient(network, images[0], labels[0], target, COSINE, 0.1, client)
+    expected = Objective(network, client, COSINE, 0.1).gradient(images, labels, targets)
     torch.testing.assert_close(objective, expected.objective[0], **CLOSE)
-    torch.testing.assert_close(slope, expected.slope[0], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(gradient, expected.image_gradient[0], rtol=1e-9, atol=1e-12)
 
 
 @given(
@@ -358,6 +360,72 @@ class OverwritingIdentity(Overwriting):
         return self.head(self.flatten(self.relu(self.idle(stem)) + stem))
 
 
+class Cube(nn.Module):
+    """A user's activation."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs**3
+
+
+class CubeLayer(Layer):
+    """z = a³."""
+
+    def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
+        return inputs**3, (inputs,)
+
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
+        return 3 * saved[0] ** 2 * grad_output
+
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
+        return 3 * saved[0] ** 2 * input_tangent
+
+    def tangent_backward(
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
+    ) -> Tensor:
+        back = self.backward(saved, grad_tangent)
+        return back if input_tangent is None else back + 6 * saved[0] * input_tangent * grad_output
+
+
+def test_a_registered_module_takes_the_tangent_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = make(nn.Sequential(nn.Conv2d(3, 4, 3), Cube(), nn.Flatten(), Cube(), nn.Linear(4 * 14 * 14, 5)))
+    assert isinstance(objective(network, torch.zeros(1, 1, 3, 16, 16)), Objective)
+    monkeypatch.setattr(registry, "_MODULES", registry._MODULES.copy())
+    layer_for(Cube)(lambda module, shape, options: CubeLayer())
+    agree(network, Cosine(), *problem(network, 2, 2))
+
+
+class WithNegative(nn.Module):
+    """A user's function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.flatten, self.head = nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.flatten(torch.neg(self.conv(images))))
+
+
+class NegativeLayer(Layer):
+    """z = −a."""
+
+    def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
+        return -inputs, ()
+
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
+        return -grad_output
+
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
+        return -input_tangent
+
+
+def test_a_registered_function_takes_the_tangent_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = make(WithNegative())
+    assert isinstance(objective(network, torch.zeros(1, 1, 3, 16, 16)), Objective)
+    monkeypatch.setattr(registry, "_CALLS", registry._CALLS.copy())
+    layer_for_call(torch.neg)(lambda arguments: NegativeLayer() if arguments == (VALUE,) else None)
+    agree(network, Cosine(), *problem(network, 2, 2))
+
+
 class Twice(nn.Module):
     """One convolution, used twice."""
 
@@ -418,9 +486,9 @@ def test_other_networks_take_the_general_path(network: nn.Module) -> None:
 
 def test_hooks_take_the_general_path() -> None:
     network = make(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 5)))
-    assert trace(network, SHAPE, Use()) is not None
+    assert trace(network, SHAPE, PassOptions()) is not None
     network[0].register_forward_hook(lambda module, inputs, outputs: 2 * outputs)
-    assert trace(network, SHAPE, Use()) is None
+    assert trace(network, SHAPE, PassOptions()) is None
 
 
 def test_training_mode_and_local_steps_of_many_trials_take_the_general_path(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,18 +497,18 @@ def test_training_mode_and_local_steps_of_many_trials_take_the_general_path(monk
     monkeypatch.setattr("invgrad.engine.runs_together", lambda network: False)
     training = FederatedAveraging(steps=2, batch_norm="training")
     assert isinstance(objective_for(network, training, Cosine(), 0.1, SHAPE), Objective)
-    assert trace(network, SHAPE, Use()) is not None
-    assert trace(network.train(), SHAPE, Use()) is None
+    assert trace(network, SHAPE, PassOptions()) is not None
+    assert trace(network.train(), SHAPE, PassOptions()) is None
 
 
 def test_a_failed_trial_does_not_disturb_the_others() -> None:
     network = victim("convnet-zeros")
-    images, labels, trials = problem(network, 3, 2)
+    images, labels, targets = problem(network, 3, 2)
     fast = objective(network, images)
-    expected = fast.gradient(images, labels, trials)
+    expected = fast.gradient(images, labels, targets)
     broken = images.clone()
     broken[1] = torch.nan
-    got = fast.gradient(broken, labels, trials)
+    got = fast.gradient(broken, labels, targets)
     for one, other in zip(got, expected, strict=True):
         if one is None or other is None:
             continue
@@ -450,16 +518,16 @@ def test_a_failed_trial_does_not_disturb_the_others() -> None:
 
 def test_arguments_are_left_alone() -> None:
     network = make(nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(768, 5)))
-    images, labels, trials = problem(network, 2, 2)
+    images, labels, targets = problem(network, 2, 2)
     before = images.clone()
     fast = objective(network, images)
     assert isinstance(fast, TangentObjective)
-    fast.gradient(images, labels, trials)
+    fast.gradient(images, labels, targets)
     assert torch.equal(images, before)
-    assert not any(tensor.requires_grad for tensor in (*trials.target, images))
+    assert not any(tensor.requires_grad for tensor in (*targets.target, images))
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_slope_of_total_variation_is_zero_between_equal_neighbours() -> None:
+def test_gradient_of_total_variation_is_zero_between_equal_neighbours() -> None:
     images = torch.randint(3, (2, 2, 3, 5, 7)).double()
-    torch.testing.assert_close(total_variation_slope(images), vmap(grad(total_variation))(images), **CLOSE)
+    torch.testing.assert_close(total_variation_gradient(images), vmap(grad(total_variation))(images), **CLOSE)

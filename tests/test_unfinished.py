@@ -22,11 +22,11 @@ from test_steps import step as share_step
 from torch import Tensor
 
 from invgrad.attack import Attack, Reconstruction, reconstruct
+from invgrad.attack_settings import LBFGS, SGD
 from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.data import load, save_split
 from invgrad.networks import ConvNet, LeNetZhu, build
-from invgrad.objectives import RandomLayers, SquaredEuclidean
-from invgrad.optimisers import LBFGS, SGD
+from invgrad.objective.settings import RandomLayers, SquaredEuclidean
 from invgrad.results import device_name, read_tensors
 from invgrad.settings import Settings
 from invgrad.steps.attack import AttackStep

@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from invgrad.winograd import Winograd, pays, usable
+from invgrad.compiled import library
+from invgrad.winograd import Winograd, pays
 
 pytestmark = [
-    pytest.mark.skipif(not usable(torch.empty(0)), reason="installed without a C++ compiler"),
+    pytest.mark.skipif(library("winograd") is None, reason="installed without a C++ compiler"),
     pytest.mark.usefixtures("generation"),
 ]
 
@@ -48,7 +49,7 @@ def test_agrees_with_torch(images: int, channels: int, outputs: int, height: int
         layer.input(d.shape, (w_back, e_data), (v_back, d_data)),
         conv2d_input(a.shape, w, e, padding=1) + conv2d_input(a.shape, v, d, padding=1),
     )
-    _same(layer.gradient(a.shape, a_data, layer.slope(d)), conv2d_weight(a, w.shape, d, padding=1))
+    _same(layer.gradient(a.shape, a_data, layer.grad_output(d)), conv2d_weight(a, w.shape, d, padding=1))
 
 
 def _same(mine: Tensor, expected: Tensor, error: float = 1e-10) -> None:
@@ -69,7 +70,7 @@ def test_float32_is_exact_up_to_rounding(channels: int) -> None:
             conv2d_input(a.shape, w.double(), d.double(), padding=1),
         ),
         "gradient": (
-            layer.gradient(a.shape, layer.data(a), layer.slope(d)),
+            layer.gradient(a.shape, layer.data(a), layer.grad_output(d)),
             conv2d_weight(a.double(), w.shape, d.double(), padding=1),
         ),
     }

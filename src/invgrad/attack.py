@@ -12,19 +12,22 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from invgrad import seeds
+from invgrad.attack_settings import Adam, Normal, Optimiser, Start
 from invgrad.clients.settings import Client
 from invgrad.devices import Precision, arithmetic, dtype_of
 from invgrad.engine import objective_for, runs_together
 from invgrad.labels import infer_labels
 from invgrad.memory import budget, fitting, in_batches
-from invgrad.objectives import AllLayers, Cosine, Distance, Gradient, Layers, Weighting, layer_weights, squares
-from invgrad.optimisers import Adam, Optimiser
+from invgrad.objective.layer_weights import layer_mask, layer_weights
+from invgrad.objective.settings import AllLayers, Cosine, Distance, Layers, Weighting
+from invgrad.objectives import Gradient, squares
+from invgrad.optimisers import stepper
 from invgrad.priors import box, median_filter, total_variation
 from invgrad.replay import repeated
 from invgrad.running import Keeper, Running, Snapshots
 from invgrad.settings import Settings, SettingsError
-from invgrad.starts import Normal, Start
-from invgrad.trials import Trials
+from invgrad.starts import draw
+from invgrad.trials import Targets
 
 Progress = Callable[[int, int, Tensor], None]
 """Called after every iteration with (iterations done, iterations in all, matching cost of the trials at hand)."""
@@ -236,7 +239,7 @@ def draw_starts(shared: Shared, attack: Attack, seed_key: str) -> Tensor:
     """The start of every trial, [clients, restarts, n, 3, h, w], float32 on the CPU."""
     shape = (shared.images, *shared.shape)
     drawn = [
-        attack.start.draw(shape, shared.mean, shared.std, seeds.generator(seed_key, shared.name(client), restart))
+        draw(attack.start, shape, shared.mean, shared.std, seeds.generator(seed_key, shared.name(client), restart))
         for client in range(len(shared))
         for restart in range(attack.restarts)
     ]
@@ -385,14 +388,14 @@ class _Server:
         return Running(
             images=images,
             labels=labels,
-            stepper=self._attack.optimiser.bind([images, labels] if labels.is_floating_point() else [images]),
+            stepper=stepper(self._attack.optimiser, [images, labels] if labels.is_floating_point() else [images]),
             snapshots=Snapshots(moments, images),
             generators=[self._generator("layers", number) for number in numbers] if redrawn else [],
             going_on=torch.ones(len(images), dtype=torch.bool, device=self._device),
             taken=torch.zeros(len(images), dtype=torch.long, device=self._device),
         )
 
-    def _optimise(self, way: Running, trials: Trials, iterations: int) -> Iterator[Tensor]:
+    def _optimise(self, way: Running, trials: Targets, iterations: int) -> Iterator[Tensor]:
         """Change the candidates, and soft labels, in place, from the iteration that the batch has come to; yields the
         matching costs before each.
         """
@@ -410,7 +413,9 @@ class _Server:
             def evaluate(matching: list[Tensor] = matching) -> tuple[Tensor, list[Tensor]]:
                 found = evaluation()
                 matching.append(found.matching)
-                return found.objective, [slope for slope in (found.slope, found.label_slope) if slope is not None]
+                return found.objective, [
+                    each for each in (found.image_gradient, found.label_gradient) if each is not None
+                ]
 
             before = [] if attack.tolerance is None else [variable.clone() for variable in variables]
             way.stepper.step(evaluate, decay=0.1 ** sum(iteration >= drop for drop in drops))
@@ -427,7 +432,7 @@ class _Server:
                     return
             yield matching[0]
 
-    def _trials(self, numbers: Sequence[int]) -> Trials:
+    def _trials(self, numbers: Sequence[int]) -> Targets:
         clients = [number // self._attack.restarts for number in numbers]
         target, statistics = (
             tuple(tensor[clients].to(self._device, self._dtype) for tensor in tensors)
@@ -436,7 +441,7 @@ class _Server:
         weights = layer_weights(self._attack.weighting, target)
         everything = target[0].new_ones(len(numbers), len(target))
         generators = [self._generator("layers", number) for number in numbers]
-        return Trials(
+        return Targets(
             target=target,
             squares=squares(target),
             weights=weights.expand(len(numbers), -1),
@@ -447,7 +452,7 @@ class _Server:
     def _chosen(self, target: Gradient, generators: Sequence[torch.Generator]) -> Tensor:
         """1 for the layers that count, [trials, layers]."""
         masks = [
-            self._attack.layers.mask([tensor[trial] for tensor in target], generator)
+            layer_mask(self._attack.layers, [tensor[trial] for tensor in target], generator)
             for trial, generator in enumerate(generators)
         ]
         return torch.stack(masks).to(self._device)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from invgrad.attack_settings import LBFGS
 from invgrad.clients.loss import cross_entropy
 from invgrad.clients.protocols import share
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
@@ -25,14 +26,15 @@ from invgrad.networks.convnet import ConvNet
 from invgrad.networks.lenet import LeNetZhu
 from invgrad.networks.resnet import ResNet
 from invgrad.networks.torchvision_zoo import Torchvision
-from invgrad.objectives import Cosine, Distance, SquaredEuclidean, squares
-from invgrad.optimisers import LBFGS
+from invgrad.objective.settings import Cosine, Distance, SquaredEuclidean
+from invgrad.objectives import squares
+from invgrad.optimisers import stepper
 from invgrad.reference import objective_gradient
 from invgrad.replay import CALLS_BEFORE, Evaluate, repeated
 from invgrad.settings import SettingsError
 from invgrad.tangent.matrices import times_transpose
 from invgrad.training import Pass, State, Training, one_pass
-from invgrad.trials import Trials
+from invgrad.trials import Targets
 
 ALPHA = 0.01
 MATRIX_SIDE = 2048
@@ -131,7 +133,7 @@ def bench(
         ours, engine = _ours(case, problem)
         functions = [ours, _released(case, problem)]
         if other and case.step == "gradient":
-            functions.append(other(problem.network, problem.images, problem.labels, problem.trials.target, ALPHA))
+            functions.append(other(problem.network, problem.images, problem.labels, problem.targets.target, ALPHA))
         mine, released, *others = alternately(functions, rounds, device)
         steps = LBFGS_STEPS if case.step == "l-bfgs" else 1
         gigaflops = steps * case.passes * case.trials * forward_gigaflops(problem.network, problem.images[0])
@@ -192,7 +194,7 @@ class _Problem:
     network: nn.Module
     images: Tensor
     labels: Tensor
-    trials: Trials
+    targets: Targets
     distance: Distance
 
 
@@ -206,9 +208,9 @@ def _problem(case: Case, device: torch.device) -> _Problem:
     shares = [share(case.client, loss, parameters, x, y) for x, y in zip(true, labels, strict=True)]
     ones = torch.ones(case.trials, len(parameters), device=device)
     target = tuple(torch.stack(each) for each in zip(*shares, strict=True))
-    trials = Trials(target=target, squares=squares(target), weights=ones, chosen=ones)
+    targets = Targets(target=target, squares=squares(target), weights=ones, chosen=ones)
     distance = SquaredEuclidean() if case.step == "l-bfgs" else Cosine()
-    return _Problem(network, images, labels, trials, distance)
+    return _Problem(network, images, labels, targets, distance)
 
 
 def _ours(case: Case, problem: _Problem) -> tuple[Callable[[], object], str]:
@@ -217,22 +219,22 @@ def _ours(case: Case, problem: _Problem) -> tuple[Callable[[], object], str]:
         return _training(case, problem), "SGD"
     weight = 0 if case.step == "l-bfgs" else ALPHA
     objective = objective_for(problem.network, case.client, problem.distance, weight, problem.images.shape[1:])
-    images, trials = problem.images.clone(), objective.prepared(problem.trials)
-    evaluation = repeated(partial(objective.gradient, images, problem.labels, trials), images.device)
+    images, targets = problem.images.clone(), objective.prepared(problem.targets)
+    evaluation = repeated(partial(objective.gradient, images, problem.labels, targets), images.device)
     whole = evaluation if case.step != "l-bfgs" else partial(_lbfgs, evaluation, images, problem.images)
     return whole, type(objective).__name__
 
 
 def _lbfgs(evaluation: Evaluate, images: Tensor, start: Tensor) -> None:
     images.copy_(start)
-    stepper = LBFGS().bind([images])
+    optimiser = stepper(LBFGS(), [images])
 
     def evaluate() -> tuple[Tensor, list[Tensor]]:
         found = evaluation()
-        return found.objective, [found.slope]
+        return found.objective, [found.image_gradient]
 
     for _ in range(LBFGS_STEPS):
-        stepper.step(evaluate, decay=1)
+        optimiser.step(evaluate, decay=1)
 
 
 def _training(case: Case, problem: _Problem) -> Callable[[], object]:
@@ -267,7 +269,7 @@ def _released(case: Case, problem: _Problem) -> Callable[[], object]:
     if case.step == "training":
         return _plain_training(problem)
     weight = 0 if case.step == "l-bfgs" else ALPHA
-    target = [tensor[0] for tensor in problem.trials.target]
+    target = [tensor[0] for tensor in problem.targets.target]
     gradient = partial(objective_gradient, problem.network)
     fixed = (problem.labels[0], target, problem.distance, weight, case.client)
     if case.step != "l-bfgs":

@@ -14,23 +14,25 @@ from invgrad.clients.protocols import loss_of, sent_statistics, share
 from invgrad.clients.settings import Client
 from invgrad.matching import Matching, MatchingOfGradient, MatchingOfLocalSteps
 from invgrad.networks import is_narrow
-from invgrad.objectives import Distance, InnerProductDistance
+from invgrad.objective.settings import Distance
+from invgrad.objectives import InnerProductDistance, distance_of
 from invgrad.priors import total_variation
-from invgrad.tangent import Use, trace
-from invgrad.trials import Trials
+from invgrad.tangent.convolutions import PassOptions
+from invgrad.tangent.tracing import trace
+from invgrad.trials import Targets
 
 
 class Evaluation(NamedTuple):
-    """The objective at the trials' present candidates."""
+    """Value and gradient of the objective at the trials' present candidates."""
 
-    slope: Tensor
-    """Its gradient for the images, [trials, n, 3, h, w]."""
-    label_slope: Tensor | None
-    """Its gradient for soft labels, [trials, n, classes]; None for class indices."""
+    image_gradient: Tensor
+    """Gradient with respect to the images, [trials, n, 3, h, w]."""
+    label_gradient: Tensor | None
+    """Gradient with respect to soft labels, [trials, n, classes]; None for class indices."""
     objective: Tensor
-    """[trials]."""
+    """Value, [trials]."""
     matching: Tensor
-    """The matching cost, without the prior, [trials]."""
+    """Gradient-matching loss, without the priors, [trials]."""
 
 
 def objective_for(
@@ -41,8 +43,8 @@ def objective_for(
     shape: tuple[int, ...],
     statistics_weight: float = 0,
 ) -> "Objective | TangentObjective":
-    """The tangent passes where they know the network and client, else the general path; arguments as of `Objective`,
-    and the `shape` of one trial's images, [n, 3, h, w].
+    """Choose the tangent passes where they know the network and client, else automatic differentiation. Arguments are
+    those of `Objective`, and the `shape` of one trial's images, [n, 3, h, w].
     """
     together = runs_together(network)
     matching = _matching(network, client, distance, shape, together=together)
@@ -54,17 +56,18 @@ def objective_for(
 def _matching(
     network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...], *, together: bool
 ) -> Matching | None:
-    """By hand-written passes, if they know the network and the client."""
+    """Build the gradient-matching loss by tangent passes, if they know the network and the client."""
     if client.batch_norm == "training":
         return None
+    function = distance_of(distance)
     if client.kind == "gradient":
-        use = Use(together=together, products=isinstance(distance, InnerProductDistance))
-        passes = trace(network, shape, use)
-        return MatchingOfGradient(passes, distance) if passes else None
-    if together:  # every trial has parameters of its own after the first step, which the passes do not know
+        options = PassOptions(together=together, products=isinstance(function, InnerProductDistance))
+        passes = trace(network, shape, options)
+        return MatchingOfGradient(passes, function) if passes else None
+    if together:  # after the first step every trial has parameters of its own, which the passes do not support
         return None
-    passes = trace(network, (client.batch_size or shape[0], *shape[1:]), Use())
-    return MatchingOfLocalSteps(passes, client, distance, network.parameters()) if passes else None
+    passes = trace(network, (client.batch_size or shape[0], *shape[1:]), PassOptions())
+    return MatchingOfLocalSteps(passes, client, function, network.parameters()) if passes else None
 
 
 def runs_together(network: nn.Module) -> bool:
@@ -73,8 +76,10 @@ def runs_together(network: nn.Module) -> bool:
 
 
 class Objective:
-    """Matching cost plus weighted priors of candidate images, trial by trial: total variation (Eq. 4) and, for a client
-    that sends them, the squared distance of the candidates' batch statistics to its own (Yin et al. 2021, R_BN).
+    """Gradient-matching loss plus weighted priors of candidate images, by automatic differentiation.
+
+    The priors are total variation (Eq. 4) and, for a client that sends its batch statistics, the squared distance of
+    the candidates' to these (Yin et al. 2021, R_BN).
 
     Labels are class indices [trials, n], or soft labels [trials, n, classes], real numbers whose softmax stands in the
     loss. One trial's values do not depend on the others.
@@ -94,25 +99,25 @@ class Objective:
         self._statistics_weight = statistics_weight
         self._parameters: Parameters = {name: value.detach() for name, value in network.named_parameters()}
         self._client = client
-        self._distance = distance
+        self._distance = distance_of(distance)
         self._total_variation_weight = total_variation_weight
         self._together = runs_together(network)
 
-    def prepared(self, trials: Trials) -> Trials:
-        """The same trials, in the memory order that suits `gradient`."""
-        return trials
+    def prepared(self, targets: Targets) -> Targets:
+        """Return the targets in the memory order that suits `gradient`."""
+        return targets
 
-    def gradient(self, images: Tensor, labels: Tensor, trials: Trials) -> Evaluation:
-        """For candidate images [trials, n, 3, h, w]."""
+    def gradient(self, images: Tensor, labels: Tensor, targets: Targets) -> Evaluation:
+        """Evaluate candidate images [trials, n, 3, h, w]."""
         soft = labels.is_floating_point()
         function = grad_and_value(self._of_one, argnums=(0, 1) if soft else (0,), has_aux=True)
-        slopes, (objective, matching) = self._of_each(function, images, labels, trials)
-        return Evaluation(slopes[0], slopes[1] if soft else None, objective, matching)
+        gradients, (objective, matching) = self._of_each(function, images, labels, targets)
+        return Evaluation(gradients[0], gradients[1] if soft else None, objective, matching)
 
-    def matching_cost(self, images: Tensor, labels: Tensor, trials: Trials) -> Tensor:
-        """The matching cost without the prior, [trials], of images [trials, n, 3, h, w]."""
+    def matching_cost(self, images: Tensor, labels: Tensor, targets: Targets) -> Tensor:
+        """Return the gradient-matching loss without the priors, [trials], of images [trials, n, 3, h, w]."""
         with torch.no_grad():
-            cost: Tensor = self._of_each(self._of_one, images, labels, trials)[1]
+            cost: Tensor = self._of_each(self._of_one, images, labels, targets)[1]
         return cost
 
     def _of_one(
@@ -136,9 +141,9 @@ class Objective:
             objective = objective + self._statistics_weight * sum((one - sent).square().sum() for one, sent in pairs)
         return objective, matching
 
-    def _of_each(self, function: Callable[..., Any], images: Tensor, labels: Tensor, trials: Trials) -> Any:
-        """The function's results for every trial, stacked."""
-        arguments = (images, labels, trials.target, trials.weights, trials.chosen, trials.statistics)
+    def _of_each(self, function: Callable[..., Any], images: Tensor, labels: Tensor, targets: Targets) -> Any:
+        """Stack the function's results for every trial."""
+        arguments = (images, labels, targets.target, targets.weights, targets.chosen, targets.statistics)
         if self._together:
             return vmap(function)(*arguments)
         each = [function(*tree_map(itemgetter(trial), arguments)) for trial in range(len(images))]
@@ -146,7 +151,7 @@ class Objective:
 
 
 class TangentObjective:
-    """What `Objective` computes, to rounding, by hand-written passes."""
+    """The same as `Objective`, up to rounding, by tangent passes (see `invgrad.tangent.passes`)."""
 
     def __init__(self, matching: Matching, total_variation_weight: float, *, together: bool) -> None:
         """`together`: whether `matching` takes many trials at once."""
@@ -154,49 +159,54 @@ class TangentObjective:
         self._total_variation_weight = total_variation_weight
         self._together = together
 
-    def prepared(self, trials: Trials) -> Trials:
-        """As `Objective.prepared`."""
-        return self._matching.prepared(trials)
+    def prepared(self, targets: Targets) -> Targets:
+        """See `Objective.prepared`."""
+        return self._matching.prepared(targets)
 
     @torch.no_grad()
-    def gradient(self, images: Tensor, labels: Tensor, trials: Trials) -> Evaluation:
-        """As `Objective.gradient`."""
-        slope, label_slope, matching = self._of_each(images, labels, trials)
+    def gradient(self, images: Tensor, labels: Tensor, targets: Targets) -> Evaluation:
+        """See `Objective.gradient`."""
+        image_gradient, label_gradient, matching = self._of_each(images, labels, targets)
         objective = matching
         if self._total_variation_weight:
             objective = matching + self._total_variation_weight * vmap(total_variation)(images)
-            slope = slope + self._total_variation_weight * total_variation_slope(images)
-        return Evaluation(slope, label_slope if labels.is_floating_point() else None, objective, matching)
+            image_gradient = image_gradient + self._total_variation_weight * total_variation_gradient(images)
+        soft = labels.is_floating_point()
+        return Evaluation(image_gradient, label_gradient if soft else None, objective, matching)
 
     @torch.no_grad()
-    def matching_cost(self, images: Tensor, labels: Tensor, trials: Trials) -> Tensor:
-        """As `Objective.matching_cost`."""
-        return self._of_each(images, labels, trials)[2]
+    def matching_cost(self, images: Tensor, labels: Tensor, targets: Targets) -> Tensor:
+        """See `Objective.matching_cost`."""
+        return self._of_each(images, labels, targets)[2]
 
-    def _of_each(self, images: Tensor, labels: Tensor, trials: Trials) -> tuple[Tensor, ...]:
-        """The gradients of the matching cost for images and labels (without meaning for class indices), and itself."""
+    def _of_each(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, ...]:
+        """Return the gradients of the gradient-matching loss with respect to images and to labels (without meaning for
+        class indices), and the loss.
+        """
         if self._together or len(images) == 1:
-            return self._of_some(images, labels, trials)
+            return self._of_some(images, labels, targets)
         parts = [slice(trial, trial + 1) for trial in range(len(images))]
-        results = [self._of_some(images[part], labels[part], trials.part(part)) for part in parts]
+        results = [self._of_some(images[part], labels[part], targets.part(part)) for part in parts]
         return tuple(torch.cat(each) for each in zip(*results, strict=True))
 
-    def _of_some(self, images: Tensor, labels: Tensor, trials: Trials) -> tuple[Tensor, ...]:
+    def _of_some(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, ...]:
         if not labels.is_floating_point():
-            return self._matching(images, labels, trials)
+            return self._matching(images, labels, targets)
         expected = labels.softmax(-1)
-        slope, label_slope, matching = self._matching(images, expected, trials)
-        # From the probabilities to what they are the softmax of.
-        label_slope = expected * (label_slope - (expected * label_slope).sum(-1, keepdim=True))
-        return slope, label_slope, matching
+        image_gradient, gradient, matching = self._matching(images, expected, targets)
+        # From the probabilities to the soft labels, of which they are the softmax.
+        label_gradient = expected * (gradient - (expected * gradient).sum(-1, keepdim=True))
+        return image_gradient, label_gradient, matching
 
 
-def total_variation_slope(images: Tensor) -> Tensor:
-    """The gradient of every trial's `total_variation`, of images [trials, n, 3, h, w]; 0 between equal neighbours."""
-    slope = torch.zeros_like(images)
+def total_variation_gradient(images: Tensor) -> Tensor:
+    """Return the gradient of every trial's `total_variation`, of images [trials, n, 3, h, w]; 0 between equal
+    neighbours.
+    """
+    gradient = torch.zeros_like(images)
     for dim in (-1, -2):
         signs = images.diff(dim=dim).sign()
         signs /= signs[0].numel()
-        slope.narrow(dim, 1, signs.shape[dim]).add_(signs)
-        slope.narrow(dim, 0, signs.shape[dim]).sub_(signs)
-    return slope
+        gradient.narrow(dim, 1, signs.shape[dim]).add_(signs)
+        gradient.narrow(dim, 0, signs.shape[dim]).sub_(signs)
+    return gradient

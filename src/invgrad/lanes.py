@@ -1,4 +1,4 @@
-"""The compiled convolutions of many small images at once (`_convolution.cpp`), for tensors on the CPU.
+"""Compiled convolutions of many small images at once (`_convolution.cpp`), for tensors on the CPU.
 
 Images, and kernels that every image has of its own, keep their first dimension in their shape, but it is the fastest in
 memory: each image is a lane of the processor's vectors. Element-wise operations of torch keep that order.
@@ -9,12 +9,11 @@ import ctypes
 import torch
 from torch import Tensor
 
-from invgrad import compiled
-from invgrad.compiled import SUFFIXES
+from invgrad.compiled import SUFFIXES, library
 
 
-class Geometry(ctypes.Structure):
-    """The C++ structure of the same name."""
+class _Geometry(ctypes.Structure):
+    """The C++ structure `Geometry`."""
 
     _fields_ = tuple(
         (name, ctypes.c_int64)
@@ -25,22 +24,12 @@ class Geometry(ctypes.Structure):
     )
 
 
-def library() -> ctypes.CDLL | None:
-    """The build for this processor; None if the package was installed without a compiler."""
-    return compiled.library("convolution")
-
-
-def usable(tensor: Tensor) -> bool:
-    """Whether the compiled convolutions are there and can work on such a tensor."""
-    return compiled.usable("convolution", tensor)
-
-
 def first_fastest(tensor: Tensor) -> Tensor:
-    """The same values with the first dimension fastest in memory (a copy, unless they are so already)."""
+    """Return the same values with the first dimension fastest in memory (a copy, unless they are so already)."""
     return tensor.movedim(0, -1).contiguous().movedim(-1, 0)
 
 
-class Lanes:
+class BatchedConvolution:
     """Convolutions of one shape of kernel, [outputs, channels, rows, columns], stride and padding with zeros.
 
     A kernel is shared by all images, or has the images as an additional first dimension.
@@ -52,38 +41,38 @@ class Lanes:
         self._padding = padding
 
     def convolve(self, images: Tensor, kernel: Tensor) -> Tensor:
-        """W∗a: [images, outputs, …] from a [images, channels, height, width]."""
+        """Return W∗a, [images, outputs, …] from a [images, channels, height, width]."""
         geometry = self._geometry(images.shape)
         shape = (geometry.outputs, geometry.out_height, geometry.out_width)
         own = kernel.dim() == 5
         return _call("convolve", (images, _ready(kernel)), shape, geometry, own)
 
-    def transpose(self, slopes: Tensor, kernel: Tensor, shape: torch.Size) -> Tensor:
-        """Wᵀ∗δ: images of `shape` from δ [images, outputs, …]."""
+    def transpose(self, grad_outputs: Tensor, kernel: Tensor, shape: torch.Size) -> Tensor:
+        """Return Wᵀ∗δ, images of `shape` from δ [images, outputs, …]."""
         own = kernel.dim() == 5
-        return _call("transpose", (slopes, _ready(kernel)), tuple(shape[1:]), self._geometry(shape), own)
+        return _call("transpose", (grad_outputs, _ready(kernel)), tuple(shape[1:]), self._geometry(shape), own)
 
-    def gradient(self, images: Tensor, slopes: Tensor) -> Tensor:
-        """δ∗a of every image: [images, outputs, channels, rows, columns]."""
-        return _call("gradient", (images, first_fastest(slopes)), self._kernel, self._geometry(images.shape))
+    def gradient(self, images: Tensor, grad_outputs: Tensor) -> Tensor:
+        """Return δ∗a of every image, [images, outputs, channels, rows, columns]."""
+        return _call("gradient", (images, first_fastest(grad_outputs)), self._kernel, self._geometry(images.shape))
 
-    def _geometry(self, shape: torch.Size) -> Geometry:
+    def _geometry(self, shape: torch.Size) -> _Geometry:
         outputs, channels, rows, columns = self._kernel
         (down, right), (high, wide) = self._stride, self._padding
         out_height = (shape[2] + 2 * high - rows) // down + 1
         out_width = (shape[3] + 2 * wide - columns) // right + 1
         edges = (down, right, high, wide, out_height, out_width)
-        return Geometry(shape[0], channels, shape[2], shape[3], outputs, rows, columns, *edges)
+        return _Geometry(shape[0], channels, shape[2], shape[3], outputs, rows, columns, *edges)
 
 
 def _ready(kernel: Tensor) -> Tensor:
     return first_fastest(kernel) if kernel.dim() == 5 else kernel.contiguous()
 
 
-def _call(name: str, inputs: tuple[Tensor, Tensor], shape: tuple[int, ...], geometry: Geometry, *own: bool) -> Tensor:
+def _call(name: str, inputs: tuple[Tensor, Tensor], shape: tuple[int, ...], geometry: _Geometry, *own: bool) -> Tensor:
     first, second = first_fastest(inputs[0]), inputs[1]
     result = first.new_empty((*shape, geometry.images))
-    function = getattr(library(), f"{name}_{SUFFIXES[first.dtype]}")
+    function = getattr(library("convolution"), f"{name}_{SUFFIXES[first.dtype]}")
     arguments = [ctypes.c_void_p(each.data_ptr()) for each in (first, second, result)]
     counts = [ctypes.c_int64(each) for each in (*own, torch.get_num_threads())]
     function(*arguments, ctypes.byref(geometry), *counts)

@@ -30,9 +30,9 @@ class BatchedLBFGS:
         self._started = torch.zeros(len(point), dtype=torch.bool, device=point.device)
 
     def step(self, evaluate: Callable[[], tuple[Tensor, Sequence[Tensor]]], decay: float) -> Tensor:
-        """Up to 20 iterations of every trial; returns the costs [trials] before the first."""
-        first_cost, slopes = evaluate()
-        cost, gradient = first_cost, self._flat(slopes)
+        """Take up to 20 iterations of every trial; return the costs [trials] before the first."""
+        first_cost, gradients = evaluate()
+        cost, gradient = first_cost, self._flat(gradients)
         active = ~self._flat_at(gradient)
         for iteration in range(INNER_ITERATIONS):
             active = active & torch.isfinite(cost)
@@ -45,15 +45,15 @@ class BatchedLBFGS:
             if iteration == INNER_ITERATIONS - 1:
                 break
             before = cost
-            cost, slopes = evaluate()
-            gradient = self._flat(slopes)
+            cost, gradients = evaluate()
+            gradient = self._flat(gradients)
             shift = (self._direction * self._length[:, None]).abs().amax(1)
             active = active & ~self._flat_at(gradient) & (shift > CHANGE_TOLERANCE)
             active = active & ((cost - before).abs() >= CHANGE_TOLERANCE)
         return first_cost
 
     def state(self) -> dict[str, Tensor]:
-        """As of `invgrad.optimisers.Stepper`."""
+        """See `Stepper.state`."""
         own = {name: getattr(self, f"_{name}") for name in ("direction", "length", "previous", "started")}
         return {**own, **self._memory.state()}
 
@@ -105,12 +105,12 @@ class _Memory:
         self._scale = point.new_ones(trials)
 
     def state(self) -> dict[str, Tensor]:
-        """The pairs and what is kept of them, [trials, …] each."""
+        """Return the pairs and what is derived from them, [trials, …] each."""
         return {name: getattr(self, f"_{name}") for name in ("steps", "changes", "triangle", "count", "scale")}
 
     def apply(self, gradient: Tensor, change: Tensor, step: Tensor, which: Tensor) -> Tensor:
-        """The inverse-Hessian estimate of every trial times its gradient, [trials, d], after accepting the pairs of
-        gradient `change` and `step`, [trials, d] each, of the trials `which` [trials] if their curvature is positive.
+        """Accept the pairs of gradient `change` and `step`, [trials, d] each, of the trials `which` [trials] if their
+        curvature is positive; return the inverse-Hessian estimate of every trial times its gradient, [trials, d].
         """
         curvature = (change * step).sum(1)
         accepted = which & (curvature > CURVATURE_FLOOR)
@@ -138,7 +138,7 @@ class _Memory:
 
 
 def _combined(rows: Tensor, factors: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
-    """[trials, d]: the sum of the rows [trials, pairs, d] at these places times their factors."""
+    """Sum the rows [trials, pairs, d] at these places times their factors, [trials, d]."""
     return torch.zeros_like(factors).index_put_(places, factors)[:, None].bmm(rows)[:, 0]
 
 

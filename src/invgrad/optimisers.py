@@ -1,4 +1,4 @@
-"""How candidate images are moved: optimisers over a batch of trials that do not influence each other.
+"""Optimisers of the candidate images of many trials, which do not influence each other.
 
 The variables are tensors with a leading trial dimension. Adam and SGD act on every entry alone; L-BFGS mixes the
 entries of a trial and has its own batched form.
@@ -6,14 +6,13 @@ entries of a trial and has its own batched form.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Protocol
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from invgrad.attack_settings import LBFGS, SGD, Adam, Optimiser
 from invgrad.lbfgs import BatchedLBFGS
-from invgrad.settings import Settings
 
 Variables = Sequence[Tensor]
 Evaluate = Callable[[], tuple[Tensor, Variables]]
@@ -24,64 +23,27 @@ class Stepper(Protocol):
     """An optimiser bound to its variables, which it changes in place."""
 
     def step(self, evaluate: Evaluate, decay: float) -> Tensor:
-        """One step with the step size times `decay`; returns the cost per trial before it."""
+        """Take one step with the step size times `decay`; return the cost per trial before it."""
 
     def state(self) -> dict[str, Tensor]:
-        """All that the next step depends on besides the variables: the tensors themselves, to be kept or, before the
-        first step, to be overwritten by others that were.
+        """Return all that the next step depends on besides the variables: the tensors themselves, which a resumed
+        attack overwrites before its first step.
         """
 
 
-class OptimiserSettings(Settings):
-    """The settings of an optimiser; `step_size` is in normalised image coordinates."""
-
-    step_size: float = Field(gt=0)
-
-    @abstractmethod
-    def bind(self, variables: Variables) -> Stepper:
-        """A fresh optimiser of these variables, each [trials, …], the images first."""
-
-
-class Adam(OptimiserSettings):
-    """Adam with torch's defaults; `signed` replaces the images' gradient by its sign, as proposed (Sec. 4)."""
-
-    kind: Literal["adam"] = "adam"
-    step_size: float = Field(default=0.1, gt=0)
-    signed: bool = True
-
-    def bind(self, variables: Variables) -> Stepper:
-        """Adam's state starts at zero."""
-        return _Adam(variables, self.step_size, self.signed)
-
-
-class SGD(OptimiserSettings):
-    """SGD with Nesterov momentum 0.9 (the released code ignores its configured step and takes 0.01)."""
-
-    kind: Literal["sgd"] = "sgd"
-    step_size: float = Field(default=0.01, gt=0)
-    signed: bool = False
-
-    def bind(self, variables: Variables) -> Stepper:
-        """The momentum starts at zero."""
-        return _SGD(variables, self.step_size, self.signed)
-
-
-class LBFGS(OptimiserSettings):
-    """torch's L-BFGS without line search, 20 inner iterations a step (Zhu et al. 2019; released code's baseline)."""
-
-    kind: Literal["lbfgs"] = "lbfgs"
-    step_size: float = Field(default=1.0, gt=0)
-
-    def bind(self, variables: Variables) -> Stepper:
-        """Every trial starts with an empty history."""
-        return BatchedLBFGS(variables, step_size=self.step_size)
-
-
-Optimiser = Annotated[Adam | SGD | LBFGS, Field(discriminator="kind")]
+def stepper(settings: Optimiser, variables: Variables) -> Stepper:
+    """Make a fresh optimiser of these variables, each [trials, …], the images first."""
+    match settings:
+        case Adam():
+            return _Adam(variables, settings.step_size, settings.signed)
+        case SGD():
+            return _SGD(variables, settings.step_size, settings.signed)
+        case LBFGS():
+            return BatchedLBFGS(variables, step_size=settings.step_size)
 
 
 class _Elementwise(ABC):
-    """What optimisers that treat every entry alike have in common."""
+    """Base of the optimisers that treat every entry alike."""
 
     def __init__(self, variables: Variables, step_size: float, signed: bool) -> None:
         self._variables = variables
@@ -90,21 +52,22 @@ class _Elementwise(ABC):
 
     def step(self, evaluate: Evaluate, decay: float) -> Tensor:
         cost, gradient = evaluate()
-        slopes = [gradient[0].sign(), *gradient[1:]] if self._signed else gradient
-        self._move(slopes, self._step_size * decay)
+        if self._signed:  # of the images; that of soft labels stays
+            gradient = [gradient[0].sign(), *gradient[1:]]
+        self._move(gradient, self._step_size * decay)
         return cost
 
     @abstractmethod
-    def _move(self, slopes: Variables, step_size: float) -> None:
+    def _move(self, gradient: Variables, step_size: float) -> None:
         """Change the variables."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """As of `Stepper`."""
+        """See `Stepper.state`."""
 
 
 class _Adam(_Elementwise):
-    """The same operations as torch's, whose optimisers take a second to start and a while for each step."""
+    """The same operations as torch's Adam, whose start takes a second and whose steps are slow."""
 
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -117,19 +80,19 @@ class _Adam(_Elementwise):
     def state(self) -> dict[str, Tensor]:
         return {**_numbered("mean", self._means), **_numbered("square", self._squares), "steps": self._steps}
 
-    def _move(self, slopes: Variables, step_size: float) -> None:
+    def _move(self, gradient: Variables, step_size: float) -> None:
         self._steps += 1
         steps = self._steps.item()
         size = step_size / (1 - self.BETA1**steps)
         scale = (1 - self.BETA2**steps) ** 0.5
-        for variable, slope, mean, square in zip(self._variables, slopes, self._means, self._squares, strict=True):
-            mean.lerp_(slope, 1 - self.BETA1)
-            square.mul_(self.BETA2).addcmul_(slope, slope, value=1 - self.BETA2)
+        for variable, grad, mean, square in zip(self._variables, gradient, self._means, self._squares, strict=True):
+            mean.lerp_(grad, 1 - self.BETA1)
+            square.mul_(self.BETA2).addcmul_(grad, grad, value=1 - self.BETA2)
             variable.addcdiv_(mean, (square.sqrt() / scale).add_(self.EPSILON), value=-size)
 
 
 class _SGD(_Elementwise):
-    """The same operations as torch's, with Nesterov momentum."""
+    """The same operations as torch's SGD with Nesterov momentum."""
 
     MOMENTUM = 0.9
 
@@ -140,10 +103,10 @@ class _SGD(_Elementwise):
     def state(self) -> dict[str, Tensor]:
         return _numbered("momentum", self._momenta)
 
-    def _move(self, slopes: Variables, step_size: float) -> None:
-        for variable, slope, momentum in zip(self._variables, slopes, self._momenta, strict=True):
-            momentum.mul_(self.MOMENTUM).add_(slope)
-            variable.add_(slope.add(momentum, alpha=self.MOMENTUM), alpha=-step_size)
+    def _move(self, gradient: Variables, step_size: float) -> None:
+        for variable, grad, momentum in zip(self._variables, gradient, self._momenta, strict=True):
+            momentum.mul_(self.MOMENTUM).add_(grad)
+            variable.add_(grad.add(momentum, alpha=self.MOMENTUM), alpha=-step_size)
 
 
 def _numbered(name: str, tensors: Variables) -> dict[str, Tensor]:

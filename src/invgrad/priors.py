@@ -1,12 +1,12 @@
-"""What an attacker knows about images in general: total variation, the box of pixel values, the median filter."""
+"""Priors on images: total variation, the box constraint of pixel values, the median filter."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Anisotropic total variation of images [..., height, width]: the mean absolute difference along x plus that
-    along y, over everything (a scalar; released code: `TV`).
+    """Return the anisotropic total variation of images [..., height, width], a scalar: the mean absolute difference
+    along x plus that along y (released code: `TV`).
     """
     along_x = (images[..., :, 1:] - images[..., :, :-1]).abs().mean()
     along_y = (images[..., 1:, :] - images[..., :-1, :]).abs().mean()
@@ -14,12 +14,12 @@ def total_variation(images: Tensor) -> Tensor:
 
 
 def box(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """The smallest and largest normalised value of a pixel in [0, 1], each of the shape of `mean` and `std`."""
+    """Return the smallest and largest normalised value of a pixel in [0, 1], each of the shape of `mean` and `std`."""
     return -mean / std, (1 - mean) / std
 
 
 def median_filter(images: Tensor) -> Tensor:
-    """3×3 median of images [..., height, width] with reflected borders (released code: `MedianPool2d`)."""
+    """Take the 3×3 median of images [..., height, width] with reflected borders (released code: `MedianPool2d`)."""
     flat = images.reshape(-1, 1, *images.shape[-2:])
     patches = F.pad(flat, (1, 1, 1, 1), mode="reflect").unfold(2, 3, 1).unfold(3, 3, 1)
     # Not torch.median, which has no deterministic form on a GPU.

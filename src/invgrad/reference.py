@@ -1,6 +1,6 @@
-"""One attack step as the released code takes it: one trial, autograd's double backward, nothing clever.
+"""Reference of the objective's gradient: one trial by autograd's double backward, as the released code computes it.
 
-The engine is tested and timed against this.
+The faster ways are tested and timed against it.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from torch.func import functional_call
 
 from invgrad.clients.protocols import shared_of
 from invgrad.clients.settings import Client, GradientClient
-from invgrad.objectives import Distance
+from invgrad.objective.settings import Distance
+from invgrad.objectives import distance_of
 from invgrad.priors import total_variation
 
 GRADIENT = GradientClient()
@@ -27,13 +28,13 @@ def objective_gradient(
     total_variation_weight: float,
     client: Client = GRADIENT,
 ) -> tuple[Tensor, Tensor]:
-    """The objective of one trial with images [n, 3, h, w] and labels [n], and its gradient for the images. `client`
-    normalises by running statistics.
+    """Return the objective of one trial with images [n, 3, h, w] and labels [n], and its gradient with respect to the
+    images. `client` normalises by running statistics.
     """
     candidate = images.detach().requires_grad_()
     shared = _shared(network, candidate, labels, client)
     ones = images.new_ones(1, len(target))
-    matching = distance([each[None] for each in shared], [each[None] for each in target], ones, ones)[0]
+    matching = distance_of(distance)([each[None] for each in shared], [each[None] for each in target], ones, ones)[0]
     objective = matching + total_variation_weight * total_variation(candidate)
     # As the released code does, this differentiates with respect to the parameters too, and throws that away.
     objective.backward()
@@ -51,6 +52,6 @@ def _shared(network: nn.Module, images: Tensor, labels: Tensor, client: Client) 
     for batch in client.batches(len(images)):
         loss = F.cross_entropy(functional_call(network, local, (images[batch],)), labels[batch])
         gradient = torch.autograd.grad(loss, list(local.values()), create_graph=True)
-        moves = zip(local.items(), gradient, strict=True)
-        local = {name: value - client.learning_rate * slope for (name, value), slope in moves}
+        pairs = zip(local.items(), gradient, strict=True)
+        local = {name: value - client.learning_rate * each for (name, value), each in pairs}
     return shared_of(client, list(local.values()), list(before.values()))

@@ -1,4 +1,4 @@
-"""The same evaluation again and again, on a GPU as one recorded graph of kernels.
+"""CUDA graph of a repeated evaluation.
 
 An evaluation starts hundreds to thousands of kernels, and a CPU takes longer to start most of them than a GPU to run
 them. A CUDA graph starts all of them at once.
@@ -18,14 +18,14 @@ CALLS_BEFORE = 2
 
 
 def repeated(evaluate: Evaluate, device: torch.device) -> Evaluate:
-    """What to call in place of `evaluate`, many times; the same function where there is no GPU."""
+    """Return a faster function to call in place of `evaluate`; the same function where there is no GPU."""
     return _Replayed(evaluate, device) if device.type == "cuda" else evaluate
 
 
 class _Replayed:
-    """Records a function when it is called for the third time, and replays it from then on.
+    """A function that is recorded on its third call, and replayed from then on.
 
-    A function that waits for the GPU, as a network of a user's may, cannot be recorded; it is called as it is. One that
+    A function that waits for the GPU, as a user's network may, cannot be recorded; it is called as it is. One that
     needs more memory than there is raises torch's `OutOfMemoryError` when it is recorded, as when it is called.
     """
 
@@ -62,10 +62,10 @@ class _Replayed:
 
 
 def _same_stream_afterwards() -> torch.cuda.StreamContext:
-    """Go back to the present stream in any case; torch stays on another when a recording fails."""
+    """Return to the present stream in any case; torch stays on another when a recording fails."""
     return torch.cuda.stream(torch.cuda.current_stream())
 
 
 def _copied(found: Evaluation) -> Evaluation:
-    label_slope = None if found.label_slope is None else found.label_slope.clone()
-    return Evaluation(found.slope.clone(), label_slope, found.objective.clone(), found.matching.clone())
+    label_gradient = None if found.label_gradient is None else found.label_gradient.clone()
+    return Evaluation(found.image_gradient.clone(), label_gradient, found.objective.clone(), found.matching.clone())

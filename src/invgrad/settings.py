@@ -1,7 +1,7 @@
 """What every settings class has in common: frozen, closed, and one clear line when a value is wrong.
 
-A settings class is also the object that does the work (a `Cosine` distance *is* its settings), so that the
-configuration file, the Python interface and the generated schema cannot drift apart.
+The configuration file, the Python interface and the generated schema share these classes, so that they cannot drift
+apart. Settings hold values alone; the modules that compute with them choose what to do by their class.
 """
 
 import difflib

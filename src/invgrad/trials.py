@@ -1,4 +1,4 @@
-"""What the trials of an attack are matched against."""
+"""Targets of the gradient-matching loss."""
 
 from dataclasses import dataclass
 
@@ -6,23 +6,26 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trials:
-    """What a batch of trials is matched against; every tensor has a leading trial dimension."""
+class Targets:
+    """The observed gradients or updates of a batch of trials, and the layers that count in matching them.
+
+    Every tensor has a leading trial dimension.
+    """
 
     target: tuple[Tensor, ...]
-    """What each trial's client shared, [trials, *parameter.shape] for every parameter."""
+    """Shared gradient or update of each trial's client, [trials, *parameter.shape] for every parameter."""
     squares: Tensor
-    """The squared norms of these, [trials, layers]."""
+    """Squared norms of these, [trials, layers]."""
     weights: Tensor
     """Layer weights [trials, layers]."""
     chosen: Tensor
     """1 for the layers that count, [trials, layers]."""
     statistics: tuple[Tensor, ...] = ()
-    """The batch statistics that each trial's client sent, [trials, channels] each, if it did."""
+    """Batch statistics of each trial's client, [trials, channels] each, if it sent them."""
 
-    def part(self, which: slice) -> "Trials":
-        """Some of the trials."""
-        return Trials(
+    def part(self, which: slice) -> "Targets":
+        """Select some of the trials."""
+        return Targets(
             target=tuple(tensor[which] for tensor in self.target),
             squares=self.squares[which],
             weights=self.weights[which],

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from invgrad.attack import Reconstruction, Shared
+from invgrad.attack_settings import FromImage
 from invgrad.attacks import AnyAttack
 from invgrad.clients.settings import Client
 from invgrad.compiled import library
@@ -15,7 +16,6 @@ from invgrad.progress import Progress
 from invgrad.results import Record, read_tensors, write_tensors
 from invgrad.running import Keeper
 from invgrad.settings import Settings, SettingsError
-from invgrad.starts import Picture
 from invgrad.stopping import Stop
 from invgrad.unfinished import Keeping, Unfinished, origin_of
 from invgrad.victims import load_victim
@@ -33,7 +33,7 @@ class AttackStep(Settings):
     def files(self) -> list[Path]:
         """What is read besides the victim and what was shared."""
         start = getattr(self.attack, "start", None)
-        picture = start.path if isinstance(start, Picture) else None
+        picture = start.path if isinstance(start, FromImage) else None
         code = self.custom.source_file() if self.custom else None
         return [file for file in (picture, code) if file]
 

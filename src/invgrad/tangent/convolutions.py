@@ -1,4 +1,4 @@
-"""The formulas of a convolution, in the ways that suit small, low-resolution and large problems."""
+"""Formulas of a convolution, in the ways that suit small, low-resolution and large problems."""
 
 import itertools
 import math
@@ -10,31 +10,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from invgrad import lanes, winograd
-from invgrad.lanes import Lanes, first_fastest
-from invgrad.tangent.layers import Layer, PerTrial, Products, Saved, of_images, of_trials, pair
+from invgrad.compiled import usable
+from invgrad.lanes import BatchedConvolution, first_fastest
+from invgrad.tangent.layers import Layer, LayerProducts, PerTrial, Saved, of_images, of_trials, pair
 from invgrad.tangent.matrices import Matrix, times_transpose
-from invgrad.winograd import Winograd
+from invgrad.winograd import Winograd, pays
 
 
 @dataclass(frozen=True)
-class Use:
-    """How the passes will be used, from which the fastest of equivalent formulas are chosen."""
+class PassOptions:
+    """Intended use of the passes, from which the fastest of equivalent formulas are chosen."""
 
     together: bool = False
     """Many trials at once, instead of one by one."""
     products: bool = False
-    """For a distance that needs inner products with G only: G and Ġ themselves are not to be had, nor are the passes to
-    be bound to other parameters.
+    """For a distance that needs inner products with G only. Such passes do not give G and Ġ themselves, and cannot be
+    bound to other parameters.
     """
 
 
-def convolution(module: nn.Conv2d, shape: torch.Size, use: Use) -> "Convolution":
-    """The formulas that suit inputs of this shape, [n, channels, height, width] for one trial."""
-    if use.together:
-        return LaneConvolution(module) if lanes.usable(module.weight) else Convolution(module)
+def convolution(module: nn.Conv2d, shape: torch.Size, options: PassOptions) -> "Convolution":
+    """Choose the formulas that suit inputs of this shape, [n, channels, height, width] for one trial."""
+    if options.together:
+        return VectorisedConvolution(module) if usable("convolution", module.weight) else Convolution(module)
     layer = Convolution(module)
-    if use.products and layer.gram_pays(shape):
+    if options.products and layer.gram_pays(shape):
         return GramConvolution(module, shape)
     return WinogradConvolution(module) if layer.winograd_pays(shape) else layer
 
@@ -61,29 +61,29 @@ class Convolution(Layer):
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W∗a + b; saves a with its circular border and, for several trials, unfolded."""
-        saved = self.moved(inputs, trials)
+        saved = self.saved_tangent(inputs, trials)
         return self._convolve(saved[0], self.weight, self.bias), saved
 
-    def moved(self, tangent: Tensor, trials: int) -> Saved:
-        """ȧ, or a itself, with its circular border and, for several trials, unfolded."""
-        wrapped = self._wrap(tangent)
+    def saved_tangent(self, input_tangent: Tensor, trials: int) -> Saved:
+        """Return ȧ, or a itself, with its circular border and, for several trials, unfolded."""
+        wrapped = self._wrap(input_tangent)
         return (wrapped,) if trials == 1 else (wrapped, self._unfold(wrapped))
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = Wᵀ∗δ."""
-        return self._unwrap(self._transposed(saved, self.weight, slope))
+        return self._unwrap(self._transposed(saved, self.weight, grad_output))
 
-    def gradient(self, saved: Saved, slope: Tensor, trials: int) -> PerTrial:
+    def gradient(self, saved: Saved, grad_output: Tensor, trials: int) -> PerTrial:
         """G_W = δ∗a, G_b = Σδ."""
         inputs, *unfolded = saved
         if unfolded:
-            weight = _columns(slope, trials) @ _columns(unfolded[0], trials).mT
+            weight = _columns(grad_output, trials) @ _columns(unfolded[0], trials).mT
         else:
-            weight = conv2d_weight(inputs, self.weight.shape, slope, self.stride, self.padding)
-        bias = () if self.bias is None else (of_trials(slope, trials).sum((1, 3, 4)),)
+            weight = conv2d_weight(inputs, self.weight.shape, grad_output, self.stride, self.padding)
+        bias = () if self.bias is None else (of_trials(grad_output, trials).sum((1, 3, 4)),)
         return weight.view(trials, *self.weight.shape), *bias
 
-    def tangent_forward(self, saved: Saved, tangent: Tensor | None, direction: PerTrial) -> Tensor:
+    def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor:
         """ż = W∗ȧ + v_W∗a + v_b."""
         inputs, *unfolded = saved
         outputs: Tensor
@@ -94,45 +94,45 @@ class Convolution(Layer):
             outputs = product.unflatten(2, unfolded[0].shape[2:])
         else:
             outputs = self._convolve(inputs, direction[0][0], None if self.bias is None else direction[1][0])
-        if tangent is not None:
-            outputs += self._convolve(self._wrap(tangent), self.weight)
+        if input_tangent is not None:
+            outputs += self._convolve(self._wrap(input_tangent), self.weight)
         return outputs
 
     def tangent_backward(
-        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, direction: PerTrial
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
     ) -> Tensor:
         """δ̇_in = Wᵀ∗δ̇ + v_Wᵀ∗δ."""
         inputs, *unfolded = saved
         weight = direction[0]
         if not unfolded:
-            back = self._transposed(saved, self.weight, slope_tangent) + self._transposed(saved, weight[0], slope)
+            back = self._transposed(saved, self.weight, grad_tangent) + self._transposed(saved, weight[0], grad_output)
             return self._unwrap(back)
-        shared = self.weight.flatten(1).T.expand(len(slope), -1, -1)
-        columns = shared.bmm(slope_tangent.flatten(2))
-        columns.baddbmm_(of_images(weight.flatten(2).mT, len(slope)), slope.flatten(2))
+        shared = self.weight.flatten(1).T.expand(len(grad_output), -1, -1)
+        columns = shared.bmm(grad_tangent.flatten(2))
+        columns.baddbmm_(of_images(weight.flatten(2).mT, len(grad_output)), grad_output.flatten(2))
         return self._unwrap(F.fold(columns, inputs.shape[2:], self.kernel, padding=self.padding, stride=self.stride))
 
     def gram_pays(self, shape: torch.Size) -> bool:
-        """Whether the products of Gram matrices cost less than those of G, by the number of multiplications."""
+        """Return whether the products of Gram matrices take fewer multiplications than those of G."""
         pixels, outputs, inputs = self.count_pixels(shape), len(self.weight), self.weight[0].numel()
         return 2 * pixels * (inputs + outputs) < inputs * outputs
 
     def count_pixels(self, shape: torch.Size) -> int:
-        """Of all output images together, for inputs of this shape."""
+        """Count the pixels of all output images together, for inputs of this shape."""
         bordered = (size + 2 * border for size, border in zip(shape[2:], self.border, strict=True))
         return shape[0] * math.prod(self._size((*shape[:2], *bordered)))
 
     def _size(self, shape: Sequence[int]) -> list[int]:
-        """Height and width of the output for inputs of this shape, with their circular border."""
+        """Return height and width of the output for inputs of this shape, with their circular border."""
         geometry = zip(shape[2:], self.padding, self.kernel, self.stride, strict=True)
         return [(size + 2 * padding - kernel) // stride + 1 for size, padding, kernel, stride in geometry]
 
     def winograd_pays(self, shape: torch.Size) -> bool:
-        """Whether the fast algorithm for 3×3 kernels is there, fits, and is faster."""
+        """Return whether the fast algorithm for 3×3 kernels is installed, fits, and is faster."""
         fits = (self.kernel, self.stride, self.padding) == ((3, 3), (1, 1), (1, 1))
         images, channels, height, width = shape
-        pays = winograd.pays(channels, len(self.weight), height, width, images)
-        return fits and pays and winograd.usable(self.weight)
+        faster = pays(channels, len(self.weight), height, width, images)
+        return fits and faster and usable("winograd", self.weight)
 
     @staticmethod
     def _biased(outputs: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -141,12 +141,12 @@ class Convolution(Layer):
     def _convolve(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.conv2d(inputs, weight, bias, self.stride, self.padding)
 
-    def _transposed(self, saved: Saved, weight: Tensor, slope: Tensor) -> Tensor:
-        back: Tensor = conv2d_input(saved[0].shape, weight, slope, self.stride, self.padding)
+    def _transposed(self, saved: Saved, weight: Tensor, grad_output: Tensor) -> Tensor:
+        back: Tensor = conv2d_input(saved[0].shape, weight, grad_output, self.stride, self.padding)
         return back
 
     def _unfold(self, inputs: Tensor) -> Tensor:
-        """[images, inputs · kernel, height, width]: what each output pixel sees."""
+        """Gather the inputs of each output pixel, [images, inputs · kernel, height, width]."""
         (high, wide), (down, right) = self.padding, self.stride
         padded = F.pad(inputs, (wide, wide, high, high))
         windows = padded.unfold(2, self.kernel[0], down).unfold(3, self.kernel[1], right)
@@ -159,14 +159,14 @@ class Convolution(Layer):
                 inputs = inputs.index_select(dim, _circle(inputs.shape[dim], border, inputs.device))
         return inputs
 
-    def _unwrap(self, slope: Tensor) -> Tensor:
-        """The transpose of `_wrap`."""
+    def _unwrap(self, wrapped: Tensor) -> Tensor:
+        """Apply the transpose of `_wrap`."""
         for dim, border in zip((2, 3), self.border, strict=True):
             if border:
-                size = slope.shape[dim] - 2 * border
-                shape = (*slope.shape[:dim], size, *slope.shape[dim + 1 :])
-                slope = slope.new_zeros(shape).index_add_(dim, _circle(size, border, slope.device), slope)
-        return slope
+                size = wrapped.shape[dim] - 2 * border
+                shape = (*wrapped.shape[:dim], size, *wrapped.shape[dim + 1 :])
+                wrapped = wrapped.new_zeros(shape).index_add_(dim, _circle(size, border, wrapped.device), wrapped)
+        return wrapped
 
 
 class GramConvolution(Convolution):
@@ -190,64 +190,64 @@ class GramConvolution(Convolution):
         outputs = self.both_ways[0].of(rows)
         return self._image(outputs if self.bias is None else outputs.add_(self.bias), inputs), (inputs, rows)
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = Wᵀ∗δ."""
-        return self._unwrap(self._fold(self.both_ways[1].of(_pixels_first(slope)), saved[0]))
+        return self._unwrap(self._fold(self.both_ways[1].of(_pixels_first(grad_output)), saved[0]))
 
-    def products(self, saved: Saved, slope: Tensor, target: PerTrial, trials: int) -> Products:
-        """⟨G, T⟩ and ‖G‖²; keeps UTᵀ, UUᵀ, δδᵀ, δ and, if there is one, G_b."""
+    def products(self, saved: Saved, grad_output: Tensor, target: PerTrial, trials: int) -> LayerProducts:
+        """Return ⟨G, T⟩ and ‖G‖²; keeps UTᵀ, UUᵀ, δδᵀ, δ and, if there is one, G_b."""
         if target[0] is not self.target:  # it stays the same for a whole attack, so arranging it once is worth it
             self.target, self.target_both_ways = target[0], self._both_ways(target[0][0])
-        rows, slopes = saved[1], _pixels_first(slope)
-        moved = self.target_both_ways[0].of(rows)
-        pixels, slope_pixels = times_transpose(rows, rows), times_transpose(slopes, slopes)
-        inner, squares = [(moved * slopes).sum()], [(pixels * slope_pixels).sum()]
-        bias = [] if self.bias is None else [slopes.sum(0)]
+        rows, grad_rows = saved[1], _pixels_first(grad_output)
+        projected = self.target_both_ways[0].of(rows)
+        input_gram, grad_gram = times_transpose(rows, rows), times_transpose(grad_rows, grad_rows)
+        inner, squares = [(projected * grad_rows).sum()], [(input_gram * grad_gram).sum()]
+        bias = [] if self.bias is None else [grad_rows.sum(0)]
         for each in bias:
             inner.append((each * target[1][0]).sum())
             squares.append(each.square().sum())
-        kept = (moved, pixels, slope_pixels, slopes, *bias)
+        kept = (projected, input_gram, grad_gram, grad_rows, *bias)
         return [each[None] for each in inner], [each[None] for each in squares], kept
 
     def direction(
-        self, saved: Saved, slope: Tensor, target: PerTrial, kept: Saved, along: PerTrial, against: PerTrial
+        self, saved: Saved, grad_output: Tensor, target: PerTrial, kept: Saved, along: PerTrial, against: PerTrial
     ) -> PerTrial:
-        """Uv_Wᵀ + v_b [pixels, outputs], and δv_W [pixels, kernel · inputs]."""
-        moved, pixels, slope_pixels, slopes, *bias = kept
-        forward = torch.addmm(moved * along[0], pixels * against[0], slopes)
+        """Return Uv_Wᵀ + v_b [pixels, outputs], and δv_W [pixels, kernel · inputs]."""
+        projected, input_gram, grad_gram, grad_rows, *bias = kept
+        forward = torch.addmm(projected * along[0], input_gram * against[0], grad_rows)
         for each in bias:
             forward += target[1][0] * along[1] + each * against[1]
-        back = self.target_both_ways[1].of(slopes * along[0])
-        return forward, back.addmm_(slope_pixels * against[0], saved[1])
+        back = self.target_both_ways[1].of(grad_rows * along[0])
+        return forward, back.addmm_(grad_gram * against[0], saved[1])
 
-    def tangent_forward(self, saved: Saved, tangent: Tensor | None, direction: PerTrial) -> Tensor:
+    def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor:
         """ż = W∗ȧ + v_W∗a + v_b."""
         outputs = direction[0]
-        if tangent is not None:
-            outputs = self.both_ways[0].of(self._rows(self._wrap(tangent))).add_(outputs)
+        if input_tangent is not None:
+            outputs = self.both_ways[0].of(self._rows(self._wrap(input_tangent))).add_(outputs)
         return self._image(outputs, saved[0])
 
     def tangent_backward(
-        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, direction: PerTrial
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
     ) -> Tensor:
         """δ̇_in = Wᵀ∗δ̇ + v_Wᵀ∗δ."""
-        rows = self.both_ways[1].of(_pixels_first(slope_tangent)).add_(direction[1])
+        rows = self.both_ways[1].of(_pixels_first(grad_tangent)).add_(direction[1])
         return self._unwrap(self._fold(rows, saved[0]))
 
     def _both_ways(self, weight: Tensor) -> tuple[Matrix, Matrix]:
-        """A kernel as the matrix that U is multiplied with, and that matrix's transpose."""
+        """Return a kernel as the matrix that U is multiplied with, and that matrix's transpose."""
         matrix = weight.permute(0, 2, 3, 1).flatten(1)
         return Matrix(matrix, self.pixels), Matrix(matrix.T, self.pixels)
 
     def _rows(self, inputs: Tensor) -> Tensor:
-        """U, from a whose channels had better be the fastest in memory."""
+        """Return U; faster from an a whose channels are contiguous in memory."""
         (high, wide), (down, right) = self.padding, self.stride
         padded = F.pad(inputs.permute(0, 2, 3, 1), (0, 0, wide, wide, high, high))
         windows = padded.unfold(1, self.kernel[0], down).unfold(2, self.kernel[1], right)
         return windows.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(0, 2)
 
     def _fold(self, rows: Tensor, inputs: Tensor) -> Tensor:
-        """The transpose of `_rows`."""
+        """Apply the transpose of `_rows`."""
         images, channels, height, width = inputs.shape
         (high, wide), (down, right), (out_height, out_width) = self.padding, self.stride, self._size(inputs.shape)
         windows = rows.view(images, out_height, out_width, *self.kernel, channels)
@@ -258,7 +258,7 @@ class GramConvolution(Convolution):
         return folded[:, high : high + height, wide : wide + width].permute(0, 3, 1, 2)
 
     def _image(self, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """[pixels, outputs] as [images, outputs, height, width]."""
+        """View [pixels, outputs] as [images, outputs, height, width]."""
         return outputs.view(len(inputs), *self._size(inputs.shape), -1).permute(0, 3, 1, 2)
 
 
@@ -279,93 +279,97 @@ class WinogradConvolution(Convolution):
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W∗a + b; saves a, and a transformed."""
-        saved = self.moved(inputs, trials)
+        saved = self.saved_tangent(inputs, trials)
         outputs = self.winograd.output(inputs.shape, (self.there, saved[1]))
         return self._biased(outputs, self.bias), saved
 
-    def moved(self, tangent: Tensor, trials: int) -> Saved:
-        """ȧ, or a itself, and that transformed."""
-        return tangent, self.winograd.data(tangent)
+    def saved_tangent(self, input_tangent: Tensor, trials: int) -> Saved:
+        """Return ȧ, or a itself, and that transformed."""
+        return input_tangent, self.winograd.data(input_tangent)
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = Wᵀ∗δ."""
-        return self.winograd.input(slope.shape, (self.back, self.winograd.data(slope)))
+        return self.winograd.input(grad_output.shape, (self.back, self.winograd.data(grad_output)))
 
-    def gradient(self, saved: Saved, slope: Tensor, trials: int) -> PerTrial:
+    def gradient(self, saved: Saved, grad_output: Tensor, trials: int) -> PerTrial:
         """G_W = δ∗a, G_b = Σδ."""
-        weight = self.winograd.gradient(slope.shape, saved[1], self.winograd.slope(slope))[None]
-        return (weight,) if self.bias is None else (weight, slope.sum((0, 2, 3))[None])
+        weight = self.winograd.gradient(grad_output.shape, saved[1], self.winograd.grad_output(grad_output))[None]
+        return (weight,) if self.bias is None else (weight, grad_output.sum((0, 2, 3))[None])
 
-    def tangent_forward(self, saved: Saved, tangent: Tensor | None, direction: PerTrial) -> Tensor:
+    def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor:
         """ż = W∗ȧ + v_W∗a + v_b."""
         inputs, data = saved
-        moved = self.winograd.kernel(direction[0][0], out=self.direction_there), data
-        still = None if tangent is None else (self.there, self.winograd.data(tangent))
-        outputs = self.winograd.output(inputs.shape, moved, still)
+        by_direction = self.winograd.kernel(direction[0][0], out=self.direction_there), data
+        by_weight = None if input_tangent is None else (self.there, self.winograd.data(input_tangent))
+        outputs = self.winograd.output(inputs.shape, by_direction, by_weight)
         return self._biased(outputs, None if self.bias is None else direction[1][0])
 
     def tangent_backward(
-        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, direction: PerTrial
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
     ) -> Tensor:
         """δ̇_in = Wᵀ∗δ̇ + v_Wᵀ∗δ."""
         kernel = self.winograd.kernel(direction[0][0], transposed=True, out=self.direction_back)
-        moved = kernel, self.winograd.data(slope)
-        return self.winograd.input(slope.shape, moved, (self.back, self.winograd.data(slope_tangent)))
+        by_direction = kernel, self.winograd.data(grad_output)
+        return self.winograd.input(grad_output.shape, by_direction, (self.back, self.winograd.data(grad_tangent)))
 
 
-class LaneConvolution(Convolution):
+class VectorisedConvolution(Convolution):
     """The same formulas with the compiled kernels, for the many small images of a narrow network on the CPU."""
 
     def __init__(self, module: nn.Conv2d) -> None:
         super().__init__(module)
-        self.lanes = Lanes(self.weight.shape, self.stride, self.padding)
+        self.batched = BatchedConvolution(self.weight.shape, self.stride, self.padding)
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = W∗a + b; saves a with its circular border."""
-        saved = self.moved(inputs, trials)
-        return self._biased(self.lanes.convolve(saved[0], self.weight), self.bias), saved
+        saved = self.saved_tangent(inputs, trials)
+        return self._biased(self.batched.convolve(saved[0], self.weight), self.bias), saved
 
-    def moved(self, tangent: Tensor, trials: int) -> Saved:
-        """ȧ, or a itself, with its circular border."""
-        return (first_fastest(self._wrap(tangent)),)
+    def saved_tangent(self, input_tangent: Tensor, trials: int) -> Saved:
+        """Return ȧ, or a itself, with its circular border."""
+        return (first_fastest(self._wrap(input_tangent)),)
 
     def prepared(self, target: PerTrial) -> PerTrial:
-        """T with the trials fastest in memory, as G is."""
+        """Return T with the trials fastest in memory, as G is."""
         return tuple(first_fastest(each) for each in target)
 
-    def gradient(self, saved: Saved, slope: Tensor, trials: int) -> PerTrial:
+    def gradient(self, saved: Saved, grad_output: Tensor, trials: int) -> PerTrial:
         """G_W = δ∗a, G_b = Σδ."""
-        weight = of_trials(self.lanes.gradient(saved[0], slope), trials).sum(1)
-        return (weight,) if self.bias is None else (weight, of_trials(slope, trials).sum((1, 3, 4)))
+        weight = of_trials(self.batched.gradient(saved[0], grad_output), trials).sum(1)
+        return (weight,) if self.bias is None else (weight, of_trials(grad_output, trials).sum((1, 3, 4)))
 
-    def tangent_forward(self, saved: Saved, tangent: Tensor | None, direction: PerTrial) -> Tensor:
+    def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor:
         """ż = W∗ȧ + v_W∗a + v_b."""
         kernel, *bias = (of_images(each, len(saved[0])) for each in direction)
-        outputs = self._biased(self.lanes.convolve(saved[0], kernel), *bias)
-        return outputs if tangent is None else outputs.add_(self.lanes.convolve(self._wrap(tangent), self.weight))
+        outputs = self._biased(self.batched.convolve(saved[0], kernel), *bias)
+        return (
+            outputs
+            if input_tangent is None
+            else outputs.add_(self.batched.convolve(self._wrap(input_tangent), self.weight))
+        )
 
     def tangent_backward(
-        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, direction: PerTrial
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
     ) -> Tensor:
         """δ̇_in = Wᵀ∗δ̇ + v_Wᵀ∗δ."""
-        kernel = of_images(direction[0], len(slope))
-        inputs = self.lanes.transpose(slope, kernel, saved[0].shape)
-        return self._unwrap(inputs.add_(self._transposed(saved, self.weight, slope_tangent)))
+        kernel = of_images(direction[0], len(grad_output))
+        inputs = self.batched.transpose(grad_output, kernel, saved[0].shape)
+        return self._unwrap(inputs.add_(self._transposed(saved, self.weight, grad_tangent)))
 
-    def _transposed(self, saved: Saved, weight: Tensor, slope: Tensor) -> Tensor:
-        return self.lanes.transpose(slope, weight, saved[0].shape)
+    def _transposed(self, saved: Saved, weight: Tensor, grad_output: Tensor) -> Tensor:
+        return self.batched.transpose(grad_output, weight, saved[0].shape)
 
 
 def _circle(size: int, border: int, device: torch.device) -> Tensor:
-    """The pixels seen along a side of `size` that continues by `border` with its opposite end."""
+    """Return the pixels along a side of `size` that continues by `border` with its opposite end."""
     return torch.arange(-border, size + border, device=device) % size
 
 
 def _columns(each: Tensor, trials: int) -> Tensor:
-    """[trials·n, channels, height, width] as [trials, channels, n·pixels]."""
+    """Reshape [trials·n, channels, height, width] to [trials, channels, n·pixels]."""
     return of_trials(each.flatten(2), trials).transpose(1, 2).flatten(2)
 
 
 def _pixels_first(each: Tensor) -> Tensor:
-    """[images, channels, height, width] as [images · pixels, channels]."""
+    """Reshape [images, channels, height, width] to [images · pixels, channels]."""
     return each.permute(0, 2, 3, 1).flatten(0, 2)

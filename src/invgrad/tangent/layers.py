@@ -1,7 +1,8 @@
-"""The formulas of each kind of layer but the convolution: value, slopes, and the tangents of both.
+"""Formulas of each kind of layer but the convolution: value, gradients, and the tangents of both.
 
-Notation: a is a layer's input and z its output, δ the loss gradient at the output, G that at the parameters, v the
-direction in which the parameters move; a dot stands for the derivative along it.
+Notation: a is a layer's input and z its output, δ the loss gradient at the output (`grad_output`), G that at the
+parameters, v the direction in which the parameters move; a dot stands for the derivative along v: ȧ is
+`input_tangent`, δ̇ is `grad_tangent`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,87 +13,87 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Saved = tuple[Tensor, ...]
-"""What a layer keeps of an earlier pass."""
+"""Tensors that a layer keeps of an earlier pass."""
 
 PerTrial = Sequence[Tensor]
 """G or v of a layer: [trials, *parameter.shape] for each of its parameters."""
 
-Products = tuple[list[Tensor], list[Tensor], Saved]
-"""⟨G, T⟩ and ‖G‖², [trials], for each of a layer's parameters, and what to keep for `direction`."""
+LayerProducts = tuple[list[Tensor], list[Tensor], Saved]
+"""⟨G, T⟩ and ‖G‖², [trials], for each of a layer's parameters, and tensors to keep for `direction`."""
 
 
 class Layer:
-    """The formulas of one kind of layer; those given here are the identity's.
+    """Formulas of one kind of layer; those given here are the identity's.
 
-    A layer without parameters is linear around its input unless it says otherwise: its tangent passes are its ordinary
-    ones, so it gives `forward`, `push` and `backward`.
+    A layer without parameters is linear around its input unless it says otherwise, so that its tangent passes are its
+    ordinary ones: it gives `forward`, `push` and `backward`.
     """
 
     parameters: tuple[Tensor, ...] = ()
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
-        """z from a, and what the other formulas need to know of it."""
+        """Return z from a, and the tensors that the other formulas need."""
         return inputs, ()
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
-        """δ at the layer's input from δ at its output."""
-        return slope
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
+        """Return δ at the layer's input from δ at its output."""
+        return grad_output
 
-    def gradient(self, saved: Saved, slope: Tensor, trials: int) -> PerTrial:
-        """G for each of `parameters`, from δ at the layer's output."""
+    def gradient(self, saved: Saved, grad_output: Tensor, trials: int) -> PerTrial:
+        """Return G for each of `parameters`, from δ at the layer's output."""
         return ()
 
     def bind(self, values: Sequence[Tensor]) -> None:
-        """Take these values of `parameters` from now on; what an earlier `forward` saved is of no use any more."""
+        """Use these values of `parameters` from now on. Tensors that an earlier `forward` saved become invalid."""
 
     def gradient_tangent(
-        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, trials: int
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, trials: int
     ) -> PerTrial:
-        """Ġ for each of `parameters`, from ȧ (None stands for zero) and δ, δ̇ at the layer's output. Of the parameters
-        the first is a factor of a, so that its G is linear in a; the G of the others do not depend on a.
+        """Return Ġ for each of `parameters`, from ȧ (None stands for zero) and δ, δ̇ at the layer's output. Of the
+        parameters the first is a factor of a, so that its G is linear in a; the G of the others do not depend on a.
         """
-        factor, *others = self.gradient(saved, slope_tangent, trials)
-        if tangent is not None:
-            factor = factor + self.gradient(self.moved(tangent, trials), slope, trials)[0]
+        factor, *others = self.gradient(saved, grad_tangent, trials)
+        if input_tangent is not None:
+            factor = factor + self.gradient(self.saved_tangent(input_tangent, trials), grad_output, trials)[0]
         return factor, *others
 
-    def moved(self, tangent: Tensor, trials: int) -> Saved:
-        """What `gradient` takes for ȧ in place of what `forward` saved of a."""
-        return (tangent,)
+    def saved_tangent(self, input_tangent: Tensor, trials: int) -> Saved:
+        """Return what `gradient` takes for ȧ in place of the tensors that `forward` saved of a."""
+        return (input_tangent,)
 
     def prepared(self, target: PerTrial) -> PerTrial:
-        """T in the memory order that suits `products` and `direction`."""
+        """Return T in the memory order that suits `products` and `direction`."""
         return target
 
-    def products(self, saved: Saved, slope: Tensor, target: PerTrial, trials: int) -> Products:
-        """⟨G, T⟩ and ‖G‖² for `target` T."""
-        gradient = self.gradient(saved, slope, trials)
+    def products(self, saved: Saved, grad_output: Tensor, target: PerTrial, trials: int) -> LayerProducts:
+        """Return ⟨G, T⟩ and ‖G‖² for `target` T."""
+        gradient = self.gradient(saved, grad_output, trials)
         inner = [_inner(one, other) for one, other in zip(gradient, target, strict=True)]
         squares = [_inner(one, one) for one in gradient]
         return inner, squares, tuple(gradient)
 
     def direction(
-        self, saved: Saved, slope: Tensor, target: PerTrial, kept: Saved, along: PerTrial, against: PerTrial
+        self, saved: Saved, grad_output: Tensor, target: PerTrial, kept: Saved, along: PerTrial, against: PerTrial
     ) -> PerTrial:
-        """v = along · T + against · G, with factors [trials] for each parameter, in the form that the tangent passes
-        take.
+        """Return v = along · T + against · G, with factors [trials] for each parameter, in the form that the tangent
+        passes take.
         """
         terms = zip(target, kept, along, against, strict=True)
         return tuple(_times(t, factor).add_(_times(g, other)) for t, g, factor, other in terms)
 
-    def push(self, saved: Saved, tangent: Tensor) -> Tensor:
-        """ż from ȧ while the parameters rest."""
-        return tangent
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
+        """Return ż from ȧ while the parameters rest."""
+        return input_tangent
 
-    def tangent_forward(self, saved: Saved, tangent: Tensor | None, direction: PerTrial) -> Tensor | None:
-        """ż from ȧ (None stands for zero) and v, for each of `parameters`."""
-        return None if tangent is None else self.push(saved, tangent)
+    def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor | None:
+        """Return ż from ȧ (None stands for zero) and v, for each of `parameters`."""
+        return None if input_tangent is None else self.push(saved, input_tangent)
 
     def tangent_backward(
-        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, direction: PerTrial
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
     ) -> Tensor:
-        """δ̇ at the layer's input from ȧ there, δ and δ̇ at its output, and v."""
-        return self.backward(saved, slope_tangent)
+        """Return δ̇ at the layer's input from ȧ there, δ and δ̇ at its output, and v."""
+        return self.backward(saved, grad_tangent)
 
 
 class Linear(Layer):
@@ -110,29 +111,29 @@ class Linear(Layer):
         """z = W·a + b; saves a."""
         return F.linear(inputs, self.weight, self.bias), (inputs,)
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = Wᵀ·δ."""
-        return slope @ self.weight
+        return grad_output @ self.weight
 
-    def gradient(self, saved: Saved, slope: Tensor, trials: int) -> PerTrial:
+    def gradient(self, saved: Saved, grad_output: Tensor, trials: int) -> PerTrial:
         """G_W = δ·aᵀ, G_b = Σδ."""
-        slope = _rows(slope, trials)
-        weight = slope.mT @ _rows(saved[0], trials)
-        return (weight,) if self.bias is None else (weight, slope.sum(1))
+        grad_output = _rows(grad_output, trials)
+        weight = grad_output.mT @ _rows(saved[0], trials)
+        return (weight,) if self.bias is None else (weight, grad_output.sum(1))
 
-    def tangent_forward(self, saved: Saved, tangent: Tensor | None, direction: PerTrial) -> Tensor:
+    def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor:
         """ż = W·ȧ + v_W·a + v_b."""
         outputs = _rows(saved[0], len(direction[0])) @ direction[0].mT
         if self.bias is not None:
             outputs = outputs + direction[1][:, None]
         outputs = outputs.view(*saved[0].shape[:-1], -1)
-        return outputs if tangent is None else outputs + tangent @ self.weight.T
+        return outputs if input_tangent is None else outputs + input_tangent @ self.weight.T
 
     def tangent_backward(
-        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, direction: PerTrial
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
     ) -> Tensor:
         """δ̇_in = Wᵀ·δ̇ + v_Wᵀ·δ."""
-        return slope_tangent @ self.weight + (_rows(slope, len(direction[0])) @ direction[0]).view(saved[0].shape)
+        return grad_tangent @ self.weight + (_rows(grad_output, len(direction[0])) @ direction[0]).view(saved[0].shape)
 
 
 class BatchNorm(Layer):
@@ -153,34 +154,34 @@ class BatchNorm(Layer):
         normalised = (inputs - self.mean) * self.rate
         return torch.addcmul(self.shift, normalised, self.scale), (normalised,)
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = γ·r·δ."""
-        return slope * (self.scale * self.rate)
+        return grad_output * (self.scale * self.rate)
 
-    def gradient(self, saved: Saved, slope: Tensor, trials: int) -> PerTrial:
+    def gradient(self, saved: Saved, grad_output: Tensor, trials: int) -> PerTrial:
         """G_γ = Σ δ·â, G_β = Σδ."""
-        return tuple(of_trials(each, trials).sum((1, 3, 4)) for each in (slope * saved[0], slope))
+        return tuple(of_trials(each, trials).sum((1, 3, 4)) for each in (grad_output * saved[0], grad_output))
 
-    def moved(self, tangent: Tensor, trials: int) -> Saved:
+    def saved_tangent(self, input_tangent: Tensor, trials: int) -> Saved:
         """r·ȧ."""
-        return (tangent * self.rate,)
+        return (input_tangent * self.rate,)
 
-    def push(self, saved: Saved, tangent: Tensor) -> Tensor:
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
         """γ·r·ȧ."""
-        return tangent * (self.scale * self.rate)
+        return input_tangent * (self.scale * self.rate)
 
-    def tangent_forward(self, saved: Saved, tangent: Tensor | None, direction: PerTrial) -> Tensor:
+    def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor:
         """ż = γ·r·ȧ + v_γ·â + v_β."""
         scale, shift = (of_images(each, len(saved[0]))[..., None, None] for each in direction)
         outputs = torch.addcmul(shift, saved[0], scale)
-        return outputs if tangent is None else outputs.addcmul_(tangent, self.scale * self.rate)
+        return outputs if input_tangent is None else outputs.addcmul_(input_tangent, self.scale * self.rate)
 
     def tangent_backward(
-        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, direction: PerTrial
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
     ) -> Tensor:
         """δ̇_in = γ·r·δ̇ + v_γ·r·δ."""
-        scale = of_images(direction[0], len(slope))[..., None, None]
-        return (slope_tangent * self.scale).addcmul_(slope, scale).mul_(self.rate)
+        scale = of_images(direction[0], len(grad_output))[..., None, None]
+        return (grad_tangent * self.scale).addcmul_(grad_output, scale).mul_(self.rate)
 
 
 class Sigmoid(Layer):
@@ -191,38 +192,38 @@ class Sigmoid(Layer):
         outputs = inputs.sigmoid()
         return outputs, (outputs, outputs * (1 - outputs))
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = σ'·δ."""
-        return saved[1] * slope
+        return saved[1] * grad_output
 
-    def push(self, saved: Saved, tangent: Tensor) -> Tensor:
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
         """ż = σ'·ȧ."""
-        return saved[1] * tangent
+        return saved[1] * input_tangent
 
     def tangent_backward(
-        self, saved: Saved, tangent: Tensor | None, slope: Tensor, slope_tangent: Tensor, direction: PerTrial
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
     ) -> Tensor:
         """δ̇_in = σ'·(δ̇ + (1 − 2σ)·ȧ·δ)."""
-        if tangent is None:
-            return self.backward(saved, slope_tangent)
-        return torch.addcmul(slope_tangent, tangent * slope, 1 - 2 * saved[0]).mul_(saved[1])
+        if input_tangent is None:
+            return self.backward(saved, grad_tangent)
+        return torch.addcmul(grad_tangent, input_tangent * grad_output, 1 - 2 * saved[0]).mul_(saved[1])
 
 
 class ReLU(Layer):
-    """z = max(a, 0), with slope 0 at 0."""
+    """z = max(a, 0), with derivative 0 at 0."""
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
         """z = m·a with the mask m; saves m."""
         outputs = inputs.relu()
         return outputs, (outputs.sign(),)
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = m·δ."""
-        return saved[0] * slope
+        return saved[0] * grad_output
 
-    def push(self, saved: Saved, tangent: Tensor) -> Tensor:
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
         """ż = m·ȧ."""
-        return saved[0] * tangent
+        return saved[0] * input_tangent
 
 
 class MaxPool(Layer):
@@ -236,16 +237,16 @@ class MaxPool(Layer):
         outputs, winners = self.pool(inputs)
         return outputs, (winners, inputs)
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = the sum of the δ that a pixel won, else 0."""
         winners, inputs = saved
         flat = torch.zeros_like(inputs).flatten(2)
-        return flat.scatter_add_(2, winners.flatten(2), slope.flatten(2)).view(inputs.shape)
+        return flat.scatter_add_(2, winners.flatten(2), grad_output.flatten(2)).view(inputs.shape)
 
-    def push(self, saved: Saved, tangent: Tensor) -> Tensor:
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
         """ż = ȧ of the winners."""
         winners = saved[0]
-        return tangent.flatten(2).gather(2, winners.flatten(2)).view(winners.shape)
+        return input_tangent.flatten(2).gather(2, winners.flatten(2)).view(winners.shape)
 
 
 class AveragePool(Layer):
@@ -255,7 +256,7 @@ class AveragePool(Layer):
         self.module = module
 
     def _window(self, inputs: Tensor) -> tuple[Any, ...]:
-        """The arguments of torch's average pooling."""
+        """Return the arguments of torch's average pooling."""
         pool = self.module or nn.AvgPool2d((inputs.shape[2], inputs.shape[3]))
         places = (pool.kernel_size, pool.stride, pool.padding)
         return *map(pair, places), pool.ceil_mode, pool.count_include_pad, pool.divisor_override
@@ -264,14 +265,14 @@ class AveragePool(Layer):
         """z = the means; saves a for its shape."""
         return self.push((inputs,), inputs), (inputs,)
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = every pixel's share of the δ of its windows."""
         inputs = saved[0]
-        return cast(Tensor, torch.ops.aten.avg_pool2d_backward(slope, inputs, *self._window(inputs)))
+        return cast(Tensor, torch.ops.aten.avg_pool2d_backward(grad_output, inputs, *self._window(inputs)))
 
-    def push(self, saved: Saved, tangent: Tensor) -> Tensor:
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
         """ż = the means of ȧ."""
-        return F.avg_pool2d(tangent, *self._window(tangent))
+        return F.avg_pool2d(input_tangent, *self._window(input_tangent))
 
 
 class Flatten(Layer):
@@ -281,40 +282,40 @@ class Flatten(Layer):
         """z; saves a for its shape."""
         return inputs.flatten(1), (inputs,)
 
-    def backward(self, saved: Saved, slope: Tensor) -> Tensor:
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
         """δ_in = δ in a's shape."""
-        return slope.reshape(saved[0].shape)
+        return grad_output.reshape(saved[0].shape)
 
-    def push(self, saved: Saved, tangent: Tensor) -> Tensor:
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
         """ż = ȧ, flat."""
-        return tangent.flatten(1)
+        return input_tangent.flatten(1)
 
 
 def pair(size: Any) -> tuple[int, int]:
-    """A size that torch's modules keep as one number or as two."""
+    """Return as two numbers a size that torch's modules keep as one or as two."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def of_trials(each: Tensor, trials: int) -> Tensor:
-    """[trials·n, …] as [trials, n, …]."""
+    """View [trials·n, …] as [trials, n, …]."""
     return each.view(trials, -1, *each.shape[1:])
 
 
 def of_images(each: Tensor, images: int) -> Tensor:
-    """[trials, …] repeated for every image, [trials·n, …]."""
+    """Repeat [trials, …] for every image, [trials·n, …]."""
     return each[:, None].expand(-1, images // len(each), *each.shape[1:]).flatten(0, 1)
 
 
 def _rows(each: Tensor, trials: int) -> Tensor:
-    """[trials·n, …, features] as [trials, rows, features]."""
+    """Reshape [trials·n, …, features] to [trials, rows, features]."""
     return each.reshape(trials, -1, each.shape[-1])
 
 
 def _inner(one: Tensor, other: Tensor) -> Tensor:
-    """The inner product of each trial, [trials]."""
+    """Take the inner product of each trial, [trials]."""
     return (one * other).flatten(1).sum(1)
 
 
 def _times(each: Tensor, factor: Tensor) -> Tensor:
-    """Each trial's tensor times its factor [trials]."""
+    """Multiply each trial's tensor with its factor [trials]."""
     return each * factor.view(-1, *[1] * (each.dim() - 1))

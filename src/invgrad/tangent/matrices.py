@@ -9,19 +9,19 @@ class Matrix:
     """A matrix that stays the same, [outputs, inputs]."""
 
     def __init__(self, weight: Tensor, rows: int) -> None:
-        """`rows`: of what it is applied to."""
+        """`rows`: number of rows of the matrices that it is applied to."""
         self._weight = weight.contiguous()
         self._packed = None
         if _onednn(weight):
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight, rows)
 
     def of(self, rows: Tensor) -> Tensor:
-        """x·Wᵀ, [rows, outputs], of x [rows, inputs]."""
+        """Return x·Wᵀ, [rows, outputs], of x [rows, inputs]."""
         return times_transpose(rows, self._weight) if self._packed is None else _linear(rows, self._packed)
 
 
 def times_transpose(rows: Tensor, weight: Tensor) -> Tensor:
-    """x·Wᵀ, [rows, outputs], of x [rows, inputs] and W [outputs, inputs]."""
+    """Return x·Wᵀ, [rows, outputs], of x [rows, inputs] and W [outputs, inputs]."""
     return _linear(rows, weight) if _onednn(rows) else F.linear(rows, weight)
 
 

@@ -1,8 +1,12 @@
-"""The gradient of a function of the parameter gradient with respect to the images, without a double backward pass.
+"""Pearlmutter's R-operator: the image gradient of a function of the parameter gradient by forward-over-reverse passes.
 
 Let G(x) be the gradient of the loss L(x, θ) with respect to the parameters θ, and D a function of G with v = ∂D/∂G.
 Then ∂D/∂x = ∂/∂x ⟨∇θ L, v⟩ = d/dt ∇x L(x, θ + t·v) at t = 0: the tangent of the image gradient as the parameters move
-along v. With a dot for d/dt, four passes through the network give it exactly:
+along v. This directional derivative of a gradient is what Pearlmutter's R-operator computes (Pearlmutter 1994, "Fast
+exact multiplication by the Hessian"): a Hessian-vector product, of the mixed second derivatives ∂²L/∂x∂θ with v, and at
+the parameters, where a client takes local steps, of the Hessian itself. It is forward-over-reverse differentiation,
+without the graph of a double backward pass. With a dot for d/dt (Pearlmutter's R{·}), four passes through the network
+give it exactly:
 
 1. forward: every layer's output z from its input a;
 2. backward: δ, the loss gradient at every layer's output, and from it G;
@@ -33,7 +37,7 @@ class Step:
     layer: Layer
     sources: tuple[int, ...]
     """The values whose sum is the layer's input."""
-    moving: tuple[int, ...]
+    dependent: tuple[int, ...]
     """Those of them that depend on parameters."""
     positions: tuple[int, ...]
     """Where the layer's parameters stand among the network's."""
@@ -41,44 +45,44 @@ class Step:
 
 @dataclass(frozen=True)
 class Tape:
-    """What the first two passes leave for what follows."""
+    """Record of the first two passes, which the others need."""
 
     trials: int
     saved: list[Saved]
-    """Of every step."""
-    slopes: list[Tensor | None]
+    """Values that every step saved."""
+    grad_outputs: list[Tensor | None]
     """δ of every value; None where the value does not depend on parameters."""
     probabilities: Tensor
-    """Of the classes according to the network, [trials·n, classes]."""
+    """Probabilities of the classes according to the network, [trials·n, classes]."""
 
     def of(self, number: int) -> tuple[Saved, Tensor]:
-        """What a step with parameters saved, and δ at its output."""
-        return self.saved[number], cast(Tensor, self.slopes[number + 1])
+        """Return the values that a step with parameters saved, and δ at its output."""
+        return self.saved[number], cast(Tensor, self.grad_outputs[number + 1])
 
 
 @dataclass(frozen=True)
 class Products:
-    """How G lies towards T, for every parameter tensor."""
+    """Inner products of G with the target T, and squared norms of G, for every parameter tensor."""
 
     inner: Tensor
     """⟨G, T⟩, [trials, parameters]."""
     squares: Tensor
     """‖G‖², [trials, parameters]."""
     kept: dict[int, Saved]
-    """What the steps that have parameters keep, from which the direction is made."""
+    """Values that the steps with parameters keep, from which v is combined."""
 
 
 @dataclass(frozen=True)
 class Tangents:
-    """What the last two passes find."""
+    """Result of the last two passes."""
 
     images: Tensor
     """∂D/∂x, [trials, n, 3, h, w]."""
     probabilities: Tensor
     """∂D/∂q, [trials, n, classes], for the probabilities q of the classes that stand in the loss."""
-    arriving: list[Tensor | None]
+    inputs: list[Tensor | None]
     """ȧ of every step; None where it does not depend on parameters."""
-    slopes: list[Tensor | None]
+    grad_outputs: list[Tensor | None]
     """δ̇ of every value."""
 
 
@@ -95,14 +99,12 @@ class Passes:
         self._weighted = [(number, step) for number, step in enumerate(steps) if step.positions]
 
     def bind(self, parameters: Sequence[Tensor]) -> None:
-        """Take these values of the network's parameters, in their order, from now on; a tape of before is of no use any
-        more.
-        """
+        """Use these values of the network's parameters, in their order, from now on. Earlier tapes become invalid."""
         for _, step in self._weighted:
             step.layer.bind(_at(step, parameters))
 
-    def ordinary(self, images: Tensor, labels: Tensor) -> Tape:
-        """The first two passes, for images [trials, n, 3, h, w] and labels [trials, n], or probabilities of the
+    def forward_backward(self, images: Tensor, labels: Tensor) -> Tape:
+        """Take the first two passes, for images [trials, n, 3, h, w] and labels [trials, n], or probabilities of the
         classes [trials, n, classes] in their place.
         """
         trials, count = labels.shape[:2]
@@ -115,30 +117,30 @@ class Passes:
             saved.append(kept)
         probabilities = values[-1].softmax(1)
         expected = labels if labels.is_floating_point() else _one_hot(labels, probabilities)
-        slopes: list[Tensor | None] = [None] * len(values)
-        slopes[-1] = (probabilities - expected.flatten(0, 1)) / count
+        grad_outputs: list[Tensor | None] = [None] * len(values)
+        grad_outputs[-1] = (probabilities - expected.flatten(0, 1)) / count
         for number, step in reversed(list(enumerate(self._steps))):
-            slope = slopes[number + 1]
-            if slope is not None and step.moving:
-                _add(slopes, step.moving, step.layer.backward(saved[number], slope))
-        return Tape(trials, saved, slopes, probabilities)
+            grad_output = grad_outputs[number + 1]
+            if grad_output is not None and step.dependent:
+                _add(grad_outputs, step.dependent, step.layer.backward(saved[number], grad_output))
+        return Tape(trials, saved, grad_outputs, probabilities)
 
     def gradient(self, tape: Tape) -> tuple[Tensor, ...]:
-        """G in the order of the network's parameters, each [trials, *parameter.shape]."""
+        """Return G in the order of the network's parameters, each [trials, *parameter.shape]."""
         found: dict[int, Tensor] = {}
         for number, step in self._weighted:
             found |= zip(step.positions, step.layer.gradient(*tape.of(number), tape.trials), strict=True)
         return tuple(found[position] for position in sorted(found))
 
     def prepared(self, target: PerTrial) -> tuple[Tensor, ...]:
-        """T, given in the order and shapes of G, in the memory order that suits what follows."""
+        """Return T, given in the order and shapes of G, in the memory order that suits `products` and `combined`."""
         found: dict[int, Tensor] = {}
         for _, step in self._weighted:
             found |= zip(step.positions, step.layer.prepared(_at(step, target)), strict=True)
         return tuple(found[position] for position in sorted(found))
 
     def products(self, tape: Tape, target: PerTrial) -> Products:
-        """How G lies towards T = `target`, given in the order and shapes of G."""
+        """Return the products of G with T = `target`, given in the order and shapes of G."""
         inner: dict[int, Tensor] = {}
         squares: dict[int, Tensor] = {}
         kept = {}
@@ -149,11 +151,11 @@ class Passes:
         return Products(_ordered(inner), _ordered(squares), kept)
 
     def along(self, direction: PerTrial) -> Directions:
-        """v given in the order and shapes of G."""
+        """Take v in the order and shapes of G."""
         return {number: _at(step, direction) for number, step in self._weighted}
 
     def combined(self, tape: Tape, products: Products, target: PerTrial, along: Tensor, against: Tensor) -> Directions:
-        """v = along · T + against · G, with factors [trials, parameters]."""
+        """Combine v = along · T + against · G, with factors [trials, parameters]."""
         found, factors = {}, (along.unbind(1), against.unbind(1))
         for number, step in self._weighted:
             found[number] = step.layer.direction(
@@ -162,62 +164,61 @@ class Passes:
         return found
 
     def tangent(self, tape: Tape, directions: Directions) -> Tangents:
-        """The last two passes."""
+        """Take the last two passes."""
         values: list[Tensor | None] = [None]
-        arriving: list[Tensor | None] = []
+        inputs: list[Tensor | None] = []
         for number, (step, saved) in enumerate(zip(self._steps, tape.saved, strict=True)):
-            arriving.append(_total(values, step.moving))
-            values.append(step.layer.tangent_forward(saved, arriving[-1], directions.get(number, ())))
+            inputs.append(_total(values, step.dependent))
+            values.append(step.layer.tangent_forward(saved, inputs[-1], directions.get(number, ())))
         count = len(tape.probabilities) // tape.trials
-        moved = cast(Tensor, values[-1])
-        moved = moved - (tape.probabilities * moved).sum(1, keepdim=True)  # d/dt of the log-probabilities
-        slopes: list[Tensor | None] = [None] * len(values)
-        slopes[-1] = tape.probabilities * moved / count
+        logits = cast(Tensor, values[-1])
+        log_probabilities = logits - (tape.probabilities * logits).sum(1, keepdim=True)
+        grad_outputs: list[Tensor | None] = [None] * len(values)
+        grad_outputs[-1] = tape.probabilities * log_probabilities / count
         for number, step in reversed(list(enumerate(self._steps))):
-            saved, slope, slope_tangent = tape.saved[number], tape.slopes[number + 1], cast(Tensor, slopes[number + 1])
-            if slope is None:
-                back = step.layer.backward(saved, slope_tangent)
+            saved, grad_output = tape.saved[number], tape.grad_outputs[number + 1]
+            tangent, direction = cast(Tensor, grad_outputs[number + 1]), directions.get(number, ())
+            if grad_output is None:
+                back = step.layer.backward(saved, tangent)
             else:
-                back = step.layer.tangent_backward(
-                    saved, arriving[number], slope, slope_tangent, directions.get(number, ())
-                )
-            _add(slopes, step.sources, back)
+                back = step.layer.tangent_backward(saved, inputs[number], grad_output, tangent, direction)
+            _add(grad_outputs, step.sources, back)
         return Tangents(
-            images=of_trials(cast(Tensor, slopes[0]), tape.trials),
-            probabilities=of_trials(-moved / count, tape.trials),
-            arriving=arriving,
-            slopes=slopes,
+            images=of_trials(cast(Tensor, grad_outputs[0]), tape.trials),
+            probabilities=of_trials(-log_probabilities / count, tape.trials),
+            inputs=inputs,
+            grad_outputs=grad_outputs,
         )
 
     def gradient_tangent(self, tape: Tape, tangents: Tangents) -> tuple[Tensor, ...]:
-        """Ġ in the order and shapes of G: the product of v and the second derivatives of the loss."""
+        """Return Ġ in the order and shapes of G: the product of the loss's Hessian and v."""
         found: dict[int, Tensor] = {}
         for number, step in self._weighted:
-            saved, slope = tape.of(number)
-            slope_tangent = cast(Tensor, tangents.slopes[number + 1])
-            moved = step.layer.gradient_tangent(saved, tangents.arriving[number], slope, slope_tangent, tape.trials)
-            found |= zip(step.positions, moved, strict=True)
+            saved, grad_output = tape.of(number)
+            tangent = cast(Tensor, tangents.grad_outputs[number + 1])
+            each = step.layer.gradient_tangent(saved, tangents.inputs[number], grad_output, tangent, tape.trials)
+            found |= zip(step.positions, each, strict=True)
         return tuple(found[position] for position in sorted(found))
 
 
 def _one_hot(labels: Tensor, probabilities: Tensor) -> Tensor:
-    """[trials, n, classes]; torch's own waits for the GPU."""
+    """Encode labels as [trials, n, classes]; torch's own function waits for the GPU."""
     zeros = probabilities.new_zeros(*labels.shape, probabilities.shape[1])
     return zeros.scatter_(2, labels[..., None], 1)
 
 
 def _ordered(each: dict[int, Tensor]) -> Tensor:
-    """[trials, parameters] from one [trials] for each position."""
+    """Stack one [trials] for each position to [trials, parameters]."""
     return torch.stack([each[position] for position in sorted(each)], 1)
 
 
 def _at(step: Step, each: PerTrial) -> PerTrial:
-    """Those of a step's parameters."""
+    """Select those of a step's parameters."""
     return tuple(each[position] for position in step.positions)
 
 
 def _total(values: list[Tensor | None], places: Sequence[int]) -> Tensor | None:
-    """The sum of the values at these places; None stands for zero."""
+    """Sum the values at these places; None stands for zero."""
     chosen = [value for place in places if (value := values[place]) is not None]
     return reduce(torch.add, chosen) if chosen else None
 
