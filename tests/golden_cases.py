@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from invgrad.networks import ConvNet, LeNetZhu, Network, ResNet, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet
 
 FOLDER = Path(__file__).parent / "golden"
 

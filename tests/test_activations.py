@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from invgrad.activations import activation_errors
-from invgrad.networks import LeNetZhu, ResNet, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import LeNetZhu, ResNet
 
 
 def images(seed: int) -> Tensor:

@@ -13,7 +13,8 @@ from invgrad.clients.loss import cross_entropy
 from invgrad.clients.protocols import share
 from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.metrics import psnr
-from invgrad.networks import MLP, LeNetZhu, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import MLP, LeNetZhu
 from invgrad.settings import SettingsError
 
 EXACT = Analytic(precision="float64")

@@ -16,7 +16,8 @@ from invgrad.attack_settings import LBFGS, SGD, Adam
 from invgrad.clients.loss import cross_entropy
 from invgrad.clients.protocols import share
 from invgrad.clients.settings import FederatedAveraging, GradientClient
-from invgrad.networks import ConvNet, LeNetZhu, Network, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import ConvNet, LeNetZhu, Network
 from invgrad.objective.settings import RandomLayers, SquaredEuclidean
 from invgrad.optimisers import stepper as make_stepper
 from invgrad.priors import box

@@ -17,7 +17,8 @@ from torch.utils._pytree import tree_leaves
 from invgrad.clients.loss import Loss, Parameters, cross_entropy
 from invgrad.clients.protocols import STEPS_AT_ONCE, loss_of, sent_statistics, share
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
-from invgrad.networks import MLP, ConvNet, LeNetZhu, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import MLP, ConvNet, LeNetZhu
 from invgrad.settings import SettingsError
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}

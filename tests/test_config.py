@@ -11,7 +11,7 @@ from invgrad.analytic import Analytic
 from invgrad.attack import Attack
 from invgrad.attack_settings import SGD
 from invgrad.config import CONFIG, Project, load, schema
-from invgrad.networks.resnet import ResNet
+from invgrad.networks.settings import ResNet
 from invgrad.paper import read_values
 from invgrad.settings import SettingsError, read_yaml
 

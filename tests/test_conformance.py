@@ -15,7 +15,7 @@ from invgrad.clients.protocols import share
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.labels import infer_labels
 from invgrad.metrics import mean_squared_error, psnr
-from invgrad.networks import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, MobileNet, Network, ResNet, Torchvision
+from invgrad.networks.settings import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, MobileNet, Network, ResNet, Torchvision
 from invgrad.objective.layer_weights import layer_mask, layer_weights
 from invgrad.objective.settings import (
     L1,

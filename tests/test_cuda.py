@@ -13,7 +13,8 @@ from invgrad.clients.protocols import loss_of, share
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import Evaluation, objective_for
 from invgrad.memory import fitting
-from invgrad.networks import ConvNet, LeNetZhu, Network, ResNet, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet
 from invgrad.objective.settings import Cosine, RandomLayers, SquaredEuclidean
 from invgrad.objectives import squares
 from invgrad.replay import CALLS_BEFORE, repeated

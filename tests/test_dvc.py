@@ -83,7 +83,7 @@ def test_a_changed_weight_is_noticed_and_reruns_only_what_depends_on_it(clone: P
     files = clone / "results/mini/reconstructions"
     untouched = {path: path.stat().st_mtime_ns for path in (files / other).iterdir()}
     choose(clone, override={"cells": {cell: {"attack": {"total_variation": 10.0}}}})
-    assert planned(clone) == {"attack_narrow", "describe", "measure", "fig2", "verdict", "report"}
+    assert planned(clone) == {"attack_short", "describe", "measure", "fig2", "verdict", "report"}
     assert "total_variation" in dvc(clone, "params", "diff")
     dvc(clone, "repro")
     assert planned(clone) == set()

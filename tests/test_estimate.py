@@ -25,7 +25,8 @@ from invgrad.estimate import (
     recomputed,
     report,
 )
-from invgrad.networks import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, ResNet, Torchvision, initial, outline
+from invgrad.networks.build import initial, outline
+from invgrad.networks.settings import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, ResNet, Torchvision
 from invgrad.objective.settings import Cosine
 from invgrad.objectives import squares
 from invgrad.settings import SettingsError

@@ -23,13 +23,13 @@ from invgrad.attack import Attack
 from invgrad.attack_settings import LBFGS
 from invgrad.data import load, save_split
 from invgrad.integrity import SEEN, set_damaged_aside
-from invgrad.networks import LeNetZhu
+from invgrad.networks.settings import LeNetZhu, TrainStep
 from invgrad.objective.settings import SquaredEuclidean
 from invgrad.results import Record, read_tensors, write_tensors
 from invgrad.steps.attack import AttackStep, attack_shard
 from invgrad.steps.measure import rows
 from invgrad.steps.share import share_shard
-from invgrad.steps.train import TrainStep, train_victim
+from invgrad.steps.train import train_victim
 
 CPU = torch.device("cpu")
 MEASURED = ("snakemake", "--cores", "2", "metrics")

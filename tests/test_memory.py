@@ -13,7 +13,8 @@ from invgrad.attack_settings import LBFGS
 from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.engine import Objective, TangentObjective
 from invgrad.memory import Batch, fitting, in_batches, peak
-from invgrad.networks import ConvNet, LeNetZhu, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import ConvNet, LeNetZhu
 from invgrad.objective.settings import SquaredEuclidean
 
 CPU = torch.device("cpu")

@@ -17,7 +17,9 @@ from torchvision.models._api import WeightsEnum
 from invgrad.clients.loss import cross_entropy
 from invgrad.clients.protocols import share
 from invgrad.clients.settings import GradientClient
-from invgrad.networks import (
+from invgrad.networks import resnet
+from invgrad.networks.build import build, outline
+from invgrad.networks.settings import (
     MLP,
     ConvNet,
     Custom,
@@ -28,9 +30,6 @@ from invgrad.networks import (
     Network,
     ResNet,
     Torchvision,
-    build,
-    outline,
-    resnet,
     source_file,
 )
 from invgrad.settings import Settings, SettingsError, parse

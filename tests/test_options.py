@@ -11,7 +11,7 @@ from invgrad.arguments import nested, short_form
 from invgrad.attack import Attack
 from invgrad.attack_settings import Optimiser, Start
 from invgrad.clients.settings import Client
-from invgrad.networks import Network
+from invgrad.networks.settings import Network
 from invgrad.objective.settings import Distance, Layers
 from invgrad.settings import merged
 

@@ -14,7 +14,7 @@ from invgrad.arguments import nested, short_form
 from invgrad.cli import app
 from invgrad.data import describe, fit_image, load, to_unit
 from invgrad.metrics import psnr
-from invgrad.networks import LeNetZhu
+from invgrad.networks.settings import LeNetZhu
 from invgrad.picture import untrained
 from invgrad.results import sha256
 from invgrad.settings import SettingsError

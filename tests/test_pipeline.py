@@ -128,7 +128,7 @@ def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
     again = {"measure", "activations", *shown, *gathered}
     assert planned(project, fewer) == again, "the first shard holds what it held"
     alpha = "override={cells: {lenet-trained-proposed: {attack: {total_variation: 0.1}}}}"
-    assert planned(project, alpha) == {"attack_narrow", *again}
+    assert planned(project, alpha) == {"attack_short", *again}
     title = "override={artefacts: {fig2: {title: Images}}}"
     assert planned(project, title) == {"fig2", *gathered}
 

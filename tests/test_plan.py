@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from invgrad.config import CONFIG, load
 from invgrad.costs import costs, works
@@ -16,9 +15,9 @@ from invgrad.data import clients
 from invgrad.data import load as load_split
 from invgrad.estimate import Speed
 from invgrad.fingerprints import fingerprint
-from invgrad.plan import Plan
+from invgrad.networks.settings import TrainStep
+from invgrad.plan import Plan, may_use_gpu
 from invgrad.settings import SettingsError, read_yaml
-from invgrad.steps.train import TrainStep
 
 ROOT = Path(__file__).parents[1]
 LONGEST_ARGUMENT = 128 * 1024
@@ -66,13 +65,38 @@ def test_cores_go_to_attacks_before_they_go_to_threads() -> None:
     assert one.threads("convnet-circular", 16) == 16
 
 
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of device files, without any, as a torch for GPUs finds it."""
+    monkeypatch.setattr("invgrad.plan.DEVICE_FILES", tmp_path)
+    monkeypatch.setattr("invgrad.plan.version", lambda _: "2.9.0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return tmp_path
+
+
+def test_a_gpu_is_expected_where_a_job_could_find_one(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not may_use_gpu("auto")
+    (devices / "nvidiactl").touch()
+    assert not may_use_gpu("auto"), "a driver without a GPU"
+    (devices / "nvidia0").touch()
+    assert may_use_gpu("auto")
+    assert not may_use_gpu("cpu")
+    for visible, expected in {"0": True, "1,0": True, "": False, "-1": False, "-1,0": False}.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert may_use_gpu("auto") == expected, visible
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr("invgrad.plan.version", lambda _: "2.9.0+cpu")
+    assert not may_use_gpu("auto"), "a torch that knows no GPU"
+
+
 @pytest.mark.parametrize(
     ("device", "there", "threads"), [("cuda:1", False, 16), ("auto", True, 16), ("auto", False, 8), ("cpu", True, 8)]
 )
 def test_on_a_gpu_one_attack_of_a_wide_network_takes_all_cores(
-    device: str, there: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+    device: str, there: bool, threads: int, devices: Path
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    if there:
+        (devices / "nvidia0").touch()
     assert plan(scale="paper", artefacts=["fig4"], device=device).threads("convnet-zeros", 16) == threads
 
 

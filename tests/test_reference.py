@@ -315,7 +315,7 @@ def taking(way: str) -> Iterator[None]:
     """The paths that wide networks take, and installations without a compiler."""
     with pytest.MonkeyPatch.context() as patch:
         if way == "one by one":
-            patch.setattr("invgrad.networks.NARROW_UP_TO", 0)
+            patch.setattr("invgrad.networks.parallelism.NARROW_UP_TO", 0)
         if way == "without compiled kernels":
             patch.setattr("invgrad.compiled.library", lambda name: None)
         yield

@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import objective_for
-from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import MLP, ConvNet, LeNetZhu, Network, ResNet
 from invgrad.objective.settings import Cosine, Distance, SquaredEuclidean
 from invgrad.objectives import squares
 from invgrad.replay import repeated

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from invgrad import results
-from invgrad.networks import LeNetZhu
+from invgrad.networks.settings import LeNetZhu
 from invgrad.settings import SettingsError
 from invgrad.victims import VictimFile, load_victim, save_victim
 

@@ -15,14 +15,13 @@ from invgrad.attacks import AnyAttack
 from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.data import load, normalise, save_split
 from invgrad.gallery import read_gallery, read_trajectories
-from invgrad.networks import MLP, LeNetZhu, Network
+from invgrad.networks.settings import MLP, LeNetZhu, Network, Training, TrainStep
 from invgrad.results import Record, read_tensors, write_tensors
 from invgrad.settings import SettingsError, parse
 from invgrad.steps.attack import AttackStep, attack_shard
 from invgrad.steps.measure import rows
 from invgrad.steps.share import ShareStep, share_shard, swapped
-from invgrad.steps.train import TrainStep, train_victim
-from invgrad.training import Training
+from invgrad.steps.train import train_victim
 from invgrad.unfinished import Keeping, Unfinished, remove_states
 from invgrad.victims import load_victim, save_victim, untrained
 

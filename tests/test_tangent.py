@@ -11,7 +11,8 @@ from torch.func import functional_call, grad, jvp, vjp, vmap
 
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import Objective, TangentObjective, objective_for, total_variation_gradient
-from invgrad.networks import MLP, ConvNet, LeNetZhu, Network, ResNet, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import MLP, ConvNet, LeNetZhu, Network, ResNet
 from invgrad.objective.layer_weights import layer_mask, layer_weights
 from invgrad.objective.settings import (
     L1,

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from invgrad.data import Split
-from invgrad.networks import IRevNet, LeNetZhu, Network, ResNet, build
-from invgrad.training import State, Training, accuracy, augment, train
+from invgrad.networks.build import build
+from invgrad.networks.settings import IRevNet, LeNetZhu, Network, ResNet, Training
+from invgrad.training import State, accuracy, augment, train
 
 
 def coloured(count: int) -> Split:

@@ -25,15 +25,15 @@ from invgrad.attack import Attack, Reconstruction, reconstruct
 from invgrad.attack_settings import LBFGS, SGD
 from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.data import load, save_split
-from invgrad.networks import ConvNet, LeNetZhu, build
+from invgrad.networks.build import build
+from invgrad.networks.settings import ConvNet, LeNetZhu, Training, TrainStep
 from invgrad.objective.settings import RandomLayers, SquaredEuclidean
 from invgrad.results import device_name, read_tensors
 from invgrad.settings import Settings
 from invgrad.steps.attack import AttackStep
 from invgrad.steps.share import share_shard
-from invgrad.steps.train import TrainStep, train_victim
+from invgrad.steps.train import train_victim
 from invgrad.stopping import Stop, Stopped, stoppable
-from invgrad.training import Training
 from invgrad.unfinished import Keeping, Unfinished, remove_states
 
 CPU = torch.device("cpu")

@@ -15,9 +15,10 @@ from invgrad import seeds
 from invgrad.attack_settings import Adam, Normal, Optimiser, Start
 from invgrad.clients.settings import Client
 from invgrad.devices import Precision, arithmetic, dtype_of
-from invgrad.engine import objective_for, runs_together
+from invgrad.engine import objective_for
 from invgrad.labels import infer_labels
 from invgrad.memory import budget, fitting, in_batches
+from invgrad.networks.parallelism import runs_together
 from invgrad.objective.layer_weights import layer_mask, layer_weights
 from invgrad.objective.settings import AllLayers, Cosine, Distance, Layers, Weighting
 from invgrad.objectives import Gradient, squares

@@ -21,11 +21,8 @@ from invgrad.clients.protocols import share
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.data import Split
 from invgrad.engine import objective_for
-from invgrad.networks import Network, initial
-from invgrad.networks.convnet import ConvNet
-from invgrad.networks.lenet import LeNetZhu
-from invgrad.networks.resnet import ResNet
-from invgrad.networks.torchvision_zoo import Torchvision
+from invgrad.networks.build import initial
+from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet, Torchvision, Training
 from invgrad.objective.settings import Cosine, Distance, SquaredEuclidean
 from invgrad.objectives import squares
 from invgrad.optimisers import stepper
@@ -33,7 +30,7 @@ from invgrad.reference import objective_gradient
 from invgrad.replay import CALLS_BEFORE, Evaluate, repeated
 from invgrad.settings import SettingsError
 from invgrad.tangent.matrices import times_transpose
-from invgrad.training import Pass, State, Training, one_pass
+from invgrad.training import Pass, State, one_pass
 from invgrad.trials import Targets
 
 ALPHA = 0.01

@@ -87,7 +87,8 @@ def train(
     threads: Threads = 0,
 ) -> None:
     """Build a victim network, train it if its settings say so, and write its checkpoint."""
-    from invgrad.steps.train import TrainStep, train_victim
+    from invgrad.networks.settings import TrainStep
+    from invgrad.steps.train import train_victim
     from invgrad.unfinished import Keeping
 
     every = Keeping(seconds=every_seconds, iterations=every_iterations)
@@ -163,7 +164,7 @@ def activations(
     threads: Threads = 0,
 ) -> None:
     """Compare the activations of a cell's reconstructions with those of the truth, layer by layer."""
-    from invgrad.networks.custom import Custom
+    from invgrad.networks.settings import Custom
     from invgrad.steps.activations import activations as run
 
     _one_of_each_a_shard(seed=seed, victim=victim, reconstruction=reconstruction, truth=truth)

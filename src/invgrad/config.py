@@ -20,11 +20,9 @@ from invgrad import paper_values
 from invgrad.attacks import AnyAttack
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.data import available, describe, find_source, what_to_put_where
-from invgrad.networks import Network, outline
-from invgrad.networks.custom import Custom
-from invgrad.networks.torchvision_zoo import Torchvision
+from invgrad.networks.facts import size_of
+from invgrad.networks.settings import Network, Training
 from invgrad.settings import Settings, SettingsError, merged, parse, read_yaml, unknown
-from invgrad.training import Training
 from invgrad.unfinished import Keeping
 
 CONFIG = Path("params.yaml")
@@ -522,14 +520,13 @@ def _refuse_too_few_images(experiments: Experiments, sources: Mapping[str, str])
 
 
 def _refuse_impossible_networks(experiments: Experiments) -> None:
-    """Those whose settings alone do not tell whether they can be built for their data."""
+    """Raise an error for a network that cannot be built for its data."""
     for name, victim in experiments.victims.items():
-        if isinstance(victim.network, Custom | Torchvision):
-            dataset = describe(victim.dataset)
-            try:
-                outline(victim.network, classes=dataset.classes, size=dataset.size)
-            except SettingsError as error:
-                raise SettingsError(f"victims.{name}.network: {error}") from None
+        dataset = describe(victim.dataset)
+        try:
+            size_of(victim.network, classes=dataset.classes, size=dataset.size)
+        except SettingsError as error:
+            raise SettingsError(f"victims.{name}.network: {error}") from None
 
 
 def _refuse_unused(override: Mapping[str, Any], content: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from invgrad.attack import Attack
 from invgrad.clients.settings import FederatedAveraging
 from invgrad.data import available, describe
 from invgrad.estimate import LBFGS_GRADIENTS, Speed, TrainingWork, Work, estimate
-from invgrad.networks import outline
+from invgrad.networks.build import outline
 from invgrad.plan import Plan
 
 

@@ -13,7 +13,7 @@ from invgrad.clients.loss import Parameters
 from invgrad.clients.protocols import loss_of, sent_statistics, share
 from invgrad.clients.settings import Client
 from invgrad.matching import Matching, MatchingOfGradient, MatchingOfLocalSteps
-from invgrad.networks import is_narrow
+from invgrad.networks.parallelism import runs_together
 from invgrad.objective.settings import Distance
 from invgrad.objectives import InnerProductDistance, distance_of
 from invgrad.priors import total_variation
@@ -68,11 +68,6 @@ def _matching(
         return None
     passes = trace(network, (client.batch_size or shape[0], *shape[1:]), PassOptions())
     return MatchingOfLocalSteps(passes, client, function, network.parameters()) if passes else None
-
-
-def runs_together(network: nn.Module) -> bool:
-    """Whether many trials at once pay: on a CPU, one trial of a wide network keeps every core busy by itself."""
-    return is_narrow(network) or next(network.parameters()).device.type != "cpu"
 
 
 class Objective:

@@ -23,9 +23,10 @@ from torch import nn
 from invgrad import bench
 from invgrad.bench import TRAINING_PASSES, passes
 from invgrad.clients.protocols import STEPS_AT_ONCE
-from invgrad.networks import is_narrow, outline
+from invgrad.networks.build import outline
+from invgrad.networks.parallelism import NetworkSize
+from invgrad.networks.settings import Training
 from invgrad.settings import Settings, SettingsError, parse, unknown
-from invgrad.training import Training
 
 RECOMPUTED = 1.4
 """How many times as long more than `STEPS_AT_ONCE` local steps take (measured, see there)."""
@@ -46,7 +47,7 @@ class Work:
     group: str
     """The name of the clients: what they share is written once for all cells that attack them."""
     network: nn.Module
-    """As `invgrad.networks.outline` gives it; works that use the same object have its operations counted once."""
+    """As `invgrad.networks.build.outline` gives it; works that use the same object have its operations counted once."""
     size: int
     clients: int
     """Per network seed."""
@@ -189,10 +190,10 @@ class Speed:
     def attack_hours(self, work: Work) -> float:
         """On the timed device, one job after the other."""
         kind: Kind = "l-bfgs" if work.gradients_per_iteration > 1 else "gradient"
-        gigaflops, narrow = work.gigaflops, is_narrow(work.network)
-        together = narrow or self.on_gpu
+        gigaflops, size = work.gigaflops, NetworkSize.of(work.network)
+        together = size.runs_together(on_gpu=self.on_gpu)
         if work.local_steps:
-            kind = "general" if narrow else "local-steps"
+            kind = "general" if size.is_narrow else "local-steps"
             gigaflops *= recomputed(work.local_steps) if together else 1
         pictures = work.batch * (work.trials / work.jobs if together and kind != "general" else 1)
         return work.gradients * gigaflops / self.rate(work.network, work.size, kind, pictures) / 3600
@@ -207,7 +208,7 @@ class Speed:
         (for a wide network L-BFGS costs its gradients, and local steps and training that were not timed cost plain
         automatic differentiation), nearest in operations and image size, then in pictures at once.
         """
-        narrow, forward = is_narrow(network), forward_gigaflops(network, size)
+        narrow, forward = NetworkSize.of(network).is_narrow, forward_gigaflops(network, size)
         alike = [row for row in self.measured if row.narrow == narrow]
         by_hand_only = kind in ("gradient", "l-bfgs") or narrow
         kinds = (kind, "gradient") if by_hand_only else (kind, "general", "gradient")
@@ -345,7 +346,7 @@ def _measured(row: BenchRow, where: str) -> Iterator[Measured]:
     case = cases[row.network]
     network = _of_case(case.name)
     forward = forward_gigaflops(network, case.size)
-    of_network = partial(Measured, narrow=is_narrow(network), size=case.size, forward=forward)
+    of_network = partial(Measured, narrow=NetworkSize.of(network).is_narrow, size=case.size, forward=forward)
     pass_of_trial, seconds = row.images * forward, row.ms_per_trial_iteration / 1000
     yield of_network(kind=case.step, pictures=row.trials * row.images, rate=case.passes * pass_of_trial / seconds)
     if case.step == "gradient":

@@ -15,8 +15,7 @@ from invgrad.clients.protocols import loss_of, sent_statistics, share
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.data import denormalise, describe, fit_image, normalise
 from invgrad.devices import arithmetic
-from invgrad.networks import Network
-from invgrad.networks.custom import Custom
+from invgrad.networks.settings import Custom, Network
 from invgrad.results import Record, device_name, sha256, write, write_csv
 from invgrad.settings import Settings, SettingsError
 from invgrad.steps.attack import reconstruct_with_progress

@@ -10,22 +10,21 @@ import shlex
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from invgrad.attack import Attack
 from invgrad.config import Artefact, Cell, Clients, Project, Victim, leaves
 from invgrad.data import available, describe
 from invgrad.fingerprints import PACKAGE
 from invgrad.layout import Layout
-from invgrad.networks import is_small, outline, source_file
-from invgrad.networks.custom import Custom
+from invgrad.networks.facts import size_of
+from invgrad.networks.parallelism import NetworkSize
+from invgrad.networks.settings import Custom, TrainStep, source_file
 from invgrad.settings import SettingsError
 from invgrad.steps.attack import AttackStep
 from invgrad.steps.share import ShareStep
-from invgrad.steps.train import TrainStep
 
 LARGEST_SPLIT = 2**30
 """Bytes of images up to which a split is prepared as a whole; of a larger one, what each group of clients holds is."""
@@ -37,9 +36,15 @@ def run_jobs_with_this_python() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
 
 
+DEVICE_FILES = Path("/dev")
+
+
 def may_use_gpu(device: str) -> bool:
-    """Whether jobs on this device, as the configuration names it, can be expected to find a GPU."""
-    return torch.cuda.is_available() if device == "auto" else device != "cpu"
+    """Guess, without torch, whether jobs on this device, as the configuration names it, find a GPU."""
+    if device != "auto":
+        return device != "cpu"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
+    return not hidden and not version("torch").endswith("+cpu") and any(DEVICE_FILES.glob("nvidia[0-9]*"))
 
 
 @dataclass(frozen=True)
@@ -325,7 +330,7 @@ class Plan:
             },
         }
 
-    def is_narrow(self, cell: str) -> bool:
+    def has_short_jobs(self, cell: str) -> bool:
         """Whether a cell's attack is one in closed form, or its network so small that it takes a minute where others
         take an hour.
         """
@@ -335,33 +340,32 @@ class Plan:
     def threads(self, cell: str, available: int) -> int:
         """CPU threads of an attack.
 
-        Narrow networks gain more from a second job than from a second thread. On a GPU one attack of a wide network
+        Small networks gain more from a second job than from a second thread. On a GPU one attack of a larger network
         takes all cores, so that it is alone on the GPU. On a CPU every such attack first has a core: two threads made a
         step of ResNet-20 (width 64) no faster, of ConvNet 1.5 times and of ResNet-18 at 224×224 1.3 times as fast.
         """
-        if self.is_narrow(cell):
+        if self.has_short_jobs(cell):
             return 1
         if may_use_gpu(self.project.config.device):
             return available
-        return max(1, available // max(1, self._wide_attacks))
+        return max(1, available // max(1, self._long_jobs))
 
     # Details
 
     @cached_property
-    def _wide_attacks(self) -> int:
-        """The number of jobs that attack a network which is not narrow, for the artefacts that are to be made."""
+    def _long_jobs(self) -> int:
+        """The number of attacks that are not short, for the artefacts that are to be made."""
         cells = self.cells_of(self.project.artefacts)
-        return sum(len(self.shards(cell)) for cell in cells if not self.is_narrow(cell))
+        return sum(len(self.shards(cell)) for cell in cells if not self.has_short_jobs(cell))
 
     @cached_property
     def _small_victims(self) -> set[str]:
-        small = set()
-        for name in {self.clients[cell.clients].victim for cell in self.cells.values()}:
-            chosen = self.victim(name)
-            dataset = describe(chosen.dataset)
-            if is_small(outline(chosen.network, classes=dataset.classes, size=dataset.size)):
-                small.add(name)
-        return small
+        return {name for name in self.victims if self._size(name).is_small}
+
+    def _size(self, victim: str) -> NetworkSize:
+        chosen = self.victim(victim)
+        dataset = describe(chosen.dataset)
+        return size_of(chosen.network, classes=dataset.classes, size=dataset.size)
 
     def _split(self, dataset: str, split: str, clients: str | None = None) -> Path:
         return self.files.split(dataset, split, clients)

@@ -69,6 +69,11 @@ def merged(base: Any, patch: Any) -> Any:
     return base | {key: merged(base.get(key), value) for key, value in patch.items()}
 
 
+def one_line(error: BaseException) -> str:
+    """Put the error's message on one line."""
+    return " ".join(str(error).split())
+
+
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file; `SettingsError` if it is missing or not YAML."""
     try:
@@ -76,7 +81,7 @@ def read_yaml(path: Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
 def _sentence(problem: dict[str, Any]) -> str:

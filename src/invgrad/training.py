@@ -1,6 +1,5 @@
 """Training a victim by the released code's "conservative" recipe."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -9,36 +8,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from invgrad import seeds
 from invgrad.data import Split, normalise
-from invgrad.settings import Settings
+from invgrad.networks.settings import Training
 from invgrad.victims import copied_state, restore_state
 
 EVALUATION_BATCH = 500
-
-
-class Training(Settings):
-    """SGD with Nesterov momentum, step decay, random crops and flips; the defaults are the released code's.
-
-    `milestones` are the epochs after which the learning rate falls by 10. They are written for 120 epochs and not
-    rescaled when fewer are run, as in the released code. No epochs leave a network as it is initialised.
-    """
-
-    epochs: NonNegativeInt = 120
-    batch_size: PositiveInt = 128
-    learning_rate: PositiveFloat = 0.1
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: NonNegativeFloat = 5e-4
-    milestones: tuple[PositiveInt, ...] = (44, 74, 105)
-    crop_padding: int = Field(default=4, ge=0)
-    flip: bool = True
-
-    def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 1."""
-        return math.prod([self.learning_rate, *(0.1 for milestone in self.milestones if milestone < epoch)])
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from invgrad.data import Channels, describe
-from invgrad.networks import Network, build, initial
-from invgrad.networks.custom import Custom
+from invgrad.networks.build import build, initial
+from invgrad.networks.settings import Custom, Network
 from invgrad.results import read_tensors, write_tensors
-from invgrad.settings import Settings, SettingsError, parse
+from invgrad.settings import Settings, SettingsError, one_line, parse
 
 
 class VictimFile(Settings):
@@ -59,7 +59,7 @@ def restore_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise RuntimeError(" ".join(str(error).split())) from None
+        raise RuntimeError(one_line(error)) from None
 
 
 def load_victim(path: Path, device: torch.device, *, custom: Custom | None = None) -> tuple[nn.Module, VictimFile]:

@@ -43,7 +43,7 @@ rule attack:
     log:
         files.log(files.reconstruction("{cell}", "{seed}", "{shard}")),
     wildcard_constraints:
-        cell=any_of(cell for cell in plan.cells if not plan.is_narrow(cell)),
+        cell=any_of(cell for cell in plan.cells if not plan.has_short_jobs(cell)),
     conda:
         "../../envs/environment.yaml"
     threads: lambda w: plan.threads(w.cell, workflow.resource_settings.cores or 1)
@@ -65,6 +65,6 @@ rule attack:
 
 
 # A rule of its own, so that a cluster can take many of these short jobs together.
-use rule attack as attack_narrow with:
+use rule attack as attack_short with:
     wildcard_constraints:
-        cell=any_of(cell for cell in plan.cells if plan.is_narrow(cell)),
+        cell=any_of(cell for cell in plan.cells if plan.has_short_jobs(cell)),

@@ -1,40 +1,30 @@
 """Densely connected networks for small images."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from invgrad.networks.base import NetworkSettings
+from invgrad.networks.settings import DenseNet
 
 BOTTLENECK = 4
 """Channels between the two convolutions of a layer, in multiples of the growth."""
 
 
-class DenseNet(NetworkSettings):
-    """Blocks of bottleneck layers that each add `growth` channels, and between them transitions that halve the
-    channels and the image (released code: `DenseNet40`, with `growth=48` `DenseNet40-4`).
+def densenet(settings: DenseNet, *, classes: int, size: int) -> nn.Module:
+    """Build it with torch's default initialisation; `size` must be at least 4, doubled for every block after the
+    first.
     """
-
-    name: Literal["densenet"] = "densenet"
-    growth: PositiveInt = 12
-    blocks: tuple[PositiveInt, ...] = Field(default=(6, 6, 6), min_length=1)
-
-    def build(self, *, classes: int, size: int) -> nn.Module:
-        """torch's default initialisation; `size` must be at least 4, doubled for every block after the first."""
-        channels, side = 2 * self.growth, size
-        layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1, bias=False)]
-        for number, count in enumerate(self.blocks):
-            if number:
-                layers.append(_transition(channels))
-                channels, side = channels // 2, side // 2
-            for _ in range(count):
-                layers.append(DenseLayer(channels, self.growth))
-                channels += self.growth
-        layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten()]
-        return nn.Sequential(*layers, nn.Linear(channels * (side // 4) ** 2, classes))
+    channels, side = 2 * settings.growth, size
+    layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1, bias=False)]
+    for number, count in enumerate(settings.blocks):
+        if number:
+            layers.append(_transition(channels))
+            channels, side = channels // 2, side // 2
+        for _ in range(count):
+            layers.append(DenseLayer(channels, settings.growth))
+            channels += settings.growth
+    layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(channels * (side // 4) ** 2, classes))
 
 
 class DenseLayer(nn.Module):

@@ -1,27 +1,15 @@
 """Invertible residual networks for small images."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from invgrad.networks.base import NetworkSettings
+from invgrad.networks.settings import IRevNet
 
 
-class IRevNet(NetworkSettings):
-    """An i-RevNet (Jacobsen, Smeulders, Oyallon 2018): two halves of `width` channels each that change each other in
-    turn; every stage after the first trades each 2×2 pixels for channels (released code: `iRevNet` up to 100 classes).
-    """
-
-    name: Literal["irevnet"] = "irevnet"
-    blocks: tuple[PositiveInt, ...] = Field(default=(18, 18, 18), min_length=1)
-    width: int = Field(default=16, ge=4, multiple_of=4)
-
-    def build(self, *, classes: int, size: int) -> nn.Module:
-        """torch's default initialisation; `size` must be divisible by 2 for every stage after the first."""
-        return ReversibleNetwork(self.blocks, self.width, classes)
+def irevnet(settings: IRevNet, *, classes: int, size: int) -> nn.Module:
+    """Build it with torch's default initialisation; `size` must be divisible by 2 for every stage after the first."""
+    return ReversibleNetwork(settings.blocks, settings.width, classes)
 
 
 class ReversibleNetwork(nn.Module):

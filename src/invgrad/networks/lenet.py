@@ -1,35 +1,23 @@
 """LeNet as changed by Zhu et al. (2019): sigmoids, no pooling, parameters drawn uniformly."""
 
-from typing import Literal
-
 from torch import nn
 
-from invgrad.networks.base import NetworkSettings
+from invgrad.networks.settings import LeNetZhu
 
 
-class LeNetZhu(NetworkSettings):
-    """Three 5×5 sigmoid convolutions of 12 channels (strides 2, 2, 1), one linear layer (released code: `LeNetZhu`)."""
-
-    name: Literal["lenet-zhu"] = "lenet-zhu"
-
-    @property
-    def title(self) -> str:
-        """As the paper calls it."""
-        return "LeNet (Zhu)"
-
-    def build(self, *, classes: int, size: int) -> nn.Module:
-        """Parameters uniform in ±0.5, weights and biases alike."""
-        side = -(-size // 4)
-        network = nn.Sequential(
-            nn.Conv2d(3, 12, 5, padding=2, stride=2),
-            nn.Sigmoid(),
-            nn.Conv2d(12, 12, 5, padding=2, stride=2),
-            nn.Sigmoid(),
-            nn.Conv2d(12, 12, 5, padding=2, stride=1),
-            nn.Sigmoid(),
-            nn.Flatten(),
-            nn.Linear(12 * side * side, classes),
-        )
-        for parameter in network.parameters():
-            nn.init.uniform_(parameter, -0.5, 0.5)
-        return network
+def lenet_zhu(_: LeNetZhu, *, classes: int, size: int) -> nn.Module:
+    """Build it; parameters uniform in ±0.5, weights and biases alike."""
+    side = -(-size // 4)
+    network = nn.Sequential(
+        nn.Conv2d(3, 12, 5, padding=2, stride=2),
+        nn.Sigmoid(),
+        nn.Conv2d(12, 12, 5, padding=2, stride=2),
+        nn.Sigmoid(),
+        nn.Conv2d(12, 12, 5, padding=2, stride=1),
+        nn.Sigmoid(),
+        nn.Flatten(),
+        nn.Linear(12 * side * side, classes),
+    )
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, -0.5, 0.5)
+    return network

@@ -1,10 +1,8 @@
 """MobileNetV2 for small images."""
 
-from typing import Literal
-
 from torch import nn
 
-from invgrad.networks.base import NetworkSettings
+from invgrad.networks.settings import MobileNet
 
 STAGES = [
     # expansion, channels, blocks, stride of the first
@@ -18,18 +16,13 @@ STAGES = [
 ]
 
 
-class MobileNet(NetworkSettings):
-    """torchvision's MobileNetV2 with stride 1 in the stem and in the second stage (released code: `MobileNet`)."""
+def mobilenet(_: MobileNet, *, classes: int, size: int) -> nn.Module:
+    """Build it with torchvision's initialisation, but the stem torch's default, as in the released code; any `size`."""
+    # imported here because it takes seconds, which every job would pay
+    from torchvision.models import MobileNetV2
+    from torchvision.ops import Conv2dNormActivation
 
-    name: Literal["mobilenet"] = "mobilenet"
-
-    def build(self, *, classes: int, size: int) -> nn.Module:
-        """torchvision's initialisation, but the stem torch's default, as in the released code; any `size`."""
-        # imported here because it takes seconds, which every job would pay
-        from torchvision.models import MobileNetV2
-        from torchvision.ops import Conv2dNormActivation
-
-        mobilenet = MobileNetV2(num_classes=classes, inverted_residual_setting=STAGES)
-        mobilenet.features[0] = Conv2dNormActivation(3, 32, activation_layer=nn.ReLU6)
-        network: nn.Module = mobilenet
-        return network
+    network = MobileNetV2(num_classes=classes, inverted_residual_setting=STAGES)
+    network.features[0] = Conv2dNormActivation(3, 32, activation_layer=nn.ReLU6)
+    built: nn.Module = network
+    return built

@@ -10,7 +10,7 @@ import torch
 from invgrad.activations import ActivationError, activation_errors
 from invgrad.data import standardise
 from invgrad.gallery import read_gallery
-from invgrad.networks.custom import Custom
+from invgrad.networks.settings import Custom
 from invgrad.results import Record, write_csv
 from invgrad.victims import load_victim
 

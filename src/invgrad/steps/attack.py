@@ -11,7 +11,7 @@ from invgrad.attack_settings import FromImage
 from invgrad.attacks import AnyAttack
 from invgrad.clients.settings import Client
 from invgrad.compiled import library
-from invgrad.networks.custom import Custom
+from invgrad.networks.settings import Custom, source_file
 from invgrad.progress import Progress
 from invgrad.results import Record, read_tensors, write_tensors
 from invgrad.running import Keeper
@@ -34,7 +34,7 @@ class AttackStep(Settings):
         """What is read besides the victim and what was shared."""
         start = getattr(self.attack, "start", None)
         picture = start.path if isinstance(start, FromImage) else None
-        code = self.custom.source_file() if self.custom else None
+        code = source_file(self.custom) if self.custom else None
         return [file for file in (picture, code) if file]
 
 

@@ -14,7 +14,7 @@ from invgrad.clients.protocols import loss_of, sent_statistics, share
 from invgrad.clients.settings import Client
 from invgrad.data import clients, normalise, read_split
 from invgrad.devices import arithmetic
-from invgrad.networks.custom import Custom
+from invgrad.networks.settings import Custom
 from invgrad.results import Record, write_tensors
 from invgrad.seeds import derive
 from invgrad.settings import Settings, SettingsError

@@ -1,54 +1,25 @@
 """Victims: build a network, train it if it is to be trained, write its checkpoint.
 
-A training that is stopped goes on from the last state that it wrote, and ends as if it had not been stopped.
+A training that is stopped resumes from the last state that it wrote, and gives the same result.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
-from pydantic import NonNegativeInt, field_validator, model_validator
-from torch import nn
+from torch import Tensor
 
 from invgrad.data import Split, read_split
-from invgrad.networks import Network, source_file
+from invgrad.networks.settings import Training, TrainStep, source_file
 from invgrad.progress import Progress
 from invgrad.results import Record, read_tensors, write
-from invgrad.settings import Settings, SettingsError
+from invgrad.settings import SettingsError
 from invgrad.stopping import Stop
-from invgrad.training import State, Training, train
+from invgrad.training import State, train
 from invgrad.unfinished import Keeping, Unfinished, origin_of
 from invgrad.victims import VictimFile, save_victim, untrained
-
-
-class TrainStep(Settings):
-    """Everything that a victim depends on, besides its data."""
-
-    network: Network
-    dataset: str
-    training: Training | None
-    """None, or one without epochs: the victim stays untrained."""
-    seed: int
-    snapshots: tuple[NonNegativeInt, ...] = ()
-    """Epochs after which the network is kept as well, 0 for before the first."""
-
-    @property
-    def epochs(self) -> int:
-        """Of the training; 0 if there is none."""
-        return self.training.epochs if self.training else 0
-
-    @field_validator("snapshots")
-    @classmethod
-    def _in_order(cls, snapshots: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(sorted(set(snapshots)))
-
-    @model_validator(mode="after")
-    def _snapshots_are_epochs(self) -> "TrainStep":
-        if self.snapshots and self.snapshots[-1] > self.epochs:
-            raise ValueError(f"snapshots: the training has no epoch {self.snapshots[-1]}; nearest: {self.epochs}")
-        return self
 
 
 def train_victim(
@@ -66,37 +37,23 @@ def train_victim(
 
     Without `validation`, the victim is untrained, for a data set of published mean and std. The state of the training
     is kept in `checkpoint` as often as `every` says, and the snapshots beside that; one that another call left there is
-    gone on from, if it is of the same settings, data and code. The last, after all epochs, stays there for whoever may
+    resumed, if it is of the same settings, data and code. The last, after all epochs, stays there for whoever may
     lose the result; without a `checkpoint` the state lies beside `out` until all is written. `SettingsError` if the
     files given are not those that the settings need; `Stopped` once `stop` asks for it and the state is kept.
     """
     record = Record(step.model_dump(mode="json"), device)
     shown, data = (_read(path, step.dataset) for path in (validation, training))
+    _refuse_other_splits(step, shown, data)
     about = _describe(step, shown)
     origin = origin_of("train", step, [validation, training, source_file(step.network)])
     unfinished = Unfinished(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, device, every, stop)
-    snapshots = Snapshots(unfinished.path, step.snapshots, about)
-    if step.epochs:
-        if shown is None or data is None:
-            raise SettingsError("--data, --validation: a victim that is to be trained needs both splits")
-        state = _state(step, about, unfinished, snapshots, device)
-        title = f"train {out.parent.name} {out.stem}"
-        _train(state, unfinished, snapshots, data, shown, title)
-        network, curve = state.network, [epoch.as_row() for epoch in state.curve]
-    else:
-        if data is not None:
-            raise SettingsError("--data: the settings say that this victim is not trained")
-        network, curve = about.build(), []
-        snapshots.keep(network, 0)
-    record.seconds_before, record.devices_before = unfinished.seconds_before, unfinished.devices_before
-    for epoch in step.snapshots:
-        write(after(out, epoch), partial(shutil.copyfile, snapshots.path(epoch)))
-        record.write(after(out, epoch), epoch=epoch, curve=curve[:epoch])
-    save_victim(out, about, network)
-    record.write(out, resumed=unfinished.resumed, curve=curve)
+    job = _Job(step, about, unfinished)
+    state = job.start(device)
+    if shown and data:  # as is the case if it is to be trained
+        job.train(state, data, shown, Progress(f"train {out.parent.name} {out.stem}", step.epochs))
+    job.write(out, state, record)
     if checkpoint is None or not step.epochs:  # what is not trained is made again in a moment
-        unfinished.remove()
-        snapshots.remove()
+        job.remove()
 
 
 def after(path: Path, epoch: int) -> Path:
@@ -104,72 +61,87 @@ def after(path: Path, epoch: int) -> Path:
     return path.with_stem(f"{path.stem}-epoch{epoch}")
 
 
-class Snapshots:
-    """The network after some epochs, kept beside the unfinished training until all of it is written."""
+class _Job:
+    """Making of one victim, with its unfinished state and, beside that, the snapshots until all is written."""
 
-    def __init__(self, checkpoint: Path, epochs: Sequence[int], about: VictimFile) -> None:
-        self._checkpoint = checkpoint
-        self._epochs = epochs
+    def __init__(self, step: TrainStep, about: VictimFile, unfinished: Unfinished) -> None:
+        self._step = step
         self._about = about
+        self._unfinished = unfinished
 
-    def path(self, epoch: int) -> Path:
-        """Where the network after this epoch is kept."""
-        return after(self._checkpoint, epoch)
+    def start(self, device: torch.device) -> State:
+        """Return the state where an earlier process was stopped, or that before the first epoch."""
+        state = State(self._about.build().to(device), self._step.training or Training(epochs=0), seed=self._step.seed)
+        if kept := self._kept():
+            state.restore(kept)
+            done, epochs = len(state.curve), self._step.epochs
+            where = f"goes on in epoch {done + 1}" if done < epochs else "had come to its end"
+            print(f"{self._unfinished.path}: the training {where}", flush=True)
+        else:
+            self._keep_snapshot(state)
+        return state
 
-    def keep(self, network: nn.Module, epoch: int) -> None:
-        """Write the network after this epoch, if it is wanted."""
-        if epoch in self._epochs:
-            save_victim(self.path(epoch), self._about, network)
+    def train(self, state: State, data: Split, validation: Split, progress: Progress) -> None:
+        """Train from this state to the end, keeping what is to be kept."""
+        with progress:
+            for epoch in train(state, data, validation, partial(self._keep_if_due, state)):
+                self._keep_snapshot(state)
+                progress.show(epoch.epoch, f"validation accuracy {epoch.validation_accuracy:.3f}")
+        self._unfinished.keep(state.tensors())
 
-    def missing(self, epoch: int) -> list[Path]:
-        """Those of the epochs up to this one that are not there, or damaged."""
-        return [self.path(each) for each in self._epochs if each <= epoch and not self._whole(each)]
-
-    def _whole(self, epoch: int) -> bool:
-        try:
-            read_tensors(self.path(epoch))
-        except SettingsError:
-            return False
-        return True
+    def write(self, out: Path, state: State, record: Record) -> None:
+        """Write the victim and its snapshots, each with its record."""
+        curve = [epoch.as_row() for epoch in state.curve]
+        record.seconds_before, record.devices_before = self._unfinished.seconds_before, self._unfinished.devices_before
+        for epoch in self._step.snapshots:
+            write(after(out, epoch), partial(shutil.copyfile, self._snapshot(epoch)))
+            record.write(after(out, epoch), epoch=epoch, curve=curve[:epoch])
+        save_victim(out, self._about, state.network)
+        record.write(out, resumed=self._unfinished.resumed, curve=curve)
 
     def remove(self) -> None:
-        """Leave nothing behind."""
-        for epoch in self._epochs:
-            self.path(epoch).unlink(missing_ok=True)
+        """Remove the unfinished state and the snapshots beside it."""
+        self._unfinished.remove()
+        for epoch in self._step.snapshots:
+            self._snapshot(epoch).unlink(missing_ok=True)
+
+    def _kept(self) -> Mapping[str, Tensor] | None:
+        """The tensors of an earlier process's state, if every snapshot up to there is whole."""
+        kept = self._unfinished.kept()
+        epochs = [epoch for epoch in self._step.snapshots if kept and epoch <= len(kept["curve"])]
+        lacking = [path for path in map(self._snapshot, epochs) if not _is_whole(path)]
+        if lacking:
+            self._unfinished.start_anew(f"{self._unfinished.path}: lacks its snapshot {lacking[0]}")
+            return None
+        return kept
+
+    def _keep_if_due(self, state: State) -> None:
+        if self._unfinished.due():
+            self._unfinished.keep(state.tensors())
+
+    def _keep_snapshot(self, state: State) -> None:
+        epoch = len(state.curve)
+        if epoch in self._step.snapshots:
+            save_victim(self._snapshot(epoch), self._about, state.network)
+
+    def _snapshot(self, epoch: int) -> Path:
+        return after(self._unfinished.path, epoch)
 
 
-def _state(
-    step: TrainStep, about: VictimFile, unfinished: Unfinished, snapshots: Snapshots, device: torch.device
-) -> State:
-    """The training where it was stopped, or before its first epoch."""
-    state = State(about.build().to(device), step.training or Training(epochs=0), seed=step.seed)
-    kept = unfinished.kept()
-    if kept and (missing := snapshots.missing(len(kept["curve"]))):
-        unfinished.start_anew(f"{unfinished.path}: lacks its snapshot {missing[0]}")
-        kept = None
-    if kept:
-        state.restore(kept)
-        where = f"goes on in epoch {len(state.curve) + 1}" if len(state.curve) < step.epochs else "had come to its end"
-        print(f"{unfinished.path}: the training {where}", flush=True)
-    else:
-        snapshots.keep(state.network, 0)
-    return state
+def _is_whole(path: Path) -> bool:
+    try:
+        read_tensors(path)
+    except SettingsError:
+        return False
+    return True
 
 
-def _train(
-    state: State, unfinished: Unfinished, snapshots: Snapshots, data: Split, validation: Split, title: str
-) -> None:
-    """Train from this state to the end, keeping what is to be kept."""
-
-    def keep_if_due() -> None:
-        if unfinished.due():
-            unfinished.keep(state.tensors())
-
-    with Progress(title, state.training.epochs) as progress:
-        for epoch in train(state, data, validation, keep_if_due):
-            snapshots.keep(state.network, epoch.epoch)
-            progress.show(epoch.epoch, f"validation accuracy {epoch.validation_accuracy:.3f}")
-    unfinished.keep(state.tensors())
+def _refuse_other_splits(step: TrainStep, validation: Split | None, training: Split | None) -> None:
+    """Raise an error if the splits given are not those that the settings need."""
+    if step.epochs and not (validation and training):
+        raise SettingsError("--data, --validation: a victim that is to be trained needs both splits")
+    if training and not step.epochs:
+        raise SettingsError("--data: the settings say that this victim is not trained")
 
 
 def _read(path: Path | None, dataset: str) -> Split | None:
@@ -180,7 +152,7 @@ def _read(path: Path | None, dataset: str) -> Split | None:
 
 
 def _describe(step: TrainStep, shown: Split | None) -> VictimFile:
-    """What there is to say of the victim, from the images it is shown, or without any from the registry."""
+    """Describe the victim by the images that it is shown, or without any by the registry."""
     if shown is None:
         try:
             return untrained(step.network, step.dataset, step.seed)

@@ -1,0 +1,96 @@
+"""Construction of networks from their settings.
+
+A new architecture is a settings class (and its place in `Network`), a function that builds it, and a line here.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from invgrad.networks.convnet import convnet
+from invgrad.networks.custom import custom
+from invgrad.networks.densenet import densenet
+from invgrad.networks.irevnet import irevnet
+from invgrad.networks.lenet import lenet_zhu
+from invgrad.networks.mlp import mlp
+from invgrad.networks.mobilenet import mobilenet
+from invgrad.networks.resnet import resnet
+from invgrad.networks.settings import (
+    MLP,
+    ConvNet,
+    Custom,
+    DenseNet,
+    IRevNet,
+    LeNetZhu,
+    MobileNet,
+    Network,
+    NetworkSettings,
+    ResNet,
+    Torchvision,
+)
+from invgrad.networks.torchvision_zoo import load_published, of_torchvision
+from invgrad.settings import SettingsError, one_line
+
+BUILDERS: dict[type[NetworkSettings], Callable[..., nn.Module]] = {
+    LeNetZhu: lenet_zhu,
+    ConvNet: convnet,
+    ResNet: resnet,
+    MLP: mlp,
+    DenseNet: densenet,
+    MobileNet: mobilenet,
+    IRevNet: irevnet,
+    Torchvision: of_torchvision,
+    Custom: custom,
+}
+"""By settings class, the function that takes such settings, `classes` and `size` and returns the network for images
+[n, 3, size, size] and logits [n, classes], initialised from torch's global generator.
+"""
+
+
+def build(network: Network, *, classes: int, size: int, seed: int) -> nn.Module:
+    """Build the network before any training here, for `size`×`size` colour images: as `initial`, but with the published
+    parameters if its settings name some, which may download them.
+    """
+    built = initial(network, classes=classes, size=size, seed=seed)
+    if isinstance(network, Torchvision):
+        load_published(network, built)
+    return built
+
+
+def initial(network: Network, *, classes: int, size: int, seed: int) -> nn.Module:
+    """Build the network with its initial parameters, in evaluation mode, float32, on the CPU.
+
+    They depend on `seed` alone; the global random state is left as it was. Raises `SettingsError` if the network
+    cannot be built, or does not map images [1, 3, size, size] to logits [1, classes].
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        built = _built(network, classes, size).eval()
+        _check_logits(network, built, classes, size)
+    return built
+
+
+def outline(network: Network, *, classes: int, size: int) -> nn.Module:
+    """Build the network's modules with the shapes of its parameters, whose values mean nothing."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return _built(network, classes, size)
+        except RuntimeError:  # some architectures compute with tensors while they are built
+            return _built(network, classes, size)
+
+
+def _built(network: Network, classes: int, size: int) -> nn.Module:
+    return BUILDERS[type(network)](network, classes=classes, size=size)
+
+
+@torch.no_grad()
+def _check_logits(network: Network, built: nn.Module, classes: int, size: int) -> None:
+    try:
+        logits = built(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise SettingsError(f"{network!r}: takes no {size}×{size} images: {one_line(error)}") from error
+    if not isinstance(logits, Tensor) or logits.shape != (1, classes):
+        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise SettingsError(f"{network!r}: its output for one image is {got} instead of logits [1, {classes}]")

@@ -1,0 +1,36 @@
+"""Facts of networks that a plan needs, each asked once and kept. Imports no torch unless it has to ask."""
+
+import json
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from invgrad.fingerprints import fingerprint, imported_code
+from invgrad.networks.cache import kept
+from invgrad.networks.parallelism import NetworkSize
+from invgrad.networks.settings import Custom, Network
+
+
+def size_of(network: Network, *, classes: int, size: int) -> NetworkSize:
+    """Size of the network for these images and classes; `SettingsError` if it cannot be built for them.
+
+    The user's own networks are built each time, since their code may change.
+    """
+
+    def ask() -> NetworkSize:
+        from invgrad.networks.build import outline
+
+        return NetworkSize.of(outline(network, classes=classes, size=size))
+
+    if isinstance(network, Custom):
+        return ask()
+    key = json.dumps([network.model_dump(mode="json"), classes, size])
+    return kept("networks", _origin(), key, TypeAdapter(NetworkSize), ask)
+
+
+@cache
+def _origin() -> dict[str, str]:
+    code = fingerprint([__file__, *imported_code(Path(__file__))])
+    return {"torch": version("torch"), "torchvision": version("torchvision"), "code": code}

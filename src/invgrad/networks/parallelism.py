@@ -1,0 +1,58 @@
+"""Choice of how many trials run together, and of which jobs are short. Imports no torch by itself."""
+
+from typing import TYPE_CHECKING, Self
+
+from pydantic import NonNegativeInt
+
+from invgrad.settings import Settings
+
+if TYPE_CHECKING:  # a plan asks for sizes that are known already, without torch
+    from torch import nn
+
+SMALL_UP_TO = 1_000_000
+"""Parameters of a small network, at most."""
+
+NARROW_UP_TO = 16
+"""Channels of a narrow network's convolutions, at most. Measured per trial of 16, on one core: all at once, LeNet (12
+channels) is 4 times as fast, a ResNet-20 of 4 to 16 is 6 times, but a ConvNet of 8 to 32 is 1.6 times as slow.
+"""
+
+
+class NetworkSize(Settings):
+    """Size of a network, as far as it decides what runs together."""
+
+    parameters: NonNegativeInt
+    channels: NonNegativeInt
+    """Channels that its widest convolution puts out; 0 without any."""
+
+    @classmethod
+    def of(cls, network: "nn.Module") -> Self:
+        """Count."""
+        from torch.nn.modules.conv import _ConvNd
+
+        convolutions = (module for module in network.modules() if isinstance(module, _ConvNd))
+        return cls(
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            channels=max((each.out_channels for each in convolutions), default=0),
+        )
+
+    @property
+    def is_small(self) -> bool:
+        """Whether an attack takes a minute where others take an hour, and gains more from a second job on a second
+        core than from a second thread.
+        """
+        return self.parameters <= SMALL_UP_TO
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the convolutions of one trial leave a core idle, so that many trials at once pay on a CPU."""
+        return self.is_small and self.channels <= NARROW_UP_TO
+
+    def runs_together(self, *, on_gpu: bool) -> bool:
+        """Whether many trials at once pay: on a CPU, one trial of a wide network keeps every core busy by itself."""
+        return on_gpu or self.is_narrow
+
+
+def runs_together(network: "nn.Module") -> bool:
+    """Decide whether many trials of a network at once pay, on the device where it is."""
+    return NetworkSize.of(network).runs_together(on_gpu=next(network.parameters()).device.type != "cpu")
