@@ -57,7 +57,7 @@ def test_what_is_damaged_or_of_other_code_is_asked_again(
         case "other code":
             content["origin"]["code"] = "other"
         case "other answers":
-            content["answers"] = dict.fromkeys(content["answers"], {"parameters": -1})
+            content["answers"] = {key: {"parameters": -1} for key in content["answers"]}
         case "no answers":
             content["answers"] = None
         case _:
