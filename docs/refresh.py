@@ -89,7 +89,7 @@ def refreshed_artefacts(page: str) -> str:
 def refreshed_performance(page: str) -> str:
     """docs/performance.md with the tables of both benches."""
     for name in ("bench", "bench-gpu"):
-        page = with_table(page, name, bench_table(ROOT / f"docs/{name}.json"))
+        page = with_table(page, name, bench_table(ROOT / f"src/invgrad/{name}.json"))
     return page
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from invgrad import data
 from invgrad.data import (
+    PACKAGED,
     Crops,
     Split,
     clients,
@@ -33,7 +34,6 @@ from invgrad.data import (
 from invgrad.results import write_tensors
 from invgrad.settings import SettingsError
 
-REGISTRY = Path(__file__).parents[1] / "data" / "datasets.yaml"
 STATISTICS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "origin": "made up"}
 
 
@@ -66,7 +66,7 @@ def small_registry(path: Path, **changes: object) -> Path:
 
 
 def edited_registry(path: Path, edit: Callable[[dict], None]) -> Path:
-    content = yaml.safe_load(REGISTRY.read_text())
+    content = yaml.safe_load(PACKAGED.read_text())
     edit(content["datasets"])
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
@@ -95,24 +95,24 @@ def labelled(labels: list[int], first: int = 0) -> Split:
     [("cifar10", 32, [3, 8, 8, 0, 6]), ("cifar100", 32, [49, 33, 72, 51, 71]), ("imagenet", 224, [243, 559, 438])],
 )
 def test_packaged_samples_in_order_of_their_number(dataset: str, size: int, first_labels: list[int]) -> None:
-    split = load(dataset, "validation", "packaged", None, REGISTRY)
+    split = load(dataset, "validation", "packaged", None, PACKAGED)
     assert split.images.shape == (20, 3, size, size)
     assert split.images.dtype == torch.uint8
     assert split.index.tolist() == list(range(20))
     assert split.labels[: len(first_labels)].tolist() == first_labels
     assert split.labels.dtype == split.index.dtype == torch.int64
-    assert split.labels.max() < split.classes == describe(dataset, REGISTRY).classes
+    assert split.labels.max() < split.classes == describe(dataset, PACKAGED).classes
     assert "foolbox 3.3.4" in split.source
 
 
 def test_packaged_pixels_are_those_of_the_file_and_the_package_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name.split(".")[0] == "foolbox"]:
         monkeypatch.delitem(sys.modules, module)
-    split = load("cifar10", "validation", "packaged", None, REGISTRY, limit=3)
+    split = load("cifar10", "validation", "packaged", None, PACKAGED, limit=3)
     assert "foolbox" not in sys.modules
     assert len(split.images) == 3
     assert "0 JPEG copies, 3 lossless" in split.source
-    file = describe("cifar10", REGISTRY).sources["packaged"].packages[0].paths()[2]
+    file = describe("cifar10", PACKAGED).sources["packaged"].packages[0].paths()[2]
     assert (pixels(split, 2) == np.asarray(Image.open(file))).all()
 
 
@@ -151,21 +151,21 @@ def test_missing_packages_and_files(tmp_path: Path, change: dict[str, str], mess
 )
 def test_what_cannot_be_had(arguments: tuple[str, str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        load(*arguments, None, REGISTRY)
+        load(*arguments, None, PACKAGED)
 
 
 def test_selection_by_index() -> None:
-    everything = load("cifar10", "validation", "packaged", None, REGISTRY)
-    some = load("cifar10", "validation", "packaged", None, REGISTRY, indices=[7, 2])
+    everything = load("cifar10", "validation", "packaged", None, PACKAGED)
+    some = load("cifar10", "validation", "packaged", None, PACKAGED, indices=[7, 2])
     assert some.index.tolist() == [7, 2]
     assert some.labels.tolist() == everything.labels[[7, 2]].tolist()
     assert torch.equal(some.images, everything.images[[7, 2]])
     with pytest.raises(SettingsError, match="no image has index 23; nearest: 19"):
-        load("cifar10", "validation", "packaged", None, REGISTRY, indices=[3, 23])
+        load("cifar10", "validation", "packaged", None, PACKAGED, indices=[3, 23])
     with pytest.raises(SettingsError, match="exclude each other"):
-        load("cifar10", "validation", "packaged", None, REGISTRY, limit=1, indices=[3])
+        load("cifar10", "validation", "packaged", None, PACKAGED, limit=1, indices=[3])
     with pytest.raises(SettingsError, match="limit 0"):
-        load("cifar10", "validation", "packaged", None, REGISTRY, limit=0)
+        load("cifar10", "validation", "packaged", None, PACKAGED, limit=0)
 
 
 # Folders
@@ -176,13 +176,13 @@ def test_folder_order_labels_and_encodings(tmp_path: Path) -> None:
     write(tmp_path / "cifar10/test/bird", "2_bird.png", seed=2)
     write(tmp_path / "cifar10/test/ship", "0_ship.JPG", seed=0)
     (tmp_path / "cifar10/test/ship/notes.txt").write_text("no image")
-    split = load("cifar10", "validation", "folder", tmp_path, REGISTRY)
+    split = load("cifar10", "validation", "folder", tmp_path, PACKAGED)
     assert split.index.tolist() == [0, 2, 10]
     assert split.labels.tolist() == [8, 2, 8]
     assert split.source == "image folder (1 JPEG copies, 2 lossless)"
     for row, seed in ((1, 2), (2, 10)):
         assert (pixels(split, row) == np.asarray(noise(seed))).all()
-    last = load("cifar10", "validation", "folder", tmp_path, REGISTRY, indices=[10])
+    last = load("cifar10", "validation", "folder", tmp_path, PACKAGED, indices=[10])
     assert torch.equal(last.images, split.images[2:])
     assert last.source == "image folder (0 JPEG copies, 1 lossless)"
 
@@ -191,9 +191,9 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path) -> None:
     write(tmp_path / "cifar10/train/cat", "0_cat.png")
     damaged = tmp_path / "cifar10/train/cat/1_cat.png"
     damaged.write_bytes(b"not an image")
-    assert len(load("cifar10", "train", "folder", tmp_path, REGISTRY, limit=1).images) == 1
+    assert len(load("cifar10", "train", "folder", tmp_path, PACKAGED, limit=1).images) == 1
     with pytest.raises(SettingsError, match=r"1_cat\.png: not a readable image"):
-        load("cifar10", "train", "folder", tmp_path, REGISTRY)
+        load("cifar10", "train", "folder", tmp_path, PACKAGED)
 
 
 def test_a_list_beside_the_splits_gives_the_class_order(tmp_path: Path) -> None:
@@ -229,21 +229,21 @@ def test_ambiguous_numbers(tmp_path: Path, name: str, message: str) -> None:
     write(tmp_path / "cifar10/train/cat", "5_a.png")
     write(tmp_path / "cifar10/train/dog", name)
     with pytest.raises(SettingsError, match=message):
-        load("cifar10", "train", "folder", tmp_path, REGISTRY)
+        load("cifar10", "train", "folder", tmp_path, PACKAGED)
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no folder test or val or validation with validation images of cifar10"):
-        load("cifar10", "validation", "folder", tmp_path, REGISTRY)
+        load("cifar10", "validation", "folder", tmp_path, PACKAGED)
     (tmp_path / "cifar10/val").mkdir(parents=True)
     with pytest.raises(SettingsError, match=r"no \.jpg or \.jpeg or \.png file"):
-        load("cifar10", "validation", "folder", tmp_path, REGISTRY)
+        load("cifar10", "validation", "folder", tmp_path, PACKAGED)
 
 
 def test_a_wrong_size_is_refused_where_nothing_is_resized(tmp_path: Path) -> None:
     write(tmp_path / "cifar10/train/cat", "0_cat.png", width=33)
     with pytest.raises(SettingsError, match=r"0_cat\.png: 33x32 pixels, not 32x32"):
-        load("cifar10", "train", "folder", tmp_path, REGISTRY)
+        load("cifar10", "train", "folder", tmp_path, PACKAGED)
 
 
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (235, 360), (301, 301), (225, 1000), (259, 256), (224, 224)])
@@ -254,7 +254,7 @@ def test_resizing_is_that_of_torchvision(tmp_path: Path, width: int, height: int
     (tmp_path / "imagenet/wnids.txt").write_text("\n".join(f"n{number}" for number in range(1000)))
     image = Image.open(write(tmp_path / "imagenet/val/n7", "0_a.png", width=width, height=height))
     expected = image if image.size == (224, 224) else Compose([Resize(256), CenterCrop(224)])(image)
-    split = load("imagenet", "validation", "folder", tmp_path, REGISTRY)
+    split = load("imagenet", "validation", "folder", tmp_path, PACKAGED)
     assert split.labels.tolist() == [7]
     assert (pixels(split, 0) == np.asarray(expected)).all()
 
@@ -278,7 +278,7 @@ def test_torchvision_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(CIFAR10, "train_list", [])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
-    split = load("cifar10", "validation", "torchvision", tmp_path, REGISTRY, indices=[2, 5])
+    split = load("cifar10", "validation", "torchvision", tmp_path, PACKAGED, indices=[2, 5])
     assert split.labels.tolist() == [4, 9]
     assert split.index.tolist() == [2, 5]
     assert (split.images.numpy() == images[[2, 5]]).all()
@@ -296,7 +296,7 @@ def test_a_failed_download_says_what_to_put_where(tmp_path: Path, monkeypatch: p
     with pytest.raises(
         SettingsError, match=rf"{tmp_path}: put cifar-100-python\.tar\.gz here \(from https.*no network"
     ):
-        load("cifar100", "train", "torchvision", tmp_path, REGISTRY)
+        load("cifar100", "train", "torchvision", tmp_path, PACKAGED)
 
 
 def test_torchvision_imagenet_is_numbered_class_by_class_and_has_to_be_complete(tmp_path: Path) -> None:
@@ -318,18 +318,18 @@ def test_torchvision_imagenet_is_numbered_class_by_class_and_has_to_be_complete(
 
 
 def photographs() -> list[Path]:
-    return [file for package in describe("photos10", REGISTRY).sources["packaged"].packages for file in package.paths()]
+    return [file for package in describe("photos10", PACKAGED).sources["packaged"].packages for file in package.paths()]
 
 
 def test_photos10_shapes_and_order() -> None:
-    train = load("photos10", "train", "packaged", None, REGISTRY)
-    validation = load("photos10", "validation", "packaged", None, REGISTRY)
+    train = load("photos10", "train", "packaged", None, PACKAGED)
+    validation = load("photos10", "validation", "packaged", None, PACKAGED)
     assert train.images.shape == (5000, 3, 32, 32)
     assert validation.images.shape == (200, 3, 32, 32)
     for split in (train, validation):
         assert split.labels.tolist() == [index % 10 for index in range(len(split.labels))]
         assert split.index.tolist() == list(range(len(split.labels)))
-    assert describe("photos10", REGISTRY).class_names == tuple(file.stem for file in photographs())
+    assert describe("photos10", PACKAGED).class_names == tuple(file.stem for file in photographs())
     values = train.images.numpy() / 255
     for split in (train, validation):
         assert split.mean == pytest.approx(values.mean(axis=(0, 2, 3)))
@@ -337,7 +337,7 @@ def test_photos10_shapes_and_order() -> None:
 
 
 def test_photos10_pixels_are_used_in_one_split_only() -> None:
-    settings = describe("photos10", REGISTRY)
+    settings = describe("photos10", PACKAGED)
     assert settings.crops is not None
     for file in photographs():
         photo = Image.open(file).convert("RGB")
@@ -365,7 +365,7 @@ def test_photos10_is_the_same_every_time_and_depends_on_the_seed(tmp_path: Path)
 
     assert torch.equal(images(0), images(0))
     assert not torch.equal(images(0), images(1))
-    whole = load("photos10", "validation", "packaged", None, REGISTRY, limit=20)
+    whole = load("photos10", "validation", "packaged", None, PACKAGED, limit=20)
     assert torch.equal(images(0), whole.images)
 
 
@@ -537,3 +537,21 @@ def test_the_registry_is_closed(tmp_path: Path) -> None:
         describe("toy", registry)
     with pytest.raises(SettingsError, match="2 class_names for 3 classes"):
         describe("toy", small_registry(registry, class_names=["a", "b"]))
+
+
+def test_a_project_adds_data_sets_and_replaces_those_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    packaged = describe("cifar10")
+    with pytest.raises(SettingsError, match="unknown data set 'toy'"):
+        describe("toy")
+    Path("data").mkdir()
+    small_registry(Path("data/datasets.yaml"))
+    assert (describe("toy").classes, describe("cifar10")) == (3, packaged)
+
+    def shrink(datasets: dict) -> None:
+        datasets["cifar10"]["images"]["validation"] = 20
+
+    edited_registry(Path("data/datasets.yaml"), shrink)
+    assert describe("cifar10").images["validation"] == 20

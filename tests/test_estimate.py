@@ -15,6 +15,8 @@ from invgrad.clients.protocols import STEPS_AT_ONCE
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.engine import Objective
 from invgrad.estimate import (
+    BENCH,
+    GPU_BENCH,
     RECOMPUTED,
     BenchRow,
     Speed,
@@ -32,8 +34,6 @@ from invgrad.objectives import squares
 from invgrad.settings import SettingsError
 from invgrad.trials import Targets
 
-BENCH = Path(__file__).parents[1] / "docs/bench.json"
-GPU_BENCH = BENCH.with_name("bench-gpu.json")
 LENET = outline(LeNetZhu(), classes=10, size=32)
 CONVNET = outline(ConvNet(), classes=10, size=32)
 RESNET = outline(Torchvision(model="resnet152"), classes=1000, size=224)

@@ -22,6 +22,8 @@ from findings import (
 )
 from refresh import TEMPLATES
 
+from invgrad.estimate import BENCH
+from invgrad.estimate import GPU_BENCH
 from invgrad.paper import RULE
 from invgrad.settings import read_yaml
 

@@ -13,7 +13,7 @@ from invgrad.config import CONFIG, load
 from invgrad.costs import costs, works
 from invgrad.data import clients
 from invgrad.data import load as load_split
-from invgrad.estimate import Speed
+from invgrad.estimate import BENCH, GPU_BENCH, Speed
 from invgrad.fingerprints import fingerprint
 from invgrad.networks.settings import TrainStep
 from invgrad.plan import Plan, may_use_gpu
@@ -50,7 +50,7 @@ def test_cells_of_two_artefacts_are_there_once() -> None:
 
 def test_a_job_of_several_clients_lasts_an_hour_at_most() -> None:
     """At full scale on the GPU that was timed; a single client's attack is never split."""
-    every, gpu = plan(scale="paper"), Speed.read(ROOT / "docs/bench-gpu.json")
+    every, gpu = plan(scale="paper"), Speed.read(GPU_BENCH)
     for work in works(every):
         if work.clients * work.seeds > work.jobs:
             assert gpu.attack_hours(work) / work.jobs <= 1, work.cell
@@ -270,7 +270,7 @@ def test_the_scale_and_the_sources_of_the_data_are_in_the_settings_hash() -> Non
 
 def test_costs_add_up_and_count_every_job() -> None:
     every = plan()
-    speeds = (Speed.read(ROOT / "docs" / name) for name in ("bench.json", "bench-gpu.json"))
+    speeds = map(Speed.read, (BENCH, GPU_BENCH))
     table = costs(every, *speeds).set_index("row")
     assert table.loc["table1", "cells"] == 8
     assert table.loc["fig2", "cells"] == 0, "counted with table1"

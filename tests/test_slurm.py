@@ -18,7 +18,7 @@ from test_faults import assert_undisturbed, started
 
 from invgrad.config import CONFIG, load
 from invgrad.costs import works
-from invgrad.estimate import Speed
+from invgrad.estimate import GPU_BENCH, Speed
 from invgrad.plan import Plan
 from invgrad.settings import read_yaml
 
@@ -152,7 +152,7 @@ def test_the_longest_attack_ends_before_its_attempts_do(monkeypatch: pytest.Monk
     profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
     runtime = profile["set-resources"]["attack"]["runtime"]
     minutes = [eval(runtime, {"attempt": attempt}) for attempt in range(1, profile["retries"] + 2)]
-    gpu = Speed.read(ROOT / "docs/bench-gpu.json")
+    gpu = Speed.read(GPU_BENCH)
     longest = max(
         gpu.attack_hours(work) / work.jobs for work in works(Plan(load(read_yaml(CONFIG) | {"scale": "paper"})))
     )

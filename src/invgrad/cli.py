@@ -342,17 +342,17 @@ def check(
 def plan(
     setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: artefacts=[table1] …")] = None,
     scale: Annotated[str | None, typer.Option(help="demo, small, paper, or your own.")] = None,
-    bench: Annotated[Path, typer.Option(help="What `invgrad bench --out` wrote, by default of a CPU.")] = Path(
-        "docs/bench.json"
-    ),
-    gpu_bench: Annotated[Path, typer.Option(help="The same of a GPU.")] = Path("docs/bench-gpu.json"),
+    bench: Annotated[
+        Path | None, typer.Option(help="What `invgrad bench --out` wrote; default: a CPU's, in the package.")
+    ] = None,
+    gpu_bench: Annotated[Path | None, typer.Option(help="The same of a GPU.")] = None,
 ) -> None:
     """Say what a scale will cost: jobs, gradients, hours and disk, before anything runs."""
     from invgrad.costs import costs
-    from invgrad.estimate import Speed, report
+    from invgrad.estimate import BENCH, GPU_BENCH, Speed, report
     from invgrad.plan import Plan
 
-    speed, gpu = Speed.read(bench), Speed.read(gpu_bench)
+    speed, gpu = Speed.read(bench or BENCH), Speed.read(gpu_bench or GPU_BENCH)
     chosen = Plan(_project([*(setting or []), *([f"scale={scale}"] if scale else [])]))
     print(report(costs(chosen, speed, gpu), speed, gpu))
 

@@ -1,7 +1,8 @@
 """Images of every data set of the experiments, from whichever source is at hand, as one in-memory type.
 
 A source lists what it has of a split without decoding anything; `load` then decodes only the images that are wanted.
-What each data set is and who can supply it is written in the registry, `data/datasets.yaml`.
+What each data set is and who can supply it is written in the registry: `datasets.yaml` beside this module, to which a
+project adds in `data/datasets.yaml`.
 """
 
 import hashlib
@@ -28,7 +29,9 @@ SourceName = Literal["packaged", "torchvision", "folder"]
 Channels = tuple[float, float, float]
 Box = tuple[int, int, int, int]
 
+PACKAGED = Path(__file__).with_name("datasets.yaml")
 REGISTRY = Path("data/datasets.yaml")
+"""A project's additions to it."""
 SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "validation": ("test", "val", "validation")}
 TENSORS = ("images", "labels", "index")
 CLASS_LISTS = ("wnids.txt", "classes.txt")
@@ -169,10 +172,14 @@ Source = Callable[[str, Dataset, SplitName, Path | None], Listing]
 
 
 def describe(dataset: str, registry: Path = REGISTRY) -> Dataset:
-    """The registry's entry of a data set; `SettingsError` if there is none or the registry is not valid."""
-    datasets = _datasets(registry, registry.stat().st_mtime_ns if registry.exists() else 0)
+    """The registry's entry of a data set, the project's before the package's; `SettingsError` if there is none or the
+    registry is not valid.
+    """
+    datasets: dict[str, Dataset] = {}
+    for path in filter(Path.exists, (PACKAGED, registry)):
+        datasets |= _datasets(path, path.stat().st_mtime_ns)
     if dataset not in datasets:
-        raise SettingsError(f"{registry}: {unknown('data set', dataset, datasets)}")
+        raise SettingsError(unknown("data set", dataset, datasets))
     return datasets[dataset]
 
 

@@ -34,6 +34,9 @@ RECOMPUTED = 1.4
 LBFGS_GRADIENTS = 20
 """Of one step of L-BFGS, at most."""
 
+BENCH, GPU_BENCH = (Path(__file__).with_name(f"{name}.json") for name in ("bench", "bench-gpu"))
+"""What `invgrad bench --out` wrote on a CPU and on a GPU, for who has not timed a device of their own."""
+
 GIGA = 1e9
 COUNTS = ("jobs", "cells", "trials", "trial_iterations", "gradients")
 MEASURES = (*COUNTS, "gpu_hours", "device_hours", "disk_gb", "shared_gb")

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+DATA = {"compiled.py": "*.cpp", "data.py": "datasets.yaml"}
+"""Files beside a module, by its name in the package, that it runs or reads without importing them."""
 
 
 def fingerprint(files: Iterable[str]) -> str:
@@ -40,8 +42,9 @@ def imported_code(script: Path) -> list[str]:
         new = _imports(waiting.pop()) - found
         found |= new
         waiting += new
-    if PACKAGE / "compiled.py" in found:
-        found |= set(PACKAGE.glob("*.cpp"))
+    for module, files in DATA.items():
+        if PACKAGE / module in found:
+            found |= set((PACKAGE / module).parent.glob(files))
     return sorted(map(str, found))
 
 
