@@ -12,8 +12,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from invgrad import results
 from invgrad.networks.settings import LeNetZhu
+from invgrad import __version__
+from invgrad import results
 from invgrad.settings import SettingsError
 from invgrad.victims import VictimFile, load_victim, save_victim
 
@@ -128,8 +129,16 @@ def test_what_a_result_comes_from_has_changed_or_not(tmp_path: Path, monkeypatch
     for beside in ("run-tonight.sh", "figures/rows.csv"):
         (tmp_path / beside).write_text("2")
     assert results.source_version()[1] is False
-    (code.parent / "new.py").write_text("2")
+    new = code.with_name("new.py")
+    new.write_text("2")
     assert results.source_version()[1] is True
+    monkeypatch.setattr(results, "__file__", str(new))
+    assert results.source_version() == ("unknown", None), "installed into the checkout of something else"
+
+
+def test_packages_that_are_not_installed_are_left_out_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RECORDED_PACKAGES", ("torch", "no-such-package"))
+    assert results._versions() == {"invgrad": __version__, "torch": version("torch")}
 
 
 def test_tables_with_other_columns_are_not_joined(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """What `make` sets up and runs: versions that fit together, and tests that share what is costly to make."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections import defaultdict
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,12 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DIRECT = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+DIRECT = [*PROJECT["dependencies"], *EXTRAS["pipeline"], *EXTRAS["dev"]]
 ENVIRONMENT = yaml.safe_load((ROOT / "envs/environment.yaml").read_text())["dependencies"]
 MODULE = """
 import os
@@ -87,3 +92,119 @@ def test_files_with_slow_tests_come_first(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
     assert listed[:3] == ["test_b.py::test_b", "test_b.py::test_slow", "test_a.py::test_a"]
+
+
+BUILT_FROM = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "src")
+NO_SOURCE = ("__pycache__", "*.so", "*.egg-info")
+ABSENT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+"""A module `sitecustomize`, which Python imports when it starts."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The wheel beside what it needs, without what only the pipeline needs, and an empty folder to run in."""
+
+    package: Path
+    folder: Path
+
+    def python(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run it there."""
+        places = os.pathsep.join(map(str, (self.package, self.package.parent / "start")))
+        variables = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=variables, capture_output=True, text=True, check=False, timeout=100
+        )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in BUILT_FROM:
+        source, copy = ROOT / name, folder / "source" / name
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns(*NO_SOURCE))
+        else:
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(source, copy)
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    build = [
+        *pip,
+        "wheel",
+        "--no-cache-dir",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        folder,
+        folder / "source",
+    ]
+    subprocess.run(build, check=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "package", wheel], check=True)
+    (folder / "start").mkdir()
+    (folder / "start/sitecustomize.py").write_text(ABSENT.format(names=_modules_of(EXTRAS["pipeline"])))
+    (folder / "empty").mkdir()
+    return Installed(folder / "package", folder / "empty")
+
+
+def _modules_of(requirements: list[str]) -> set[str]:
+    """What these packages are imported as."""
+    packages = {canonicalize_name(Requirement(text).name) for text in requirements}
+    modules = packages_distributions().items()
+    return {module for module, names in modules if packages & {canonicalize_name(name) for name in names}}
+
+
+def test_a_wheel_has_every_file_of_the_package_and_the_licence(installed: Installed) -> None:
+    """Of the compiled kernels, which are optional, those that there is a compiler for."""
+    source, skipped = ROOT / "src", ("*.so", "*.pyc", "*.cpp")
+    files = [path for path in source.glob("invgrad/**/*") if path.is_file() and not any(map(path.match, skipped))]
+    assert [path for path in files if not (installed.package / path.relative_to(source)).is_file()] == []
+    assert list(installed.package.glob("*.dist-info/licenses/LICENSE"))
+    if shutil.which("c++"):
+        assert list(installed.package.rglob("_winograd_default*"))
+
+
+def test_the_commands_of_a_wheel_run_anywhere_without_the_pipeline(installed: Installed) -> None:
+    assert "Usage: invgrad" in installed.python("-m", "invgrad", "--help").stdout
+    environment = installed.python("-m", "invgrad", "env").stdout
+    assert f"commit unknown ({installed.package / 'invgrad'})" in environment
+    assert "(TypeError" not in environment
+    Image.effect_noise((32, 32), 50).convert("RGB").save(installed.folder / "picture.png")
+    attack = ["--set", "iterations=2", "--set", "restarts=1", "--out", "found"]
+    command = ["-m", "invgrad", "reconstruct", "--image", "picture.png", "--network", "lenet-zhu", *attack]
+    result = installed.python(*command)
+    assert result.returncode == 0, result.stderr
+    assert "PSNR" in result.stdout
+    assert (installed.folder / "found/reconstruction.png").is_file()
+
+
+def test_the_example_in_the_readme_runs_in_a_wheel(installed: Installed) -> None:
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert example
+    result = installed.python("-c", re.sub(r"(iterations|restarts)=\d+", r"\1=2", example[1]))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bench", "--network", "ImageNet"], "No module named 'torchvision'; `pip install 'invgrad[pipeline]'`"),
+        (["notebook", "--source", __file__, "--out", "x", "--log", "y"], "No module named 'jupytext'; `pip install"),
+        (["plan"], "params.yaml: not in"),
+    ],
+)
+def test_what_a_wheel_alone_cannot_do_is_one_line(arguments: list[str], words: str, installed: Installed) -> None:
+    result = installed.python("-m", "invgrad", *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -367,6 +367,14 @@ def main() -> NoReturn:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except ImportError as error:
+        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__  # pandas's, or why it is one
+        if not isinstance(missing, ModuleNotFoundError) or str(missing.name).startswith("invgrad"):
+            raise
+        print(
+            f"error: {missing}; `pip install 'invgrad[pipeline]'` installs all that any command needs", file=sys.stderr
+        )
+        sys.exit(2)
     except Stopped as stopped:
         with suppress(BrokenPipeError):  # who reads it may have been stopped too
             print(stopped, file=sys.stderr)
@@ -383,6 +391,8 @@ def _project(changes: list[str] | None):  # type: ignore[no-untyped-def]
     from invgrad.config import CONFIG, load
     from invgrad.settings import read_yaml
 
+    if not CONFIG.exists():
+        raise SettingsError(f"{CONFIG}: not in {Path.cwd()}; the pipeline is planned in a clone of its repository")
     return load(read_yaml(CONFIG) | dict(assignment(item) for item in changes or []))
 
 

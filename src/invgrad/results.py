@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,13 +191,16 @@ class Record:
 
 
 def source_version() -> tuple[str, bool | None]:
-    """The commit of the source tree and whether it has uncommitted changes; ("unknown", None) outside a checkout."""
-    here = Path(__file__).parent
+    """The commit of the source tree and whether it has uncommitted changes; ("unknown", None) outside a checkout, also
+    where the package is installed into an environment that lies in the checkout of something else.
+    """
+    here = Path(__file__)
+    is_tracked = ["ls-files", "--error-unmatch", here.name]
     status_of_sources = ["status", "--porcelain", "--", *(f":/{source}" for source in SOURCES)]
     try:
-        commit, status = (
-            subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout
-            for arguments in (["rev-parse", "HEAD"], status_of_sources)
+        _, commit, status = (
+            subprocess.run(["git", "-C", here.parent, *arguments], capture_output=True, text=True, check=True).stdout
+            for arguments in (is_tracked, ["rev-parse", "HEAD"], status_of_sources)
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown", None
@@ -221,4 +225,9 @@ def _processor() -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {"invgrad": __version__} | {package: version(package) for package in RECORDED_PACKAGES}
+    """Of those that are installed: the attack alone needs fewer than the pipeline."""
+    found = {"invgrad": __version__}
+    for package in RECORDED_PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
