@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from invgrad.config import CONFIG, load
 from invgrad.costs import costs
-from invgrad.estimate import Speed
+from invgrad.estimate import BENCH, GPU_BENCH, Speed
 from invgrad.paper import CONFIDENCE, RULE, Difference, compare
 from invgrad.plan import Plan
 from invgrad.settings import read_yaml
@@ -160,7 +160,7 @@ def costs_of(scale: str) -> pd.DataFrame:
     """The table of `invgrad plan` for this scale."""
     with chdir(ROOT):
         plan = Plan(load(read_yaml(CONFIG) | {"scale": scale}))
-        return costs(plan, *(Speed.read(Path("docs", name)) for name in ("bench.json", "bench-gpu.json")))
+        return costs(plan, *map(Speed.read, (BENCH, GPU_BENCH)))
 
 
 def hours(scale: str, *artefacts: str) -> float:

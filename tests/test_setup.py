@@ -99,14 +99,19 @@ NO_SOURCE = ("__pycache__", "*.so", "*.egg-info")
 ABSENT = """
 import sys
 
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {names}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
 
-sys.meta_path.insert(0, Absent())
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.split(".")[0] in {names} else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
 """
-"""A module `sitecustomize`, which Python imports when it starts."""
+"""A module `sitecustomize`, which Python imports when it starts: these modules are as if they were not installed."""
 
 
 @dataclass(frozen=True)

@@ -352,8 +352,8 @@ def plan(
     from invgrad.estimate import BENCH, GPU_BENCH, Speed, report
     from invgrad.plan import Plan
 
-    speed, gpu = Speed.read(bench or BENCH), Speed.read(gpu_bench or GPU_BENCH)
     chosen = Plan(_project([*(setting or []), *([f"scale={scale}"] if scale else [])]))
+    speed, gpu = Speed.read(bench or BENCH), Speed.read(gpu_bench or GPU_BENCH)
     print(report(costs(chosen, speed, gpu), speed, gpu))
 
 

@@ -34,4 +34,5 @@ def _read(path: Path, shape: tuple[int, ...], mean: PerChannel, std: PerChannel)
         raise SettingsError(f"start: {path}: a picture has 3 channels, not {shape[1]}")
     image = read_image(path, height=shape[2], width=shape[3])
     channels = cast(tuple[Channels, Channels], (tuple(mean), tuple(std)))
-    return normalise(image[None], *channels, torch.float32, "cpu").expand(shape).clone()
+    start = normalise(image[None], *channels, torch.float32, "cpu").expand(shape)
+    return start.clone(memory_format=torch.contiguous_format)  # torch 2.9's vmap takes no other
