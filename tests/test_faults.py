@@ -22,9 +22,7 @@ from test_steps import step as share_step
 
 from invgrad.attack import Attack
 from invgrad.attack_settings import LBFGS
-from invgrad.data import PACKAGED
-from invgrad.data import load
-from invgrad.data import save_split
+from invgrad.data import PACKAGED, load, save_split
 from invgrad.integrity import SEEN, set_damaged_aside
 from invgrad.networks.settings import LeNetZhu, TrainStep
 from invgrad.objective.settings import SquaredEuclidean

@@ -22,8 +22,6 @@ from findings import (
 )
 from refresh import TEMPLATES
 
-from invgrad.estimate import BENCH
-from invgrad.estimate import GPU_BENCH
 from invgrad.paper import RULE
 from invgrad.settings import read_yaml
 

@@ -12,9 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from invgrad import __version__, results
 from invgrad.networks.settings import LeNetZhu
-from invgrad import __version__
-from invgrad import results
 from invgrad.settings import SettingsError
 from invgrad.victims import VictimFile, load_victim, save_victim
 

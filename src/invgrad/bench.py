@@ -21,17 +21,10 @@ from invgrad.clients.protocols import share
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.data import Split
 from invgrad.engine import objective_for
-from invgrad.networks.settings import ConvNet
-from invgrad.objective.settings import Cosine
-from invgrad.objective.settings import Distance
-from invgrad.networks.settings import LeNetZhu
-from invgrad.networks.settings import Network
-from invgrad.networks.settings import ResNet
-from invgrad.objective.settings import SquaredEuclidean
-from invgrad.networks.settings import Torchvision
-from invgrad.networks.settings import Training
-from invgrad.networks.build import initial
 from invgrad.networks import outline
+from invgrad.networks.build import initial
+from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet, Torchvision, Training
+from invgrad.objective.settings import Cosine, Distance, SquaredEuclidean
 from invgrad.objectives import squares
 from invgrad.optimisers import stepper
 from invgrad.reference import objective_gradient
