@@ -39,6 +39,11 @@ def attack(**settings: Any) -> dict[str, Any]:
     return {"cells": {UNTRAINED: {"attack": settings}}}
 
 
+def attack_of(**settings: Any) -> dict[str, Any]:
+    """What an override says of a cell."""
+    return {"attack": settings}
+
+
 @pytest.mark.parametrize("scale", [path.stem for path in (ROOT / "config/scales").glob("*.yaml")])
 def test_every_scale_is_valid(scale: str) -> None:
     assert change(scale=scale).config.scale == scale
@@ -67,7 +72,16 @@ def test_every_scale_is_valid(scale: str) -> None:
         ),
         ({"override": {"victims": {"lenet-trained": {"dataset": "cifar11"}}}}, "unknown data set 'cifar11'"),
         ({"override": {"cells": {TRAINED: {"clients": "lenet-traind"}}}}, "unknown clients 'lenet-traind'"),
-        ({"override": {"cells": {TRAINED: {"provenance": {"iteration": "code"}}}}}, "unknown setting 'iteration'"),
+        ({"override": {"cells": {TRAINED: {"provenance": {"attack": "code"}}}}}, "unknown key 'provenance'"),
+        ({"override": {"artefacts": {"fig2": {"cells": ["lenet-untraind-*"]}}}}, "unknown cell 'lenet-untraind-*'"),
+        (
+            {"override": {"cells": {"lenet-*": attack_of(restarts=2), "*-proposed": attack_of(restarts=3)}}},
+            "'lenet-*' and '*-proposed' both change attack.restarts of lenet-untrained-proposed, and neither is",
+        ),
+        (
+            {"left_out": {"lenet-*": "no time", "*-proposed": "no need"}},
+            "'lenet-*' and '*-proposed' both say why lenet-untrained-proposed is left out, and neither is narrower",
+        ),
         ({"override": {"clients": {"lenet-trained": {"targets": {"count": 0}}}}}, "count"),
         ({"override": {"clients": {"lenet-untrained": {"targets": {"count": 21}}}}}, "but packaged has 20"),
         ({"override": {"clients": {"convnet": {"targets": {"indices": [3, 20]}}}}}, "but packaged has 20"),
@@ -139,6 +153,27 @@ def test_a_pattern_changes_what_the_parts_that_it_fits_have() -> None:
     assert restarts["convnet-zeros"] == 1
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_patterns_the_narrower_wins_in_any_order(order: int) -> None:
+    changes = {UNTRAINED: attack_of(restarts=4), "*": attack_of(restarts=2), "lenet-*": attack_of(restarts=3)}
+    cells = change(override={"cells": dict([*changes.items()][::order])}).experiments.cells
+    names = [UNTRAINED, TRAINED, "convnet-zeros"]
+    assert [each.restarts for name in names if isinstance(each := cells[name].attack, Attack)] == [4, 3, 2]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_reasons_the_narrower_counts(order: int) -> None:
+    project = change(left_out=dict([("lenet-*", "wide"), ("lenet-*-proposed", "narrow")][::order]))
+    assert project.left_out(UNTRAINED) == "narrow"
+    assert project.left_out("lenet-untrained-lbfgs") == "wide"
+
+
+def test_patterns_name_the_cells_of_an_artefact() -> None:
+    shown = change(override={"artefacts": {"fig2": {"cells": ["lenet-*-proposed", UNTRAINED]}}}).experiments.artefacts
+    assert shown["fig2"].cells == (UNTRAINED, TRAINED)
+    assert len(change(scale="paper").experiments.artefacts["tv-sweep"].cells) == 24
+
+
 def test_a_label_is_no_obstacle() -> None:
     assert change(override={"cells": {UNTRAINED: {"label": "A"}}}).obstacles(UNTRAINED) == []
 
@@ -175,20 +210,21 @@ def test_data_that_is_nowhere_is_missing_and_no_error(tmp_path: Path) -> None:
     assert not change(scale="paper", data_root=str(tmp_path)).missing
 
 
-def test_every_setting_of_the_paper_has_a_provenance() -> None:
+def test_every_setting_of_the_paper_has_a_source() -> None:
     """But for what is beyond the paper, where we chose, and how much is run, which a reader sees."""
-    experiments = change(scale="paper").paper
-    for name, cell in experiments.cells.items():
-        assert set(cell.provenance) == set(cell.with_provenance()), name
-    for name, victim in experiments.victims.items():
-        assert set(victim.provenance) >= {"network", "dataset"} | ({"training"} if victim.epochs else set()), name
+    project = change(scale="paper")
+    for name, cell in project.paper.cells.items():
+        settings = {f"attack.{setting}" for setting in type(cell.attack).model_fields}
+        assert set(project.written.sources["cells"][name]) >= settings, name
+    for name, victim in project.paper.victims.items():
+        known = project.written.sources["victims"][name]
+        assert set(known) >= {"network", "dataset"} | ({"training"} if victim.epochs else set()), name
 
 
 def test_only_the_quoted_weight_is_marked_as_quoted() -> None:
-    cells = change(scale="paper").paper.cells
-    quoted = {name for name, cell in cells.items() if "quoted" in cell.provenance.values()}
-    assert quoted == {UNTRAINED}
-    assert cells[UNTRAINED].provenance["total_variation"] == "quoted"
+    sources = change(scale="paper").written.sources["cells"]
+    quoted = {(name, path) for name, cell in sources.items() for path, source in cell.items() if source == "quoted"}
+    assert quoted == {(UNTRAINED, "attack.total_variation")}
 
 
 def test_every_value_that_the_paper_reports_has_its_cell_and_artefact() -> None:

@@ -17,8 +17,9 @@ from PIL import Image
 from projects import ROOT, TINY, planned, run
 from safetensors import safe_open
 
+from invgrad.experiments_yaml import read_experiments
 from invgrad.fingerprints import step_code
-from invgrad.settings import SettingsError, read_yaml
+from invgrad.settings import SettingsError
 from invgrad.steps.notebook import execute
 
 
@@ -58,7 +59,7 @@ def test_rows_verdicts_and_figures(project: Path) -> None:
     assert "iterations 4 instead of 4800" in ours.reason
     assert verdicts.loc["resnet20-4-trained-proposed"].verdict == "not run"
 
-    for name, artefact in read_yaml(ROOT / "config/experiments.yaml")["artefacts"].items():
+    for name, artefact in read_experiments(ROOT / "config/experiments").content["artefacts"].items():
         for kind in artefact["writes"]:
             assert (project / f"figures/tiny/{name}.{kind}").stat().st_size > 100, (name, kind)
     table = pd.read_csv(project / "figures/tiny/table1.csv")
@@ -70,7 +71,7 @@ def test_rows_verdicts_and_figures(project: Path) -> None:
 
 @pytest.mark.slow
 def test_executed_notebooks_are_kept(project: Path) -> None:
-    for name in read_yaml(ROOT / "config/experiments.yaml")["artefacts"]:
+    for name in read_experiments(ROOT / "config/experiments").content["artefacts"]:
         notebook = nbformat.read(project / f"results/tiny/notebooks/{name}.ipynb", as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert all(cell.execution_count for cell in code)

@@ -1,15 +1,17 @@
 """The configuration: every experiment as the paper ran it, and what a scale changes about it.
 
-`config/experiments.yaml` holds the paper's settings, each with its provenance. A scale is a patch over it that may
+`config/experiments` holds the paper's settings, each with its provenance. A scale is a patch over it that may
 change counts and where the data comes from, nothing else; a user's `override` may change everything. What both changed
 is the reason why a cell is not comparable with the paper.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import filter as filter_names
 from fnmatch import fnmatch
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import combinations, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,8 +22,11 @@ from invgrad import paper_values
 from invgrad.attacks import AnyAttack
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.data import available, describe, find_source, what_to_put_where
+from invgrad.networks.settings import Network
+from invgrad.networks.settings import Training
+from invgrad.experiments_yaml import Written
+from invgrad.experiments_yaml import read_experiments
 from invgrad.networks.facts import size_of
-from invgrad.networks.settings import Network, Training
 from invgrad.settings import Settings, SettingsError, merged, parse, read_yaml, unknown
 from invgrad.unfinished import Keeping
 
@@ -29,9 +34,6 @@ CONFIG = Path("params.yaml")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 """Of a victim, a group of clients, a cell or an artefact; it becomes part of file names."""
-
-Provenance = Literal["code", "quoted", "recalled", "chosen"]
-"""Where a setting is from: the released code, a public quotation of the paper, memory of the paper, or our choice."""
 
 SCALABLE = {
     "victims": frozenset({"dataset", "training.epochs", "network.width", "network.weights"}),
@@ -44,32 +46,15 @@ SCALABLE = {
 }
 """What a scale may change of each part: counts, which images, and where the data comes from."""
 
-HARMLESS = {
-    "victims": frozenset({"provenance"}),
-    "clients": frozenset({"provenance", "seeds", "targets.count", "clients_per_shard"}),
-    "cells": frozenset({"provenance", "label", "attack.snapshots"}),
+HARMLESS: Mapping[str, frozenset[str]] = {
+    "victims": frozenset(),
+    "clients": frozenset({"seeds", "targets.count", "clients_per_shard"}),
+    "cells": frozenset({"label", "attack.snapshots"}),
 }
 """What may change while a cell stays comparable with the paper: how much is run, not what."""
 
 
-class Part(Settings):
-    """A part of the experiments, whose settings come from somewhere; those that `provenance` leaves out are chosen."""
-
-    provenance: dict[str, Provenance] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _of_settings(self) -> "Part":
-        for name in self.provenance:
-            if name not in self.with_provenance():
-                raise ValueError(f"provenance: {unknown('setting', name, self.with_provenance())}")
-        return self
-
-    def with_provenance(self) -> list[str]:
-        """The settings that have a provenance."""
-        return [name for name in type(self).model_fields if name != "provenance"]
-
-
-class Victim(Part):
+class Victim(Settings):
     """A network and the data it is for; untrained if there is no `training`, or one of no epochs."""
 
     network: Network
@@ -110,7 +95,7 @@ class Targets(Settings):
         return [self.start + self.every * number for number in range(needed)]
 
 
-class Clients(Part):
+class Clients(Settings):
     """A group of clients: the victim they train, their images, and what they share.
 
     The server sends them the network as it is after `epoch` epochs of its training (None: at the end). With
@@ -139,17 +124,13 @@ class Clients(Part):
         return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-class Cell(Part):
+class Cell(Settings):
     """One attack on one group of clients: a number in a table, or a row of a figure."""
 
     label: str
     """For readers; `{network}` and `{training}` in it become what the victim is."""
     clients: str
     attack: AnyAttack
-
-    def with_provenance(self) -> list[str]:
-        """The settings of the attack."""
-        return list(type(self.attack).model_fields)
 
 
 class Artefact(Settings):
@@ -174,12 +155,6 @@ class Experiments(Settings):
     clients: dict[Name, Clients]
     cells: dict[Name, Cell]
     artefacts: dict[Name, Artefact]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_templates(cls, data: Any) -> Any:
-        """`templates` is where a YAML file keeps what several cells have in common."""
-        return {key: value for key, value in data.items() if key != "templates"} if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Experiments":
@@ -231,6 +206,10 @@ Patch = dict[str, dict[str, JsonValue]]
 """Changes by name; a name may be a pattern such as `lenet-*`, which changes what the parts that it fits have."""
 
 
+Reach = Mapping[str, frozenset[str]]
+"""The parts that each of several names, which may be patterns, fits."""
+
+
 class Scale(Settings):
     """What one scale changes: a patch over the experiments, and where each data set comes from: the first of the named
     sources that is there.
@@ -254,7 +233,8 @@ class Config(Settings):
         default_factory=dict
     )
     """Cells that are not run although an artefact shows them: a name or pattern, and the reason, for readers."""
-    experiments: Path = Path("config/experiments.yaml")
+    experiments: Path = Path("config/experiments")
+    """A folder of files, or a single file."""
     scales: Path = Path("config/scales")
     paper_values: Path = Path("data/paper_values.csv")
     open_details: Path = Path("data/open_details.yaml")
@@ -294,6 +274,8 @@ class Project:
 
     config: Config
     scale: Scale
+    written: Written
+    """The paper's experiments with the source of every setting."""
     paper: Experiments
     scaled: Experiments
     """As the scale has them, without the user's override."""
@@ -320,9 +302,13 @@ class Project:
         return found
 
     def left_out(self, cell: str) -> str | None:
-        """Why this cell is not run, if so; of several names that fit, the last counts."""
-        reasons = [reason for name, reason in self.config.left_out.items() if fnmatch(cell, name)]
-        return reasons[-1] if reasons else None
+        """Why this cell is not run, if so; of several names that fit, the narrowest counts."""
+        names = widest_first(cell, self._left_out)
+        return self.config.left_out[names[-1]] if names else None
+
+    @cached_property
+    def _left_out(self) -> Reach:
+        return reach(self.config.left_out, self.experiments.cells)
 
     def obstacles(self, cell: str) -> list[str]:
         """Why this cell is not comparable with the paper: each setting that a scale or an override changed."""
@@ -372,21 +358,24 @@ def load(raw: Mapping[str, Any]) -> Project:
     Raises `SettingsError`, one line, for an unknown key, name or scale and for a value out of range.
     """
     config = parse(Config, dict(raw), "config")
-    content = read_yaml(config.experiments)
+    written = read_experiments(config.experiments)
+    content = _cells_named(written.content, written.content["cells"])
     paper = parse(Experiments, content, str(config.experiments))
     path = _scale_file(config)
     scale = parse(Scale, read_yaml(path), str(path))
-    patch = scale.model_dump(include=set(SCALABLE))
+    patch = _cells_named(scale.model_dump(include=set(SCALABLE)), content["cells"])
     _refuse_physics(patch, content, path)
     scaled = patched(content, patch, str(path))
-    resolved = patched(scaled, config.override, "override")
-    _refuse_unused(config.override, content, resolved)
+    override = _cells_named(config.override, {**content["cells"], **config.override.get("cells", {})})
+    resolved = patched(scaled, override, "override")
+    _refuse_unused(override, content, resolved)
     experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
     for name in config.artefacts or ():
         _exists(name, experiments.artefacts, "artefact", "config: artefacts")
     for name in config.left_out:
         if not any(fnmatch(cell, name) for cell in experiments.cells):
             raise SettingsError(f"config: left_out: {unknown('cell', name, experiments.cells)}")
+    _refuse_two_reasons(config.left_out, experiments.cells)
     _refuse_impossible_networks(experiments)
     sources, missing = _sources(config, scale, experiments, path)
     for artefact in experiments.artefacts:
@@ -396,6 +385,7 @@ def load(raw: Mapping[str, Any]) -> Project:
     project = Project(
         config=config,
         scale=scale,
+        written=written,
         paper=paper,
         scaled=parse(Experiments, scaled, f"{config.experiments} as changed by {path}"),
         experiments=experiments,
@@ -413,25 +403,87 @@ def schema() -> dict[str, Any]:
 
 
 def patched(content: Mapping[str, Any], patch: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The experiments' plain content with what a patch says; later names in the patch win over earlier ones.
+    """The experiments' plain content with what a patch says; of several names that fit a part, the narrower wins.
 
     A name that is a pattern changes, of the parts that it fits, the settings that they have; another name changes or
-    adds one part. Raises `SettingsError` for a pattern that fits no part.
+    adds one part. Raises `SettingsError` for a pattern that fits no part, and for two of which neither is narrower that
+    change the same setting of a part.
     """
     result = dict(content)
     for kind, changes in patch.items():
         parts = dict(result.get(kind, {}))
-        for name, change in changes.items():
-            if not _is_pattern(name):
-                parts[name] = merged(parts.get(name), change)
-                continue
-            fitting = [part for part in parts if fnmatch(part, name)]
-            if not fitting:
+        fitting = reach(changes, parts)
+        for name, found in fitting.items():
+            if not found:
                 raise SettingsError(f"{where}: {kind}: {unknown('name', name, parts)}")
-            for part in fitting:
-                parts[part] = merged(parts[part], _common(parts[part], change))
+        for part in sorted(set().union(*fitting.values()), key=[*parts, *changes].index):
+            parts[part] = _changed(part, parts.get(part), changes, fitting, f"{where}: {kind}")
         result[kind] = parts
     return result
+
+
+def reach(names: Iterable[str], known: Iterable[str]) -> Reach:
+    """What each name fits: a pattern those of `known` that match it, another name itself."""
+    return {name: frozenset(filter_names(known, name) if _is_pattern(name) else [name]) for name in names}
+
+
+def widest_first(part: str, fitting: Reach) -> list[str]:
+    """The names that fit a part, the narrower after the wider; nothing is narrower than the part's own name."""
+    return sorted(
+        (name for name in fitting if part in fitting[name]), key=lambda name: (name == part, -len(fitting[name]))
+    )
+
+
+def undecided(part: str, fitting: Reach) -> Iterator[tuple[str, str]]:
+    """Pairs of names that fit a part, neither of which is narrower than the other."""
+    for wider, narrower in combinations(widest_first(part, fitting), 2):
+        if narrower != part and not fitting[narrower] < fitting[wider]:
+            yield wider, narrower
+
+
+def _changed(part: str, before: Any, changes: Mapping[str, Any], fitting: Reach, where: str) -> Any:
+    """A part with what all names that fit it say."""
+    said = {
+        name: changes[name] if name == part else _common(before, changes[name]) for name in widest_first(part, fitting)
+    }
+    for one, other in undecided(part, fitting):
+        for setting in sorted(_both_change(said[one], said[other])):
+            raise SettingsError(
+                f"{where}: '{one}' and '{other}' both change {setting} of {part}, and neither is narrower "
+                f"(nearest: change it under '{part}')"
+            )
+    return reduce(merged, said.values(), before)
+
+
+def _both_change(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
+    """The settings that two changes touch, or one of which holds what the other touches."""
+    pairs = product(*([f"{path}." for path, _ in leaves(change)] for change in (one, other)))
+    return {max(pair).rstrip(".") for pair in pairs if max(pair).startswith(min(pair))}
+
+
+def _refuse_two_reasons(left_out: Mapping[str, str], cells: Iterable[str]) -> None:
+    fitting = reach(left_out, cells)
+    for cell in cells:
+        for one, other in undecided(cell, fitting):
+            if left_out[one] != left_out[other]:
+                raise SettingsError(
+                    f"config: left_out: '{one}' and '{other}' both say why {cell} is left out, and neither is narrower "
+                    f"(nearest: say it under '{cell}')"
+                )
+
+
+def _cells_named(content: Mapping[str, Any], cells: Iterable[str]) -> dict[str, Any]:
+    """The content of experiments or of a patch, with the names of cells for patterns in the artefacts."""
+    artefacts = {name: _with_cells_named(artefact, cells) for name, artefact in content.get("artefacts", {}).items()}
+    return {**content, "artefacts": artefacts}
+
+
+def _with_cells_named(artefact: Any, cells: Iterable[str]) -> Any:
+    match artefact:
+        case {"cells": [*names]}:
+            named = [each for name in names for each in filter_names(cells, str(name)) or [name]]
+            return artefact | {"cells": list(dict.fromkeys(named))}
+    return artefact
 
 
 def _is_pattern(name: str) -> bool:

@@ -437,16 +437,15 @@ class Plan:
             printed = getattr(self.project.paper, kind).get(name)
             before = dict(leaves(printed.model_dump(mode="json", exclude=NO_SETTINGS))) if printed else ours
             for key, value in ours.items():
-                top = key.removeprefix("attack.").split(".")[0]
                 settings[key if kind == "cells" else f"{kind}.{key}"] = {
                     "value": _text(value),
-                    "provenance": part.provenance.get(top, "chosen"),
+                    "provenance": self.project.written.source(kind, name, key),
                     "paper": _text(before.get(key)) if before.get(key) != value else None,
                 }
         return settings
 
 
-NO_SETTINGS = {"provenance", "label", "clients", "victim", "clients_per_shard"}
+NO_SETTINGS = {"label", "clients", "victim", "clients_per_shard"}
 """Fields of a part that no result depends on."""
 
 

@@ -5,7 +5,7 @@ apart. Settings hold values alone; the modules that compute with them choose wha
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -62,10 +62,8 @@ def parse(model: type[S], data: Any, where: str) -> S:
 
 def merged(base: Any, patch: Any) -> Any:
     """`base` with what `patch` says; both are plain settings, nested dictionaries of values."""
-    if not (isinstance(base, dict) and isinstance(patch, dict)):
+    if not (isinstance(base, dict) and isinstance(patch, dict)) or another_kind(base, patch):
         return patch
-    if any(key in patch and key in base and patch[key] != base.get(key) for key in ("kind", "name")):
-        return patch  # another kind of thing, whose other settings are not meant for it
     return base | {key: merged(base.get(key), value) for key, value in patch.items()}
 
 
@@ -74,10 +72,15 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def read_yaml(path: Path) -> Any:
+def another_kind(base: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
+    """True if the patch is of another kind of thing, for which the other settings of the base are not meant."""
+    return any(key in patch and key in base and patch[key] != base[key] for key in ("kind", "name"))
+
+
+def read_yaml(path: Path, loader: Any = LOADER) -> Any:
     """The content of a YAML file; `SettingsError` if it is missing or not YAML."""
     try:
-        return yaml.load(path.read_text(), Loader=LOADER)
+        return yaml.load(path.read_text(), Loader=loader)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:

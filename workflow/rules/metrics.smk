@@ -1,3 +1,6 @@
+from invgrad.experiments_yaml import experiment_files
+
+
 rule metrics:
     input:
         [files.rows(cell) for cell in CELLS],
@@ -52,7 +55,7 @@ rule activations:
 
 rule describe:
     input:
-        experiments=plan.project.config.experiments,
+        experiments=experiment_files(plan.project.config.experiments),
         scale=plan.project.config.scales / f"{plan.project.config.scale}.yaml",
     output:
         files.description(),
