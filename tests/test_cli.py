@@ -16,7 +16,7 @@ from invgrad.cli import main
 PACKAGED = ["data", "--dataset", "cifar10", "--split", "validation", "--source", "packaged"]
 ATTACK = ["attack", "--settings", '{"attack": {}, "seed_key": "k"}', "--victim", "README.md"]
 ATTACK += ["--shared", "README.md", "--out", "x", "--device"]
-FOR_PEOPLE = ["reconstruct", "bench", "env", "schema", "check", "plan"]
+FOR_PEOPLE = ["reconstruct", "bench", "env", "schema", "check", "show", "plan"]
 STEPS = ["data", "train", "share", "attack", "measure", "activations", "describe", "verdict", "notebook", "report"]
 COMMANDS = [*FOR_PEOPLE, *STEPS]
 ROOT = Path(__file__).parents[1]

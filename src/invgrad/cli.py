@@ -192,13 +192,14 @@ def verdict(
 @app.command(rich_help_panel=STEPS)
 def describe(
     config: Annotated[str, typer.Option(help="The configuration: JSON.")],
+    settings: Annotated[Path, typer.Option(help="The folder for what `invgrad show` prints of each cell.")],
     out: Annotated[Path, typer.Option(help="The JSON file to write.")],
 ) -> None:
     """Write what a configuration runs: artefacts, cells, every setting and where it comes from."""
     from invgrad.arguments import json_object
     from invgrad.steps.describe import describe as run
 
-    run(json_object(config, "--config"), out)
+    run(json_object(config, "--config"), settings, out)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -336,6 +337,19 @@ def check(
     """Check the configuration without running anything."""
     project = _project(setting)
     print(f"{project.config.scale}: {len(project.experiments.cells)} cells, configuration is valid")
+
+
+@app.command()
+def show(
+    cell: Annotated[str, typer.Argument(help="The name of a cell.")],
+    setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: device=cpu …")] = None,
+    scale: Annotated[str | None, typer.Option(help="demo, small, paper, or your own.")] = None,
+) -> None:
+    """Print every setting of a cell: its value, where it comes from, what a scale or an override changed."""
+    from invgrad.cell_settings import cell_settings
+    from invgrad.plan import Plan
+
+    print(cell_settings(Plan(_project([*(setting or []), *([f"scale={scale}"] if scale else [])])), cell))
 
 
 @app.command()

@@ -25,6 +25,7 @@ from invgrad.data import available, describe, find_source, what_to_put_where
 from invgrad.networks.settings import Network
 from invgrad.networks.settings import Training
 from invgrad.experiments_yaml import Written
+from invgrad.experiments_yaml import as_written
 from invgrad.experiments_yaml import read_experiments
 from invgrad.networks.facts import size_of
 from invgrad.settings import Settings, SettingsError, merged, parse, read_yaml, unknown
@@ -343,6 +344,15 @@ class Project:
             return [f"new {kind.removesuffix('s')}"]
         return [f"{_words(key)} {json.dumps(now)}" for key, _, now in self._changes_of(self.scaled, kind, name)]
 
+    def overridden_settings(self, kind: str, name: str) -> set[str]:
+        """The paths of a part's settings that differ from those of the scale."""
+        if name not in getattr(self.scaled, kind):
+            return {path for path, _ in leaves(getattr(self.experiments, kind)[name].model_dump(mode="json"))}
+        before, now = (
+            dict(leaves(getattr(each, kind)[name].model_dump(mode="json"))) for each in (self.scaled, self.experiments)
+        )
+        return {path for path, value in now.items() if path not in before or before[path] != value}
+
     def changes(self, kind: str, name: str) -> list[tuple[str, Any, Any]]:
         """The settings of a part of the paper's that a scale or an override changed: key, the paper's value, ours."""
         return self._changes_of(self.paper, kind, name)
@@ -398,8 +408,11 @@ def load(raw: Mapping[str, Any]) -> Project:
 
 
 def schema() -> dict[str, Any]:
-    """JSON schemas of the configuration, the experiments and a scale, for editors and for the test that compares."""
-    return {model.__name__: model.model_json_schema() for model in (Config, Experiments, Scale)}
+    """The JSON schema of every file of the configuration, for editors: params.yaml, a scale, or experiments."""
+    each = {model.__name__: model.model_json_schema() for model in (Config, Scale, Experiments)}
+    each["Experiments"] = as_written(each["Experiments"])
+    definitions = {name: part for schema in each.values() for name, part in schema.pop("$defs", {}).items()}
+    return {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in each], "$defs": definitions | each}
 
 
 def patched(content: Mapping[str, Any], patch: Mapping[str, Any], where: str) -> dict[str, Any]:

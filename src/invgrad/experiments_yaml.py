@@ -80,7 +80,7 @@ def read_experiments(path: Path) -> Written:
 
 def _parts_of(file: Path) -> Iterator[tuple[str, str, Node]]:
     """Kind, name and settings of every part of a file, also of those that a sweep stands for or another part holds."""
-    for kind, named in _mapping(_node(read_yaml(file, _Loader)), str(file)).items():
+    for kind, named in _mapping(_node(read_yaml(file, _Loader), str(file)), str(file)).items():
         if kind not in (BASES, *KINDS):
             raise SettingsError(f"{file}: {unknown('key', kind, (BASES, *KINDS))}")
         for name, part in _mapping(named, f"{file}: {kind}").items():
@@ -94,7 +94,7 @@ class _Loader(LOADER):  # type: ignore[misc, valid-type]
     """Reads `!code 3` as `Tagged(3, "code")`."""
 
 
-def _tagged(loader: Any, tag: str, node: yaml.Node) -> Tagged:
+def _tagged(loader: Any, tag: str, node: Any) -> Tagged:
     if tag not in get_args(Provenance):
         where = f"line {node.start_mark.line + 1}: "
         raise yaml.YAMLError(where + unknown("tag", f"!{tag}", (f"!{each}" for each in get_args(Provenance))))
@@ -112,14 +112,14 @@ def _tagged(loader: Any, tag: str, node: yaml.Node) -> Tagged:
 _Loader.add_multi_constructor("!", _tagged)
 
 
-def _node(read: Any, source: Provenance | None = None) -> Node:
+def _node(read: Any, where: str, source: Provenance | None = None) -> Node:
     """What was read, every setting with the source that its tag, or the nearest around it, says."""
     if isinstance(read, Tagged):
-        return _node(read.value, read.source)
+        return _node(read.value, where, read.source)
     if isinstance(read, dict):
-        return Node({key: _node(value, source) for key, value in read.items()}, source)
+        return Node({key: _node(value, f"{where}: {key}", source) for key, value in read.items()}, source)
     if isinstance(read, list) and any(isinstance(each, Tagged) for each in read):
-        raise SettingsError(f"a source stands before a whole list, not in it: {[*map(_untagged, read)]}")
+        raise SettingsError(f"{where}: a source stands before a whole list, not in it: {[*map(_untagged, read)]}")
     return Node(read, source or "chosen")
 
 
@@ -229,3 +229,33 @@ def _sources(node: Node, path: str = "") -> Iterator[tuple[str, Provenance]]:
     if isinstance(node.value, dict):
         for key, each in node.value.items():
             yield from _sources(each, f"{path}.{key}".lstrip("."))
+
+
+def as_written(schema: Any) -> Any:
+    """The JSON schema of experiments, as their files hold them: parts may lack what they extend, hold other parts, and
+    have the words of a sweep in place of values.
+    """
+    loosened = _loosened(schema)
+    kinds, definitions = loosened["properties"], loosened["$defs"]
+    parts = {kind: definitions[kinds[kind]["additionalProperties"]["$ref"].rpartition("/")[2]] for kind in KINDS}
+    for kind, (key, _) in HELD.items():
+        parts[kind]["properties"][key] = {"type": ["string", "object"]}
+    for part in parts.values():
+        part["properties"] |= {EXTENDS: {"type": ["string", "array"]}, SWEEP: {"type": ["object", "array"]}}
+    kinds[BASES] = {"type": "object"}
+    return loosened
+
+
+def _loosened(schema: Any) -> Any:
+    """A JSON schema that requires nothing, and takes a word of a sweep for any value and any name."""
+    match schema:
+        case {"type": "object", "patternProperties": dict() as named}:
+            return {"type": "object", "additionalProperties": next(iter(named.values()))}
+        case {"type": "integer" | "number" | "boolean" | "array"}:
+            return {"anyOf": [schema, {"type": "string", "pattern": "{"}]}
+        case dict():
+            kept = {key: value for key, value in schema.items() if key not in ("required", "discriminator")}
+            return {"anyOf" if key == "oneOf" else key: _loosened(value) for key, value in kept.items()}
+        case list():
+            return [_loosened(each) for each in schema]
+    return schema

@@ -52,6 +52,10 @@ class Layout:
         """What is run: every setting, where it comes from, what differs from the paper."""
         return self.root / "description.json"
 
+    def settings(self) -> Path:
+        """The folder of what `invgrad show` prints of each cell."""
+        return self.root / "settings"
+
     def notebook(self, artefact: str) -> Path:
         """An artefact's executed notebook."""
         return self.root / f"notebooks/{artefact}.ipynb"

@@ -58,7 +58,8 @@ rule describe:
         experiments=experiment_files(plan.project.config.experiments),
         scale=plan.project.config.scales / f"{plan.project.config.scale}.yaml",
     output:
-        files.description(),
+        description=files.description(),
+        settings=directory(files.settings()),
     log:
         files.log(files.description()),
     conda:
@@ -69,7 +70,8 @@ rule describe:
         # What the paths and the data at hand make of the configuration.
         sources=json.dumps(dict(plan.project.sources)),
     shell:
-        "exec python -m invgrad --log {log} describe --config {params.config:q} --out {output}"
+        "exec python -m invgrad --log {log} describe --config {params.config:q} --settings {output.settings}"
+        " --out {output.description}"
 
 
 rule verdict:
