@@ -1,6 +1,7 @@
 """DVC over Snakemake: nothing runs twice, and above all nothing stale is recorded as new."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -101,6 +102,18 @@ def test_a_changed_weight_is_noticed_and_reruns_only_what_depends_on_it(clone: P
     dvc(clone, "checkout")
     assert psnr(clone, cell) == before[cell]
     assert planned(clone) == set(), "the old results with the old settings"
+
+
+def test_a_changed_experiment_or_scale_is_noticed(clone: Path) -> None:
+    """The first as a dependency, since DVC does not read tags; the second as a parameter, whose values it shows."""
+    bases = clone / "config/experiments/00-bases.yaml"
+    bases.write_text(bases.read_text().replace("total_variation: !recalled 0.01", "total_variation: !recalled 0.02"))
+    said = dvc(clone, "status")
+    assert re.findall(r"modified: +(\S+)", said) == ["config/experiments"] * 3
+    assert planned(clone) == {"attack_narrow", "describe", "measure", "fig2", "verdict", "report"}
+    git(clone, "checkout", "--quiet", ".")
+    add_scale(clone, "mini", mini(*CELLS, iterations=5))
+    assert "cells.*.attack.iterations" in dvc(clone, "params", "diff")
 
 
 def test_results_that_were_changed_are_noticed(clone: Path) -> None:

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from invgrad.experiments_yaml import Written, _Loader, experiment_files, read_experiments
+from invgrad.experiments_yaml import TaggedLoader, Written, experiment_files, read_experiments
 from invgrad.settings import SettingsError
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -113,6 +113,7 @@ def test_a_cell_may_hold_its_clients_and_they_their_victim(tmp_path: Path) -> No
             "extends: unknown base 'propsed'; nearest: 'proposed'",
         ),
         ("cells: { a: { extends: b }, b: { extends: a } }", "a extends b extends a"),
+        ("cells: { a: { extends: { b: 1 } } }", "extends: unknown base"),
         ("cells: { a: { sweep: { x: 3 } } }", "cells.a.sweep: must be"),
         ("cells: { a: { sweep: [1] } }", "cells.a.sweep: must be"),
         ("cells: { a: {}, '{x}': { sweep: { x: [a] } } }", "cells.a: there are two of this name"),
@@ -125,6 +126,11 @@ def test_what_cannot_be_read_is_one_clear_line(text: str, words: str, tmp_path: 
     assert words in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_files_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="holds no"):
+        read(tmp_path)
 
 
 def untagged(read: Any) -> Any:
@@ -142,7 +148,7 @@ FILES = [*experiment_files(CONFIG / "experiments"), *(CONFIG / "scales").glob("*
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_editors_find_every_file_valid(file: Path) -> None:
     jsonschema.validate(
-        untagged(yaml.load(file.read_text(), _Loader)), json.loads((CONFIG / "schema.json").read_text())
+        untagged(yaml.load(file.read_text(), TaggedLoader)), json.loads((CONFIG / "schema.json").read_text())
     )
 
 

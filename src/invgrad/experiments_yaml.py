@@ -66,7 +66,10 @@ def experiment_files(path: Path) -> list[Path]:
 def read_experiments(path: Path) -> Written:
     """The experiments of a file, or of a folder of files; `SettingsError` if a file or a part of it cannot be read."""
     parts: dict[str, dict[str, Node]] = {key: {} for key in (BASES, *KINDS)}
-    for file in experiment_files(path):
+    files = experiment_files(path)
+    if not files:
+        raise SettingsError(f"{path}: holds no .yaml file")
+    for file in files:
         for kind, name, part in _parts_of(file):
             if name in parts[kind]:
                 raise SettingsError(f"{file}: {kind}.{name}: there are two of this name")
@@ -80,7 +83,7 @@ def read_experiments(path: Path) -> Written:
 
 def _parts_of(file: Path) -> Iterator[tuple[str, str, Node]]:
     """Kind, name and settings of every part of a file, also of those that a sweep stands for or another part holds."""
-    for kind, named in _mapping(_node(read_yaml(file, _Loader), str(file)), str(file)).items():
+    for kind, named in _mapping(_node(read_yaml(file, TaggedLoader), str(file)), str(file)).items():
         if kind not in (BASES, *KINDS):
             raise SettingsError(f"{file}: {unknown('key', kind, (BASES, *KINDS))}")
         for name, part in _mapping(named, f"{file}: {kind}").items():
@@ -90,7 +93,7 @@ def _parts_of(file: Path) -> Iterator[tuple[str, str, Node]]:
                 yield from _unfolded(kind, each, swept)
 
 
-class _Loader(LOADER):  # type: ignore[misc, valid-type]
+class TaggedLoader(LOADER):  # type: ignore[misc, valid-type]
     """Reads `!code 3` as `Tagged(3, "code")`."""
 
 
@@ -109,7 +112,7 @@ def _tagged(loader: Any, tag: str, node: Any) -> Tagged:
     return Tagged(value, tag)  # type: ignore[arg-type]
 
 
-_Loader.add_multi_constructor("!", _tagged)
+TaggedLoader.add_multi_constructor("!", _tagged)
 
 
 def _node(read: Any, where: str, source: Provenance | None = None) -> Node:
@@ -163,7 +166,7 @@ def _extended(where: str, parts: Mapping[str, Node], bases: Mapping[str, Node]) 
         said = part.value.get(EXTENDS, Node([])).value
         extended = said if isinstance(said, list) else [said]
         for each in extended:
-            if each not in known:
+            if not isinstance(each, str) or each not in known:
                 raise SettingsError(f"{where}.{name}: {EXTENDS}: {unknown('base', each, known)}")
         return reduce(_over, (*(whole(each, (*below, name)) for each in extended), _without(part, EXTENDS)))
 
