@@ -21,8 +21,7 @@ from invgrad.clients.protocols import share
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.data import Split
 from invgrad.engine import objective_for
-from invgrad.networks.build import outline
-from invgrad.networks.build import initial
+from invgrad.networks.build import initial, outline
 from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet, Torchvision, Training
 from invgrad.objective.settings import Cosine, Distance, SquaredEuclidean
 from invgrad.objectives import squares

@@ -22,12 +22,9 @@ from invgrad import paper_values
 from invgrad.attacks import AnyAttack
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.data import available, describe, find_source, what_to_put_where
-from invgrad.networks.settings import Network
-from invgrad.networks.settings import Training
-from invgrad.experiments_yaml import Written
-from invgrad.experiments_yaml import as_written
-from invgrad.experiments_yaml import read_experiments
+from invgrad.experiments_yaml import Written, as_written, read_experiments
 from invgrad.networks.facts import size_of
+from invgrad.networks.settings import Network, Training
 from invgrad.settings import Settings, SettingsError, merged, parse, read_yaml, unknown
 from invgrad.unfinished import Keeping
 
