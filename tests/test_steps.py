@@ -1,6 +1,7 @@
 """Steps from files to files: what they write, and what they refuse."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from invgrad.analytic import Analytic
 from invgrad.attack import Attack
 from invgrad.attacks import AnyAttack
 from invgrad.clients.settings import FederatedAveraging, GradientClient
-from invgrad.data import load, normalise, save_split
+from invgrad.data import load, normalise, read_split, save_split
 from invgrad.gallery import read_gallery, read_trajectories
 from invgrad.networks.settings import MLP, LeNetZhu, Network, Training, TrainStep
 from invgrad.results import Record, read_tensors, write_tensors
@@ -280,6 +281,13 @@ def test_a_failed_trial_is_a_row_without_measures(made: Path) -> None:
     assert table.iterations.tolist() == [7, 9]
     assert table.loc[1, ["psnr", "mse", "ssim", "matching_cost"]].isna().all()
     assert table.seed.tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+def test_rows_say_whether_jpeg_copies_are_among_the_images(made: Path, lossy: bool) -> None:
+    data = made / "cifar10.safetensors"
+    save_split(replace(read_split(data), lossy=lossy), data)
+    assert measured(made, [0, 0]).lossy.tolist() == [lossy, lossy]
 
 
 def test_averaged_restarts_have_no_matching_cost(made: Path) -> None:

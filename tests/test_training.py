@@ -24,6 +24,7 @@ def coloured(count: int) -> Split:
         dataset="coloured",
         split="train",
         source="made here",
+        lossy=False,
         images=images.to(torch.uint8),
         labels=labels,
         index=torch.arange(count),

@@ -47,6 +47,8 @@ class Split:
     split: SplitName
     source: str
     """One sentence for a reader: where the images came from."""
+    lossy: bool
+    """True if JPEG copies, which are not exactly the published images, are among them."""
     images: Tensor
     """uint8 [n, 3, height, width], RGB."""
     labels: Tensor
@@ -102,7 +104,7 @@ class Supply(Settings):
         if self.packages:
             words.append(" and ".join(f"{package.distribution} {package.version}" for package in self.packages))
         if files:
-            lossy = sum(file.suffix.lower() in LOSSY for file in files)
+            lossy = sum(map(_is_lossy, files))
             words.append(f"({lossy} JPEG copies, {len(files) - lossy} lossless)")
         return " ".join(words)
 
@@ -219,6 +221,7 @@ def load(
         dataset=dataset,
         split=name,
         source=data.sources[supplier].sentence(files),
+        lossy=any(map(_is_lossy, files)),
         images=images,
         labels=torch.tensor([listing.labels[row] for row in rows], dtype=torch.int64),
         index=torch.tensor([listing.index[row] for row in rows], dtype=torch.int64),
@@ -226,6 +229,10 @@ def load(
         mean=mean,
         std=std,
     )
+
+
+def _is_lossy(file: Path) -> bool:
+    return file.suffix.lower() in LOSSY
 
 
 def save_split(split: Split, path: Path) -> None:

@@ -36,10 +36,6 @@ RULE: Mapping[Verdict, str] = {
 """When a reported value gets which verdict, as `_decide` and `verdicts` do it; reports and documentation show this."""
 
 
-JPEG_COPIES = r"\([1-9]\d* JPEG copies"
-"""In the sentence that says where images came from (`data.Supply.sentence`)."""
-
-
 ROW_COLUMNS = ["cell", "seed", "image", "psnr", "status"]
 
 
@@ -132,7 +128,7 @@ def verdicts(
 
     `values` is what `read_values` returns. `rows` holds the per-image rows of all our runs, with the columns
     `ROW_COLUMNS`: `psnr` is infinite for an exact reconstruction and ignored where `status` is "failed". If they also
-    have the `source` of the images, JPEG copies are named in the reason.
+    say whether JPEG copies are among the data set's images (`lossy`), the reason names them.
     `obstacles[cell]` lists why a cell cannot be compared with the paper; it is empty or absent if it can.
     `left_out[cell]` says why a cell was not run, if that was meant. Raises `SettingsError` for a missing column or
     identity, an unknown status, and a row that is "ok" without a PSNR.
@@ -164,7 +160,7 @@ def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, obstacles: Se
         reasons.append("the image shown is taken to be ours, so the interval covers network seeds only")
     if ours.n_seeds == 1:
         reasons.append("one network seed: its spread is not in the interval")
-    if "source" in rows and rows["source"].str.contains(JPEG_COPIES).any():
+    if "lossy" in rows and rows["lossy"].any():
         reasons.append("JPEG copies are among the images of the data set")
     if ours.n_failed:
         reasons.append(f"{ours.n_failed} failed, not in the mean")

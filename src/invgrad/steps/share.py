@@ -82,7 +82,7 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
     }
     known = {"labels": seen} if step.labels_known else {}
     write_tensors(out, known | tensors, public)
-    secret = {"dataset": split.dataset, "split": split.split, "source": split.source}
+    secret = {"dataset": split.dataset, "split": split.split, "source": split.source, "lossy": split.lossy}
     true = {"images": split.images[torch.tensor(held)], "labels": labels, "index": index}
     write_tensors(truth, true | {"shared_norm": norms(tensors)}, secret)
     record.write(out)
