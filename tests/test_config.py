@@ -82,6 +82,8 @@ def test_every_scale_is_valid(scale: str) -> None:
             {"left_out": {"lenet-*": "no time", "*-proposed": "no need"}},
             "'lenet-*' and '*-proposed' both say why lenet-untrained-proposed is left out, and neither is narrower",
         ),
+        ({"override": {"cells": {TRAINED: {"variant_of": "lenet-traind"}}}}, "unknown cell 'lenet-traind'"),
+        ({"override": {"cells": {TRAINED: {"variant_of": UNTRAINED}}}}, "attacks the clients 'lenet-untrained', not"),
         ({"override": {"clients": {"lenet-trained": {"targets": {"count": 0}}}}}, "count"),
         ({"override": {"clients": {"lenet-untrained": {"targets": {"count": 21}}}}}, "but packaged has 20"),
         ({"override": {"clients": {"convnet": {"targets": {"indices": [3, 20]}}}}}, "but packaged has 20"),
@@ -175,14 +177,24 @@ def test_patterns_name_the_cells_of_an_artefact() -> None:
 
 
 def test_a_label_is_no_obstacle() -> None:
-    assert change(override={"cells": {UNTRAINED: {"label": "A"}}}).obstacles(UNTRAINED) == []
+    assert change(override={"cells": {UNTRAINED: {"label": "A", "variant": "B"}}}).obstacles(UNTRAINED) == []
 
 
 def test_labels_say_what_the_network_really_is() -> None:
-    experiments = change().experiments
-    assert experiments.label("resnet18-w16-untrained-proposed") == "ResNet-18, base width 2"
-    assert experiments.label("resnet20-4-trained-proposed") == "ResNet-20, base width 8, 2 epochs: proposed"
-    assert change(scale="paper").experiments.label("resnet20-4-untrained-lbfgs").startswith("ResNet20-4, untrained")
+    experiments, papers = (change(scale=scale).experiments for scale in ("demo", "paper"))
+    assert experiments.names("resnet18-w16-untrained-proposed")["label"] == "ResNet-18, base width 2"
+    assert experiments.names("resnet20-4-trained-proposed")["label"] == "ResNet-20, base width 8, 2 epochs: proposed"
+    assert papers.names("resnet20-4-untrained-lbfgs")["label"].startswith("ResNet20-4, untrained")
+
+
+def test_a_variant_stands_behind_the_label() -> None:
+    assert change(scale="paper").experiments.names("lenet-trained-lbfgs-tv1e-4") == {
+        "network": "LeNet (Zhu)",
+        "training": "120 epochs",
+        "attack": "LeNet (Zhu), 120 epochs: Eucl. loss + L-BFGS",
+        "variant": "α = 1e-4",
+        "label": "LeNet (Zhu), 120 epochs: Eucl. loss + L-BFGS, α = 1e-4",
+    }
 
 
 def test_what_changed_is_why_a_cell_is_not_comparable() -> None:

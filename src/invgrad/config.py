@@ -47,7 +47,7 @@ SCALABLE = {
 HARMLESS: Mapping[str, frozenset[str]] = {
     "victims": frozenset(),
     "clients": frozenset({"seeds", "targets.count", "clients_per_shard"}),
-    "cells": frozenset({"label", "attack.snapshots"}),
+    "cells": frozenset({"label", "variant", "variant_of", "attack.snapshots"}),
 }
 """What may change while a cell stays comparable with the paper: how much is run, not what."""
 
@@ -127,6 +127,10 @@ class Cell(Settings):
 
     label: str
     """For readers; `{network}` and `{training}` in it become what the victim is."""
+    variant: str | None = None
+    """For readers: the setting in which it differs from cells with the same label; stands behind that."""
+    variant_of: Name | None = None
+    """The cell that it is compared with image by image, since only its variant's setting is another."""
     clients: str
     attack: AnyAttack
 
@@ -161,6 +165,7 @@ class Experiments(Settings):
         for name, cell in self.cells.items():
             _exists(cell.clients, self.clients, "clients", f"cells.{name}.clients")
             _possible(name, self.clients[cell.clients], cell.attack)
+            self._base_exists(name)
         for name, artefact in self.artefacts.items():
             for shown in artefact.cells:
                 _exists(shown, self.cells, "cell", f"artefacts.{name}.cells")
@@ -173,14 +178,32 @@ class Experiments(Settings):
         if clients.epoch is not None and clients.epoch > epochs:
             raise ValueError(f"clients.{name}.epoch: {clients.victim} has no epoch {clients.epoch}; nearest: {epochs}")
 
-    def label(self, cell: str) -> str:
-        """A cell's label for readers, with what its network and training really are."""
+    def _base_exists(self, name: str) -> None:
+        base = self.cells[name].variant_of
+        if base is None:
+            return
+        _exists(base, self.cells, "cell", f"cells.{name}.variant_of")
+        mine, others = self.cells[name].clients, self.cells[base].clients
+        if mine != others:
+            raise ValueError(f"cells.{name}.variant_of: '{base}' attacks the clients '{others}', not '{mine}'")
+
+    def epoch(self, clients: str) -> int:
+        """The epoch of its training after which these clients get their network."""
+        chosen = self.clients[clients]
+        return self.victims[chosen.victim].epochs if chosen.epoch is None else chosen.epoch
+
+    def names(self, cell: str) -> dict[str, str]:
+        """A cell for readers: its `network`, that one's `training`, its `attack`, which is the label but for the
+        `variant`, and the whole `label`.
+        """
         chosen = self.cells[cell]
-        clients = self.clients[chosen.clients]
-        victim = self.victims[clients.victim]
-        epoch = victim.epochs if clients.epoch is None else clients.epoch
+        epoch = self.epoch(chosen.clients)
+        network = self.victims[self.clients[chosen.clients].victim].network.title
         training = f"{epoch} epoch{'s' * (epoch != 1)}" if epoch else "untrained"
-        return chosen.label.format(network=victim.network.title, training=training)
+        attack = chosen.label.format(network=network, training=training)
+        variant = chosen.variant or ""
+        label = f"{attack}, {variant}" if variant else attack
+        return {"network": network, "training": training, "attack": attack, "variant": variant, "label": label}
 
 
 def _possible(cell: str, clients: Clients, attack: AnyAttack) -> None:
