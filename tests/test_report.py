@@ -32,9 +32,15 @@ def description() -> dict[str, Any]:
     setting = {"value": "300", "provenance": "code", "paper": "4800"}
     cell = {
         "label": "LeNet <i>&</i> friends | all",
+        "network": "LeNet",
+        "training": "7 epochs",
+        "attack": "LeNet <i>&</i> friends | all",
+        "variant": "",
+        "variant_of": None,
         "clients": "some",
         "victim": "lenet",
         "epoch": 7,
+        "swapped_rows": False,
         "seeds": [0, 1],
         "shards": 1,
         "images_per_client": 1,

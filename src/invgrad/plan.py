@@ -414,10 +414,12 @@ class Plan:
         chosen = self.cells[cell]
         clients = self.clients[chosen.clients]
         return {
-            "label": self.project.experiments.label(cell),
+            **self.project.experiments.names(cell),
+            "variant_of": chosen.variant_of,
             "clients": chosen.clients,
             "victim": clients.victim,
-            "epoch": clients.epoch if clients.epoch is not None else self.victim(clients.victim).epochs,
+            "epoch": self.project.experiments.epoch(chosen.clients),
+            "swapped_rows": clients.swapped_rows,
             "seeds": clients.seeds,
             "shards": len(clients.shards()),
             "images_per_client": clients.targets.images_per_client,
@@ -445,7 +447,7 @@ class Plan:
         return settings
 
 
-NO_SETTINGS = {"label", "clients", "victim", "clients_per_shard"}
+NO_SETTINGS = {"label", "variant", "variant_of", "clients", "victim", "clients_per_shard"}
 """Fields of a part that no result depends on."""
 
 

@@ -34,14 +34,21 @@ class Setting(Settings):
 
 
 class CellDescription(Settings):
-    """A cell: its clients, their victim after `epoch` epochs of training, the network seeds and the shards of each, and
-    why its numbers are not comparable with the paper's (`obstacles`); `left_out` says why it is not run, if so.
+    """A cell: its names for readers (`Experiments.names`) and the cell that it is a variant of; its clients, their
+    victim after `epoch` epochs of training, the network seeds and the shards of each; and why its numbers are not
+    comparable with the paper's (`obstacles`); `left_out` says why it is not run, if so.
     """
 
     label: str
+    network: str
+    training: str
+    attack: str
+    variant: str
+    variant_of: str | None
     clients: str
     victim: str
     epoch: int
+    swapped_rows: bool
     seeds: tuple[int, ...]
     shards: int
     images_per_client: int
