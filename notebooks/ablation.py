@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Ablation: what each part of the attack adds
 #
@@ -14,26 +6,26 @@
 # the same, so that what differs below an original is due to that part, and to the noise that an attack starts from.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "ablation"
 
 # %%
 import numpy as np
 
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.plots import above, image_grid
-from invgrad.tables import comparison, mean_and_spread, unlike_paper
+from invgrad.tables import comparison_text, fixed, unlike_paper
 
 SHOWN = 6
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # The first images in the order of the data set, with the first network seed.
 
 # %%
-galleries = [(about["label"], evidence.gallery(cell, count=SHOWN)) for cell, about in evidence.cells.items()]
-figure = image_grid(above(galleries), evidence.caption, note=unlike_paper(evidence.cells))
-evidence.save_figure(figure)
+galleries = [(about["label"], results.gallery(cell, count=SHOWN)) for cell, about in results.cells.items()]
+figure = image_grid(above(galleries), results.caption, note=unlike_paper(results.cells))
+results.save_figure(figure)
 
 # %% [markdown]
 # The paper prints standard errors of the mean here, not the spread over images as in its other tables. So the table has
@@ -41,14 +33,11 @@ evidence.save_figure(figure)
 # its own.
 
 # %%
-table = comparison(evidence.summary, evidence.verdicts, evidence.rows)
-ours = evidence.summary
-paper = evidence.verdicts.set_index("cell").reindex(ours.index)
-errors = {
-    "standard error": ours["std_images"] / np.sqrt(ours["n_images"]),
-    "paper’s standard error": paper["paper_std"] / np.sqrt(paper["paper_n"].astype(float)),
-}
-for position, (name, values) in zip((3, 9), errors.items()):
-    table.insert(position, name, [mean_and_spread(value, np.nan) for value in values])
-evidence.save_table(table)
+numbers = results.comparison()
+numbers["standard_error"] = numbers["std_images"] / np.sqrt(numbers["n_images"])
+numbers["paper_standard_error"] = numbers["paper_std"] / np.sqrt(numbers["paper_n"])
+table = comparison_text(numbers)
+table.insert(3, "standard error", numbers["standard_error"].map(fixed))
+table.insert(9, "paper’s standard error", numbers["paper_standard_error"].map(fixed))
+results.save_table(table, numbers)
 table

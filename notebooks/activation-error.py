@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # The error inside the network, layer by layer
 #
@@ -14,16 +6,16 @@
 # first layers say the former, the last ones the latter. Only the finished reconstructions of the attack are shown.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "activation-error"
 
 # %%
 import numpy as np
 
 from invgrad.charts import FAINT, legend_below, log_scale, subplots
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.tables import unlike_paper
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 LAYER = ["cell", "layer", "call", "kind"]
 ERRORS = {
     "squared_error": "squared error",
@@ -38,19 +30,18 @@ ERRORS = {
 # reconstruction's do not: such images are counted, and left out of its mean.
 
 # %%
-errors = evidence.activations
+errors = results.activations
 infinite = np.isinf(errors["relative_error"])
 layers = errors.assign(infinite=infinite, relative_error=errors["relative_error"].mask(infinite))
 means = {name: "mean" for name in ERRORS}
 layers = layers.groupby(LAYER, sort=False, as_index=False).agg(means | {"seed": "size", "infinite": "sum"})
 layers["number"] = layers.groupby("cell").cumcount() + 1
-table = layers[["cell", "number", "layer", "call", "kind", *ERRORS, "seed", "infinite"]]
-table = table.assign(
-    cell=[evidence.cells[cell]["label"] for cell in table["cell"]],
-    **{name: table[name].map("{:.4g}".format) for name in ERRORS},
-)
-table = table.rename(columns=ERRORS | {"seed": "n", "infinite": "infinite relative errors"})
-evidence.save_table(table)
+layers["label"] = [results.cells[cell]["label"] for cell in layers["cell"]]
+numbers = layers.rename(columns={"seed": "n", "infinite": "n_infinite"})
+numbers = numbers[["cell", "label", "number", "layer", "call", "kind", *ERRORS, "n", "n_infinite"]]
+table = numbers.drop(columns="cell").assign(**{name: numbers[name].map("{:.4g}".format) for name in ERRORS})
+table = table.rename(columns=ERRORS | {"label": "cell", "n_infinite": "infinite relative errors"})
+results.save_table(table, numbers)
 table
 
 # %% [markdown]
@@ -58,9 +49,9 @@ table
 
 # %%
 kinds = layers["kind"].unique()
-note = unlike_paper(evidence.cells)
-figure, axes = subplots(2, len(evidence.cells), evidence.caption, note=note, height=1.5, share_x="col", share_y="row")
-for panels, (cell, about) in zip(axes.T, evidence.cells.items()):
+note = unlike_paper(results.cells)
+figure, axes = subplots(2, len(results.cells), results.caption, note=note, height=1.5, share_x="col", share_y="row")
+for panels, (cell, about) in zip(axes.T, results.cells.items()):
     line = layers[layers["cell"] == cell]
     for panel, error in zip(panels, ("relative_error", "cosine_similarity")):
         panel.plot(line["number"], line[error], color=FAINT, linewidth=0.6)
@@ -74,4 +65,4 @@ for panels, (cell, about) in zip(axes.T, evidence.cells.items()):
 axes[0, 0].set_ylabel("relative error")
 axes[1, 0].set_ylabel("cosine similarity")
 legend_below(figure)
-evidence.save_figure(figure)
+results.save_figure(figure)

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Matching cost and PSNR on the way
 #
@@ -13,7 +5,7 @@
 # attacks of these cells kept their images on the way, for every restart, and are compared with the originals here.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "convergence"
 
 # %%
 from dataclasses import asdict
@@ -23,13 +15,16 @@ import pandas as pd
 
 from invgrad.attack import milestones
 from invgrad.charts import FAINT, legend_below, log_scale, mark, subplots
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.restarts import chosen, ends, judge
-from invgrad.tables import unlike_paper
+from invgrad.tables import NONE, fixed, unlike_paper
 
-evidence = Evidence(artefact)
-trajectories = {cell: evidence.trajectories(cell) for cell in evidence.cells}
-choices = pd.DataFrame([asdict(judge(way)) for way in trajectories.values()], index=list(trajectories))
+results = ArtefactResults.open(artefact)
+trajectories = {cell: results.trajectories(cell) for cell in results.cells}
+numbers = pd.DataFrame(
+    {"cell": cell, "label": about["label"]} | asdict(judge(trajectories[cell])) | {"obstacles": "; ".join(about["obstacles"])}
+    for cell, about in results.cells.items()
+)
 
 # %% [markdown]
 # The table. Spearman's rank correlation is −1 where a lower cost always means a higher PSNR and 0 where the cost says
@@ -38,46 +33,47 @@ choices = pd.DataFrame([asdict(judge(way)) for way in trajectories.values()], in
 # know, and the PSNR that this choice loses against the best; in brackets what a restart at random would do.
 
 # %%
-text = choices.map(lambda number: "–" if np.isnan(number) else f"{number:.2f}")
+text = numbers.select_dtypes("float").map(fixed)
 table = pd.DataFrame(
     {
-        "cell": [about["label"] for about in evidence.cells.values()],
-        "images": choices["images"],
-        "restarts": choices["restarts"],
-        "failed or exact": choices["left_out"],
+        "cell": numbers["label"],
+        "images": numbers["images"],
+        "restarts": numbers["restarts"],
+        "failed or exact": numbers["left_out"],
         "rank correlation within an image": text["correlation_within"],
         "over all": text["correlation_overall"],
         "lowest cost is best (by chance)": text["hits"] + " (" + text["hits_by_chance"] + ")",
         "dB lost by it (by chance)": text["lost"] + " (" + text["lost_by_chance"] + ")",
-        "unlike the paper": ["; ".join(about["obstacles"]) or "–" for about in evidence.cells.values()],
+        "unlike the paper": numbers["obstacles"].replace("", NONE),
     }
 )
-evidence.save_table(table)
+results.save_table(table, numbers)
 table
 
 # %% [markdown]
 # The figure: cost and PSNR over the iterations, and on the right every restart of every image at its end.
 
 # %%
-note = f"Curves are means over the images. Dotted: the step size falls by ten. {unlike_paper(evidence.cells)}"
-figure, axes = subplots(len(trajectories), 3, evidence.caption, note=note, height=1.75)
-for (left, middle, right), (cell, way) in zip(axes, trajectories.items()):
+note = f"Curves are means over the images. Dotted: the step size falls by ten. {unlike_paper(results.cells)}"
+figure, axes = subplots(len(trajectories), 3, results.caption, note=note, height=1.75)
+for (left, middle, right), (cell, way), correlations in zip(axes, trajectories.items(), text.itertuples()):
     for panel, column, what in ((left, "matching_cost", "matching cost"), (middle, "psnr", "PSNR in dB")):
         values = way.assign(value=way[column].where(np.isfinite(way[column])))
         restarts = values.pivot_table("value", "iteration", ["seed", "restart"])
         panel.plot(restarts.index, restarts, color=FAINT, linewidth=0.6, label="one restart")
         panel.plot(restarts.index, restarts.mean(axis=1), label="mean of all restarts")
-        for iteration in milestones(int(way["iteration"].max())) if evidence.cells[cell]["step_decay"] else ():
+        for iteration in milestones(int(way["iteration"].max())) if results.cells[cell]["step_decay"] else ():
             mark(panel, iteration, "")
         panel.set(xlabel="iterations", ylabel=what)
     last, cheapest = ends(way), chosen(ends(way))
     right.plot(last["matching_cost"], last["psnr"], ".", color=FAINT, label="one image and restart")
     right.plot(cheapest["matching_cost"], cheapest["psnr"], ".", color="C1", label="lowest cost of its image")
     right.set(xlabel="final matching cost", ylabel="final PSNR in dB")
-    left.set_title(evidence.cells[cell]["label"])
-    overall, within = text.loc[cell, ["correlation_overall", "correlation_within"]]
-    right.set_title(f"rank correlation {overall},\nwithin an image {within}")
+    left.set_title(results.cells[cell]["label"])
+    right.set_title(
+        f"rank correlation {correlations.correlation_overall},\nwithin an image {correlations.correlation_within}"
+    )
     log_scale(left, "y")
     log_scale(right, "x")
 legend_below(figure)
-evidence.save_figure(figure)
+results.save_figure(figure)

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Figure 2: the first images of Table 1
 #
@@ -13,20 +5,20 @@
 # of the data set, not the best ones.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "fig2"
 
 # %%
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.plots import above, image_grid
 from invgrad.tables import unlike_paper
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # Cells that attack the same images stand together below their originals, so that both attacks on a network can be
 # compared image by image.
 
 # %%
-shown = [(about["label"], evidence.gallery(cell, count=6)) for cell, about in evidence.cells.items()]
-figure = image_grid(above(shown), evidence.caption, note=unlike_paper(evidence.cells))
-evidence.save_figure(figure)
+shown = [(about["label"], results.gallery(cell, count=6)) for cell, about in results.cells.items()]
+figure = image_grid(above(shown), results.caption, note=unlike_paper(results.cells))
+results.save_figure(figure)

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Figure 3: ImageNet through a deep network
 #
@@ -13,19 +5,19 @@
 # above what the attack recovers from the gradient of the network.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "fig3"
 
 # %%
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.plots import above, image_grid, in_lines
 from invgrad.tables import unlike_paper
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # All images in the order of the data set, cut into lines that fit a page. A crossed box is an attack that failed.
 
 # %%
-shown = [(about["label"], evidence.gallery(cell)) for cell, about in evidence.cells.items()]
-figure = image_grid(in_lines(above(shown)), evidence.caption, note=unlike_paper(evidence.cells))
-evidence.save_figure(figure)
+shown = [(about["label"], results.gallery(cell)) for cell, about in results.cells.items()]
+figure = image_grid(in_lines(above(shown)), results.caption, note=unlike_paper(results.cells))
+results.save_figure(figure)

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Figure 4: what circular padding does to the location
 #
@@ -14,17 +6,17 @@
 # the border.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "fig4"
 
 # %%
 import torch
 
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.metrics import best_shift
 from invgrad.plots import Strip, decibels, image_grid
 from invgrad.tables import unlike_paper
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # Is a reconstruction the original somewhere else? Of all circular shifts of it, the one with the best PSNR is shown
@@ -34,12 +26,12 @@ evidence = Evidence(artefact)
 
 # %%
 strips = []
-for cell, about in evidence.cells.items():
-    gallery = evidence.gallery(cell, count=1)
+for cell, about in results.cells.items():
+    gallery = results.gallery(cell, count=1)
     [original], [found], [psnr] = gallery.originals, gallery.reconstructions, gallery.psnr
     down, right, best = best_shift(found, original)
     moved = found.roll((down, right), (1, 2))
     captions = ["original", f"as found\n{decibels(psnr)}", f"moved {down} down, {right} right\n{decibels(best)}"]
     strips.append(Strip(about["label"], torch.stack([original, found, moved]), captions))
-figure = image_grid(strips, evidence.caption, zoom=8, note=unlike_paper(evidence.cells))
-evidence.save_figure(figure)
+figure = image_grid(strips, results.caption, zoom=8, note=unlike_paper(results.cells))
+results.save_figure(figure)

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Figure 5: network depth and width
 #
@@ -13,30 +5,32 @@
 # the paper prints: the PSNR of the image that it shows, and its mean.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "fig5"
 
 # %%
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.plots import beside, decibels, image_grid
-from invgrad.tables import RECALLED, comparison, unlike_paper
+from invgrad.tables import RECALLED, comparison_text, unlike_paper
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 
 # %%
-galleries = {cell: evidence.gallery(cell, count=1) for cell in evidence.cells}
-shown = [(evidence.cells[cell]["label"], gallery) for cell, gallery in galleries.items()]
-figure = image_grid([beside(shown)], evidence.caption, note=unlike_paper(evidence.cells))
-evidence.save_figure(figure)
+galleries = {cell: results.gallery(cell, count=1) for cell in results.cells}
+shown = [(results.cells[cell]["label"], gallery) for cell, gallery in galleries.items()]
+figure = image_grid([beside(shown)], results.caption, note=unlike_paper(results.cells))
+results.save_figure(figure)
 
 # %% [markdown]
 # The paper shows one image of each network with its PSNR, but not which one it is: the two columns on images shown
 # stand beside each other for the record, and no verdict is drawn from them. The verdicts are on the means.
 
 # %%
-frames = evidence.summary, evidence.verdicts, evidence.rows
-table = comparison(*frames)
+numbers, of_shown = results.comparison(), results.comparison(measure="psnr_shown")
+numbers["psnr_shown"] = [gallery.psnr[0] for gallery in galleries.values()]
+numbers[["paper_shown", "paper_shown_checked"]] = of_shown[["paper_value", "paper_checked"]]
+table = comparison_text(numbers)
 paper = f"paper ({RECALLED} recalled)"
-table.insert(2, "image shown", [decibels(gallery.psnr[0]).removesuffix(" dB") for gallery in galleries.values()])
-table.insert(3, f"image shown, {paper}", comparison(*frames, measure="psnr_shown")[paper])
-evidence.save_table(table)
+table.insert(2, "image shown", [decibels(psnr).removesuffix(" dB") for psnr in numbers["psnr_shown"]])
+table.insert(3, f"image shown, {paper}", comparison_text(of_shown)[paper])
+results.save_table(table, numbers)
 table

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Figure 7: five images out of one averaged gradient
 #
@@ -13,21 +5,21 @@
 # the five with the highest PSNR; `batch100` shows every one.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "fig7"
 
 # %%
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.plots import Strip, decibels, image_grid
 from invgrad.tables import unlike_paper
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # Positions count from 0 within the batch. The ranking needs the originals: an attacker could not pick these five.
 
 # %%
-[(cell, about)] = evidence.cells.items()
-batch = evidence.gallery(cell)
+[(cell, about)] = results.cells.items()
+batch = results.gallery(cell)
 best = batch.ranking[:5]
 shown = batch.pick(best)
 captions = [f"position {position}\n{decibels(psnr)}" for position, psnr in zip(best, shown.psnr, strict=True)]
@@ -35,4 +27,4 @@ strips = [Strip(f"original ({shown.dataset})", shown.originals), Strip(about["la
 
 # %%
 note = f"Picked with the originals at hand: the highest {len(best)} PSNRs of the {len(batch.psnr)} images. "
-evidence.save_figure(image_grid(strips, evidence.caption, note=note + unlike_paper(evidence.cells)))
+results.save_figure(image_grid(strips, results.caption, note=note + unlike_paper(results.cells)))

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # The settings of every experiment
 #
@@ -14,14 +6,14 @@
 # and the paper's value where this scale, or the user, changed it.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "hyperparameters"
 
 # %%
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.tables import PROVENANCE, settings_in_long_form, settings_table
 
-evidence = Evidence(artefact)
-cells = evidence.description["cells"]
+results = ArtefactResults.open(artefact)
+cells = results.description["cells"]
 
 # %% [markdown]
 # Settings that no experiment changes would fill columns with one value each, so they are listed above the table instead.
@@ -31,5 +23,5 @@ cells = evidence.description["cells"]
 table, same = settings_table(cells)
 marks = ", ".join(f"[{mark}] {provenance}" for provenance, mark in PROVENANCE.items())
 note = f"Where a setting comes from: {marks}. {same}"
-evidence.save_table(table, data=settings_in_long_form(cells), note=note)
+results.save_table(table, settings_in_long_form(cells), note=note)
 table

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Dishonest parameters: what swapping rows of the classification layer does
 #
@@ -14,35 +6,34 @@
 # not notice and shares the gradient of that. Both gradients' norms stand here beside what the attack makes of them.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "labelflip"
 
 # %%
 import pandas as pd
 
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.plots import Strip, decibels, image_grid
 from invgrad.tables import mean_psnr, unlike_paper
 
 SHOWN = 8
 
-evidence = Evidence(artefact)
-servers = {cell: "rows swapped" if cell == "labelflip-swapped" else "honest server" for cell in evidence.cells}
-keys = ["seed", "image"]
-values = {cell: evidence.rows[evidence.rows["cell"] == cell].set_index(keys) for cell in servers}
+results = ArtefactResults.open(artefact)
+servers = {cell: "rows swapped" if about["swapped_rows"] else "honest server" for cell, about in results.cells.items()}
+values = {cell: rows.set_index(["seed", "image"]) for cell, rows in results.by_cell.items()}
 
 # %% [markdown]
 # Below each reconstruction its PSNR, and the norm of the gradient that the client shared.
 
 # %%
-galleries = {cell: evidence.gallery(cell, count=SHOWN) for cell in servers}
+galleries = {cell: results.gallery(cell, count=SHOWN) for cell in servers}
 first = next(iter(galleries.values()))
 strips = [Strip(f"original ({first.dataset})", first.originals)]
 for cell, gallery in galleries.items():
-    norms = values[cell].loc[evidence.seeds(cell)[0]].loc[gallery.index, "shared_norm"]
+    norms = values[cell].loc[results.seeds(cell)[0]].loc[gallery.index, "shared_norm"]
     captions = [f"{decibels(psnr)}\nnorm {norm:.3g}" for psnr, norm in zip(gallery.psnr, norms)]
     strips.append(Strip(servers[cell], gallery.reconstructions, captions))
-figure = image_grid(strips, evidence.caption, note=unlike_paper(evidence.cells))
-evidence.save_figure(figure)
+figure = image_grid(strips, results.caption, note=unlike_paper(results.cells))
+results.save_figure(figure)
 
 # %% [markdown]
 # All images, and the mean over them, which tells what is not in it: failed trials, and exact ones with an infinite PSNR.
@@ -58,5 +49,7 @@ def numbers(rows: pd.DataFrame, server: str) -> pd.DataFrame:
 
 table = pd.concat([numbers(rows, servers[cell]) for cell, rows in values.items()], axis=1).reset_index()
 table = table.rename(columns={"seed": "network seed"})[["network seed", "image", *sorted(table.columns[2:])]]
-evidence.save_table(table)
+numbers = results.rows[["cell", "seed", "image", "status", "shared_norm", "psnr"]]
+numbers.insert(1, "swapped_rows", [results.cells[cell]["swapped_rows"] for cell in numbers["cell"]])
+results.save_table(table, numbers)
 table

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # More reconstructions of Table 1
 #
@@ -13,14 +5,14 @@
 # best, its middle and its worst images by PSNR, with the first network seed.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "more-cifar"
 
 # %%
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.plots import Strip, decibels, image_grid
 from invgrad.tables import unlike_paper
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # All images of a cell, ranked by PSNR: the first three, three around the median, the last three; failed ones are
@@ -29,8 +21,8 @@ evidence = Evidence(artefact)
 # %%
 EACH = 3
 strips = []
-for cell, about in evidence.cells.items():
-    gallery = evidence.gallery(cell)
+for cell, about in results.cells.items():
+    gallery = results.gallery(cell)
     count = len(gallery.psnr)
     middle = (count - EACH) // 2
     ranks = [rank for rank in range(count) if min(rank, count - 1 - rank) < EACH or middle <= rank < middle + EACH]
@@ -38,5 +30,5 @@ for cell, about in evidence.cells.items():
     captions = [f"rank {rank + 1} of {count}\n{decibels(psnr)}" for rank, psnr in zip(ranks, shown.psnr, strict=True)]
     strips.append(Strip(f"original ({shown.dataset})", shown.originals))
     strips.append(Strip(about["label"], shown.reconstructions, captions))
-figure = image_grid(strips, evidence.caption, note=unlike_paper(evidence.cells))
-evidence.save_figure(figure)
+figure = image_grid(strips, results.caption, note=unlike_paper(results.cells))
+results.save_figure(figure)

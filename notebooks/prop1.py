@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Proposition 3.1: the input of a fully connected layer, in closed form
 #
@@ -14,12 +6,12 @@
 # both gradients are sums over the images, and each row's quotient is another mixture of them.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "prop1"
 
 # %%
 import pandas as pd
 
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.mixtures import mixture_weights
 from invgrad.plots import above, decibels, image_grid
 from invgrad.tables import mean_psnr, unlike_paper
@@ -27,35 +19,40 @@ from invgrad.tables import mean_psnr, unlike_paper
 EXACT = 80
 """dB from which on a reconstruction counts as exact: what remains is rounding."""
 
-evidence = Evidence(artefact)
-images = {cell: about["images_per_client"] for cell, about in evidence.cells.items()}
+results = ArtefactResults.open(artefact)
+images = {cell: about["images_per_client"] for cell, about in results.cells.items()}
 
 # %% [markdown]
 # Several clients with one image each; of larger batches, the first. The mixtures stand below the originals in the
 # order that fits best, and what goes beyond black and white is clipped.
 
 # %%
-galleries = {cell: evidence.gallery(cell, count=n if n > 1 else max(images.values())) for cell, n in images.items()}
+galleries = {cell: results.gallery(cell, count=n if n > 1 else max(images.values())) for cell, n in images.items()}
 titles = [f"batch of {n}: mixtures" if n > 1 else "single images: recovered" for n in images.values()]
-note = unlike_paper(evidence.cells)
-figure = image_grid(above(list(zip(titles, galleries.values()))), evidence.caption, note=note)
-evidence.save_figure(figure)
+note = unlike_paper(results.cells)
+figure = image_grid(above(list(zip(titles, galleries.values()))), results.caption, note=note)
+results.save_figure(figure)
 
 # %% [markdown]
 # What mixes: the weight of every original of the batch in each mixture. They add up to 1, but one may be negative and
-# another larger than 1. A mixture that shows one image has a 1 among zeros.
+# another larger than 1. A mixture that shows one image has a 1 among zeros. The CSV file has a row for every image.
 
 # %%
-table = []
+table, mixtures = [], []
 for cell, n in images.items():
-    rows, gallery = evidence.rows[evidence.rows["cell"] == cell], galleries[cell]
+    rows, gallery = results.by_cell[cell], galleries[cell]
     for position, (shown, psnr) in enumerate(zip(gallery.reconstructions, gallery.psnr)):
         originals = gallery.originals if n > 1 else gallery.originals[[position]]
         weights = mixture_weights(shown[None], originals)[0]
+        mixtures.append({"cell": cell, "seed": results.seeds(cell)[0], "image": gallery.index[position]})
+        mixtures[-1] |= {f"weight_{number}": weight for number, weight in enumerate(weights.tolist(), 1)}
         text = "–" if weights.isnan().any() else ", ".join(f"{weight:z.2f}" for weight in weights)
         table.append((n, f"below image {gallery.index[position]}", decibels(psnr), int(psnr > EXACT), text))
     table.append((n, f"mean of all {len(rows)}", mean_psnr(rows), int((rows["psnr"] > EXACT).sum()), "–"))
 columns = ["images in the batch", "shown", "PSNR", f"exact up to rounding (> {EXACT} dB)", "weights of the originals, left to right"]
 table = pd.DataFrame(table, columns=columns)
-evidence.save_table(table)
+numbers = results.rows[["cell", "seed", "client", "image", "status", "psnr"]]
+numbers.insert(1, "images_in_batch", numbers["cell"].map(images))
+numbers["exact"] = numbers["psnr"] > EXACT
+results.save_table(table, numbers.merge(pd.DataFrame(mixtures), "left"))
 table

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # How much Table 1 depends on the network's random initialisation
 #
@@ -14,7 +6,7 @@
 # would differ by no more than chance allows with images that scatter so widely.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "seeds"
 
 # %%
 import numpy as np
@@ -22,11 +14,11 @@ import pandas as pd
 import seaborn as sns
 
 from invgrad.charts import FAINT, PALETTE, subplots
-from invgrad.evidence import Evidence
-from invgrad.tables import finite, left_out
+from invgrad.evidence import ArtefactResults
+from invgrad.tables import NONE, finite, fixed, left_out
 
-evidence = Evidence(artefact)
-by_cell = {cell: evidence.rows[evidence.rows["cell"] == cell] for cell in evidence.cells}
+results = ArtefactResults.open(artefact)
+by_cell = results.by_cell
 
 # %% [markdown]
 # A bar marks the mean of a seed. Failed trials and exact reconstructions have no place on the axis; their number stands
@@ -35,40 +27,41 @@ by_cell = {cell: evidence.rows[evidence.rows["cell"] == cell] for cell in eviden
 # %%
 np.random.seed(0)  # dots are moved sideways at random: the same rows shall give the same picture
 columns = min(4, len(by_cell))
-figure, panels = subplots(-(-len(by_cell) // columns), columns, evidence.caption, share_y="all")
+figure, panels = subplots(-(-len(by_cell) // columns), columns, results.caption, share_y="all")
 for axes, (cell, rows) in zip(panels.flat, by_cell.items()):
-    seeds = evidence.seeds(cell)
+    seeds = results.seeds(cell)
     sns.stripplot(finite(rows), x="seed", y="psnr", order=seeds, ax=axes, color=FAINT, size=3, jitter=0.2)
     means = finite(rows).groupby("seed")["psnr"].mean().reindex(seeds)
     axes.hlines(means, np.arange(len(seeds)) - 0.3, np.arange(len(seeds)) + 0.3, color=PALETTE[0], linewidth=1.5, zorder=3)
-    network, _, attack = evidence.cells[cell]["label"].partition(": ")
-    axes.set(title="\n".join(filter(None, [network, attack, left_out(rows)])), xlim=(-0.5, len(seeds) - 0.5))
+    label = results.cells[cell]["label"].replace(": ", "\n")
+    axes.set(title="\n".join(filter(None, [label, left_out(rows)])), xlim=(-0.5, len(seeds) - 0.5))
     axes.set(xlabel="network seed", ylabel="PSNR in dB")
 for axes in panels.flat[len(by_cell) :]:
     axes.remove()
-evidence.save_figure(figure)
+results.save_figure(figure)
 
 # %% [markdown]
 # The spread of the means of the seeds is what one network alone cannot tell.
 
 # %%
-summary = evidence.summary
-means = {cell: finite(rows).groupby("seed")["psnr"].mean() for cell, rows in by_cell.items()}
+numbers = results.comparison()
+means = [finite(rows).groupby("seed")["psnr"].mean() for rows in by_cell.values()]
+numbers["lowest_seed"] = [each.min() for each in means]
+numbers["highest_seed"] = [each.max() for each in means]
+numbers["range_of_seeds"] = [np.ptp(each) if len(each) > 1 else np.nan for each in means]
 table = pd.DataFrame(
     {
-        "cell": summary["label"],
-        "images × seeds": [f"{each.n_images} × {each.n_seeds}" for each in summary.itertuples()],
-        "mean PSNR in dB": summary["value"],
-        "± images, within a seed": summary["std_images"],
-        "± seeds": summary["std_seeds"],
-        "lowest seed": [means[cell].min() for cell in summary.index],
-        "highest seed": [means[cell].max() for cell in summary.index],
-        "range of seeds": [np.ptp(means[cell]) if len(means[cell]) > 1 else np.nan for cell in summary.index],
-        "not in the means": [left_out(rows) or "–" for rows in by_cell.values()],
-        "unlike the paper": ["; ".join(about["obstacles"]) or "–" for about in evidence.cells.values()],
+        "cell": numbers["label"],
+        "images × seeds": [f"{each.n_images} × {each.n_seeds}" for each in numbers.itertuples()],
+        "mean PSNR in dB": numbers["value"].map(fixed),
+        "± images, within a seed": numbers["std_images"].map(fixed),
+        "± seeds": numbers["std_seeds"].map(fixed),
+        "lowest seed": numbers["lowest_seed"].map(fixed),
+        "highest seed": numbers["highest_seed"].map(fixed),
+        "range of seeds": numbers["range_of_seeds"].map(fixed),
+        "not in the means": [left_out(rows) or NONE for rows in by_cell.values()],
+        "unlike the paper": numbers["obstacles"].replace("", NONE),
     }
 )
-numbers = table.select_dtypes("float").columns
-table[numbers] = table[numbers].map(lambda value: "–" if np.isnan(value) else f"{value:.2f}")
-evidence.save_table(table)
+results.save_table(table, numbers)
 table

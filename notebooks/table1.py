@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Table 1: how well single images are reconstructed
 #
@@ -13,13 +5,13 @@
 # step wrote, one per image and network seed.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "table1"
 
 # %%
-from invgrad.evidence import Evidence
-from invgrad.tables import comparison
+from invgrad.evidence import ArtefactResults
+from invgrad.tables import comparison_text
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # Two spreads are kept apart: over the images of one network, as the paper prints it, and over networks that differ in
@@ -30,6 +22,7 @@ evidence = Evidence(artefact)
 # than the paper's is not comparable, whatever its number; the reason lists them.
 
 # %%
-table = comparison(evidence.summary, evidence.verdicts, evidence.rows)
-evidence.save_table(table)
+numbers = results.comparison()
+table = comparison_text(numbers)
+results.save_table(table, numbers)
 table

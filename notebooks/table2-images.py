@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Images of Table 2
 #
@@ -13,14 +5,14 @@
 # reconstructions, with the first network seed.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "table2-images"
 
 # %%
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.plots import above, image_grid, in_lines
 from invgrad.tables import unlike_paper
 
-evidence = Evidence(artefact)
+results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # Sixteen images of each setting, where so many are attacked: two clients of eight, four of four, sixteen of one. The
@@ -29,6 +21,6 @@ evidence = Evidence(artefact)
 
 # %%
 IMAGES = 16
-shown = [(about["label"], evidence.gallery(cell, count=IMAGES)) for cell, about in evidence.cells.items()]
-figure = image_grid(in_lines(above(shown)), evidence.caption, note=unlike_paper(evidence.cells))
-evidence.save_figure(figure)
+shown = [(about["label"], results.gallery(cell, count=IMAGES)) for cell, about in results.cells.items()]
+figure = image_grid(in_lines(above(shown)), results.caption, note=unlike_paper(results.cells))
+results.save_figure(figure)

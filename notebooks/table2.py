@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # Table 2: what federated averaging gives away
 #
@@ -14,14 +6,13 @@
 # holds, and of images in a mini-batch.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "table2"
 
 # %%
-from invgrad.evidence import Evidence
-from invgrad.tables import comparison
+from invgrad.evidence import ArtefactResults
+from invgrad.tables import comparison_text
 
-evidence = Evidence(artefact)
-table = comparison(evidence.summary, evidence.verdicts, evidence.rows)
+results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # Every image of every client counts once, so that n is the number of clients times the images that each holds. How many
@@ -30,9 +21,11 @@ table = comparison(evidence.summary, evidence.verdicts, evidence.rows)
 # itself.
 
 # %%
-matched = evidence.rows.groupby("cell")["matched_by"].agg(lambda values: ", ".join(sorted(set(values))))
-clients = evidence.rows.groupby("cell")["client"].nunique()
-table.insert(2, "clients", clients.loc[list(evidence.cells)].tolist())
-table.insert(3, "images matched by", matched.loc[list(evidence.cells)].tolist())
-evidence.save_table(table)
+numbers = results.comparison()
+numbers["clients"] = [rows["client"].nunique() for rows in results.by_cell.values()]
+numbers["matched_by"] = [", ".join(sorted(set(rows["matched_by"]))) for rows in results.by_cell.values()]
+table = comparison_text(numbers)
+table.insert(2, "clients", numbers["clients"])
+table.insert(3, "images matched by", numbers["matched_by"])
+results.save_table(table, numbers)
 table

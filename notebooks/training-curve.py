@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # What training does to the leak
 #
@@ -17,24 +9,23 @@
 # the figure shows that they do, not that one is the cause of the other.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "training-curve"
 
 # %%
 import numpy as np
 
 from invgrad.charts import FAINT, legend_below, log_scale, subplots
-from invgrad.evidence import Evidence
+from invgrad.evidence import ArtefactResults
 from invgrad.metrics import rank_correlation
-from invgrad.tables import comparison, left_out, unlike_paper
+from invgrad.tables import NONE, comparison_text, left_out, unlike_paper
 
-evidence = Evidence(artefact)
-names = {about["victim"]: about["label"].rpartition(",")[0] for about in evidence.cells.values()}
-networks = {about["victim"]: {**about, "label": names[about["victim"]]} for about in evidence.cells.values()}
-course = evidence.summary.reset_index()
+results = ArtefactResults.open(artefact)
+networks = {about["victim"]: {**about, "label": about["network"]} for about in results.cells.values()}
+course = results.comparison()
 for key in ("victim", "epoch"):
-    course[key] = [evidence.cells[cell][key] for cell in course["cell"]]
-course["norm"] = course["cell"].map(evidence.rows.groupby("cell")["shared_norm"].median())
-accuracy = evidence.curves.groupby(["victim", "epoch"], as_index=False)["validation_accuracy"].mean()
+    course[key] = [results.cells[cell][key] for cell in course["cell"]]
+course["median_norm"] = [rows["shared_norm"].median() for rows in results.by_cell.values()]
+accuracy = results.curves.groupby(["victim", "epoch"], as_index=False)["validation_accuracy"].mean()
 course = course.merge(accuracy, "left", ["victim", "epoch"])
 
 # %% [markdown]
@@ -43,13 +34,13 @@ course = course.merge(accuracy, "left", ["victim", "epoch"])
 
 # %%
 columns = ["PSNR in dB (± images)", "± seeds", "n (images × seeds)", "failed / exact"]
-table = comparison(evidence.summary, evidence.verdicts, evidence.rows)[columns]
-table.insert(0, "network", course["victim"].map(names))
+table = comparison_text(course)[columns]
+table.insert(0, "network", course["network"])
 table.insert(1, "epochs", course["epoch"])
-table["norm of the gradient (median)"] = course["norm"].map("{:.3g}".format)
-table["validation accuracy"] = ["–" if share != share else f"{share:.1%}" for share in course["validation_accuracy"]]
-table["unlike the paper"] = ["; ".join(evidence.cells[cell]["obstacles"]) or "–" for cell in course["cell"]]
-evidence.save_table(table)
+table["norm of the gradient (median)"] = course["median_norm"].map("{:.3g}".format)
+table["validation accuracy"] = [NONE if share != share else f"{share:.1%}" for share in course["validation_accuracy"]]
+table["unlike the paper"] = course["obstacles"].replace("", NONE)
+results.save_table(table, course)
 table
 
 # %% [markdown]
@@ -57,21 +48,21 @@ table
 # stands Spearman's rank correlation of gradient norm and PSNR over all its dots: above 0 if larger gradients leak more.
 
 # %%
-missing = left_out(evidence.rows)
+missing = left_out(results.rows)
 note = unlike_paper(networks) + (f" Not drawn: {missing}." if missing else "")
 size = {"width": 2.8, "height": 1.45}
-figure, axes = subplots(3, len(names), evidence.caption, note=note, share_x="col", share_y="row", **size)
-for (upper, middle, lower), (victim, name) in zip(axes.T, names.items()):
+figure, axes = subplots(3, len(networks), results.caption, note=note, share_x="col", share_y="row", **size)
+for (upper, middle, lower), (victim, about) in zip(axes.T, networks.items()):
     lower.set_xscale("function", functions=(np.log1p, np.expm1))
     line = course[course["victim"] == victim].sort_values("epoch")
-    dots = evidence.rows.merge(line[["cell", "epoch"]], on="cell")
-    for panel, dot, shown in ((upper, "psnr", "value"), (middle, "shared_norm", "norm")):
+    dots = results.rows.merge(line[["cell", "epoch"]], on="cell")
+    for panel, dot, shown in ((upper, "psnr", "value"), (middle, "shared_norm", "median_norm")):
         panel.plot(dots["epoch"], dots[dot], ".", color=FAINT, markersize=3, label="one image")
         panel.plot(line["epoch"], line[shown], "o-", label="mean (PSNR), median (norm)")
-    for _, curve in evidence.curves[evidence.curves["victim"] == victim].groupby("seed"):
+    for _, curve in results.curves[results.curves["victim"] == victim].groupby("seed"):
         lower.plot(curve["epoch"], curve["validation_accuracy"], color="C1", linewidth=0.8, label="one network seed")
     correlation = rank_correlation(dots["shared_norm"], dots["psnr"])
-    upper.set_title(f"{name}\nrank correlation of norm and PSNR: {correlation:.2f}")
+    upper.set_title(f"{about['network']}\nrank correlation of norm and PSNR: {correlation:.2f}")
     log_scale(middle, "y")
     lower.set_xticks(line["epoch"], line["epoch"])
     lower.set(xlabel="epochs of training", ylim=(0, 1))
@@ -79,4 +70,4 @@ for (upper, middle, lower), (victim, name) in zip(axes.T, names.items()):
 for panel, text in zip(axes[:, 0], ("PSNR in dB", "norm of the gradient", "validation accuracy")):
     panel.set_ylabel(text)
 legend_below(figure)
-evidence.save_figure(figure)
+results.save_figure(figure)

@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
-
 # %% [markdown]
 # # What else moves Table 1
 #
@@ -14,75 +6,74 @@
 # be compared image by image.
 
 # %% tags=["parameters"]
-artefact = {}
+artefact = "variants"
 
 # %%
 import numpy as np
 
 from invgrad.charts import FAINT, PALETTE, subplots
-from invgrad.evidence import Evidence
-from invgrad.tables import comparison, finite, left_out, mean_and_spread, unlike_paper
+from invgrad.evidence import ArtefactResults
+from invgrad.tables import NONE, comparison_text, finite, left_out, mean_and_spread, unlike_paper
 
-UNCHANGED = ("-tv1e-2", "-lbfgs")  # how the names of these cells end
-BASE = "nothing changed"
-
-evidence = Evidence(artefact)
-groups: dict[str, dict[str, str]] = {}
-for cell, about in evidence.cells.items():
-    attack, _, variant = about["label"].rpartition(", ")
-    if cell.endswith(UNCHANGED):
-        attack, variant = about["label"].removesuffix(", α = 1e-2"), BASE
-    groups.setdefault(attack, {})[variant] = cell
+results = ArtefactResults.open(artefact)
+groups: dict[str, list[str]] = {}
+for cell, about in results.cells.items():
+    groups.setdefault(about["variant_of"] or cell, []).append(cell)
+names = {cell: about["variant"] if about["variant_of"] else "nothing changed" for cell, about in results.cells.items()}
 
 # %% [markdown]
 # The difference of every image from its reconstruction with nothing changed, the mean over network seeds. Noise
 # differs as well, since each cell draws its own.
 
 # %%
-rows = finite(evidence.rows)
-psnr = {cell: rows[rows["cell"] == cell].set_index(["seed", "image"])["psnr"] for cell in evidence.cells}
-differences = {
-    cell: (psnr[cell] - psnr[cells[BASE]]).dropna().groupby("image").mean()
-    for cells in groups.values()
-    if BASE in cells
-    for variant, cell in cells.items()
-    if variant != BASE
+psnr = {cell: finite(rows).set_index(["seed", "image"])["psnr"] for cell, rows in results.by_cell.items()}
+changes = {
+    cell: (psnr[cell] - psnr[base]).dropna().groupby("image").mean()
+    for base, cells in groups.items()
+    if base in psnr
+    for cell in cells
+    if cell != base
 }
 
 # %%
+numbers = results.comparison()
+numbers["variant"] = numbers["cell"].map(names)
+numbers["variant_of"] = [about["variant_of"] for about in results.cells.values()]
+numbers["change"] = numbers["cell"].map({cell: each.mean() for cell, each in changes.items()})
+errors = {cell: each.std() / np.sqrt(len(each)) for cell, each in changes.items()}
+numbers["change_standard_error"] = numbers["cell"].map(errors)
 columns = ["PSNR in dB (± images)", "± seeds", "n (images × seeds)", "failed / exact", "iterations × restarts"]
-table = comparison(evidence.summary, evidence.verdicts, evidence.rows)[columns].set_index(evidence.summary.index)
-named = {cell: (attack, variant) for attack, cells in groups.items() for variant, cell in cells.items()}
-table.insert(0, "attack", [named[cell][0] for cell in table.index])
-table.insert(1, "variant", [named[cell][1] for cell in table.index])
-text = {
-    cell: ("+" if each.mean() > 0 else "") + mean_and_spread(each.mean(), each.std() / np.sqrt(len(each)))
-    for cell, each in differences.items()
-}
-table.insert(3, "difference in dB (± standard error over images)", [text.get(cell, "–") for cell in table.index])
-table["changed by scale or override"] = ["; ".join(evidence.cells[cell]["obstacles"]) or "–" for cell in table.index]
-evidence.save_table(table.reset_index(drop=True))
+table = comparison_text(numbers)[columns]
+table.insert(0, "attack", numbers["attack"])
+table.insert(1, "variant", numbers["variant"])
+texts = [
+    ("+" if change > 0 else "") + mean_and_spread(change, error)
+    for change, error in zip(numbers["change"], numbers["change_standard_error"])
+]
+table.insert(3, "difference in dB (± standard error over images)", texts)
+table["changed by scale or override"] = numbers["obstacles"].replace("", NONE)
+results.save_table(table, numbers)
 table
 
 # %% [markdown]
 # A dot is an image, a diamond the mean over images.
 
 # %%
-missing = left_out(evidence.rows)
-drawn = {attack: [cell for cell in cells.values() if cell in differences] for attack, cells in groups.items()}
+missing = left_out(results.rows)
+drawn = {results.cells[cells[0]]["attack"]: [cell for cell in cells if cell in changes] for cells in groups.values()}
 drawn = {attack: cells for attack, cells in drawn.items() if cells}
-note = unlike_paper(evidence.cells) + (f" Not drawn: {missing}." if missing else "")
+note = unlike_paper(results.cells) + (f" Not drawn: {missing}." if missing else "")
 most = max(map(len, drawn.values()), default=0)
 columns = min(2, max(1, len(drawn)))
 lines = max(1, -(-len(drawn) // columns))
-figure, panels = subplots(lines, columns, evidence.caption, note=note, width=3.2, height=0.9 + 0.25 * most)
+figure, panels = subplots(lines, columns, results.caption, note=note, width=3.2, height=0.9 + 0.25 * most)
 for axes, (attack, cells) in zip(panels.flat, drawn.items()):
-    for place, each in enumerate(differences[cell] for cell in cells):
+    for place, each in enumerate(changes[cell] for cell in cells):
         axes.plot(each, np.full(len(each), place), ".", color=FAINT)
         axes.plot(each.mean(), place, "D", color=PALETTE[0])
     axes.axvline(0, color="black", linewidth=0.6)
-    axes.set_yticks(range(len(cells)), [named[cell][1] for cell in cells])
+    axes.set_yticks(range(len(cells)), [names[cell] for cell in cells])
     axes.set(title=attack.replace(": ", "\n"), xlabel="difference in dB", ylim=(len(cells) - 0.4, -0.6))
 for axes in panels.flat[len(drawn) :]:
     axes.remove()
-evidence.save_figure(figure)
+results.save_figure(figure)

@@ -1,15 +1,16 @@
 """Tables say what the frames hold: nothing averaged or left out silently, and files that other programs read."""
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from invgrad.paper import compare, verdicts
+from invgrad.evidence import PAPER
 from invgrad.stamp import Stamp
 from invgrad.tables import (
-    comparison,
+    comparison_text,
     difference_and_interval,
     finite,
     left_out,
@@ -35,25 +36,30 @@ ROWS = pd.DataFrame(
         row("b", 0, 2, math.nan, "failed"),
     ]
 )
-PAPER = {"measure": "psnr_mean", "n": 100, "unit": "dB", "where": "Table 1", "note": ""}
-VALUES = pd.DataFrame(
-    [
-        {"id": "t", "cell": "a", "value": 22.5, "std": 3.0, "checked": True} | PAPER,
-        {"id": "t", "cell": "b", "value": 15.5, "std": math.nan, "checked": False}
-        | PAPER
-        | {"measure": "psnr_shown", "n": 1},
-    ]
-)
+ROOT = Path(__file__).parents[1]
 STAMP = Stamp("0123abcd", "tiny", "fedcba9876543210")
-VERDICTS = verdicts(VALUES, ROWS, {"a": ["iterations 30 instead of 500"]})
 
 
-def summary() -> pd.DataFrame:
-    table = []
-    for cell in ("b", "a"):
-        ours = vars(compare(ROWS[ROWS["cell"] == cell], math.nan, math.nan, 1))
-        table.append({"cell": cell, "label": cell.upper()} | ours)
-    return pd.DataFrame(table).set_index("cell")
+def compared(label: str, **paper: object) -> dict[str, object]:
+    """A row of `ArtefactResults.comparison`."""
+    ours = {
+        "value": 22.0,
+        "std_images": 1.0,
+        "std_seeds": 1.414,
+        "n_images": 3,
+        "n_seeds": 2,
+        "n_failed": 0,
+        "n_exact": 0,
+    }
+    run = {"iterations_min": 30, "iterations_max": 30, "restarts_min": 2, "restarts_max": 2}
+    return (
+        {"label": label, "dataset": "cifar10", "obstacles": ""}
+        | run
+        | ours
+        | dict.fromkeys(PAPER, math.nan)
+        | {"verdict": None, "reason": None}
+        | paper
+    )
 
 
 def test_numbers_without_spread_interval_or_value() -> None:
@@ -65,27 +71,46 @@ def test_numbers_without_spread_interval_or_value() -> None:
     assert difference_and_interval(math.nan, math.nan, math.nan) == "–"
 
 
-def test_comparison_keeps_the_order_and_counts_what_is_not_in_the_mean() -> None:
-    table = comparison(summary(), VERDICTS, ROWS)
-    assert table["cell"].tolist() == ["B", "A"]
-    unreported, reported = table.to_dict("records")
-    assert unreported["PSNR in dB (± images)"] == "15.00"
-    assert unreported["failed / exact"] == "1 / 1"
-    assert unreported["iterations × restarts"] == "12–30 × 2"
-    assert [unreported[each] for each in ("paper († recalled)", "difference (95 % interval)", "verdict")] == ["–"] * 3
-    assert reported["PSNR in dB (± images)"] == "22.00 ± 1.00"
-    assert reported["± seeds"] == "1.41"
-    assert reported["n (images × seeds)"] == "3 × 2"
-    assert reported["paper († recalled)"] == "22.50 ± 3.00"
-    assert reported["difference (95 % interval)"].startswith("-0.50 (-")
-    assert reported["verdict"] == "not comparable"
-    assert "iterations 30 instead of 500" in reported["reason"]
+def test_a_comparison_is_shown_with_what_is_not_in_the_mean() -> None:
+    few = {"std_images": math.nan, "std_seeds": math.nan, "n_failed": 1, "n_exact": 2, "iterations_min": 12}
+    paper = {"paper_value": 22.5, "paper_std": 3.0, "paper_checked": True, "verdict": "differs", "reason": "so"}
+    interval = {"difference": -0.5, "ci_low": -0.75, "ci_high": -0.25}
+    shown = comparison_text(pd.DataFrame([compared("B") | few, compared("A", **paper, **interval)]))
+    assert shown.to_dict("records") == [
+        {
+            "cell": "B",
+            "data": "cifar10",
+            "PSNR in dB (± images)": "22.00",
+            "± seeds": "–",
+            "n (images × seeds)": "3 × 2",
+            "failed / exact": "1 / 2",
+            "iterations × restarts": "12–30 × 2",
+            "paper († recalled)": "–",
+            "difference (95 % interval)": "–",
+            "verdict": "–",
+            "reason": "–",
+        },
+        {
+            "cell": "A",
+            "data": "cifar10",
+            "PSNR in dB (± images)": "22.00 ± 1.00",
+            "± seeds": "1.41",
+            "n (images × seeds)": "3 × 2",
+            "failed / exact": "0 / 0",
+            "iterations × restarts": "30 × 2",
+            "paper († recalled)": "22.50 ± 3.00",
+            "difference (95 % interval)": "-0.50 (-0.75 to -0.25)",
+            "verdict": "differs",
+            "reason": "so",
+        },
+    ]
 
 
-def test_comparison_by_the_displayed_image_marks_what_is_recalled() -> None:
-    table = comparison(summary(), VERDICTS, ROWS, "psnr_shown")
-    assert table["paper († recalled)"].tolist() == ["15.50 †", "–"]
-    assert table["difference (95 % interval)"].tolist() == ["-0.50", "–"]
+def test_a_recalled_value_is_marked_and_may_have_no_spread_or_interval() -> None:
+    paper = {"paper_value": 15.5, "paper_checked": False, "difference": -0.5}
+    shown = comparison_text(pd.DataFrame([compared("A", **paper), compared("B")]))
+    assert shown["paper († recalled)"].tolist() == ["15.50 †", "–"]
+    assert shown["difference (95 % interval)"].tolist() == ["-0.50", "–"]
 
 
 def test_only_finite_values_are_averaged_and_the_others_told() -> None:
@@ -158,9 +183,9 @@ def test_the_long_form_has_every_setting_of_every_cell() -> None:
 @pytest.mark.parametrize("length", [2, 80])
 def test_files_hold_the_table_and_escape_what_their_format_reads(tmp_path: Path, length: int) -> None:
     table = pd.DataFrame({"100 % | α": ["a_b & {c} \\ d", "± 3 |x|" + 50 * "."] * (length // 2), "n": range(length)})
-    save_table(table, tmp_path / "some", "50 % of α_1", STAMP)
+    save_table(table, pd.DataFrame({"n": range(length)}), tmp_path / "some", "50 % of α_1", STAMP)
     read = pd.read_csv(tmp_path / "some.csv")
-    assert read.to_numpy().tolist() == table.to_numpy().tolist()
+    assert read.to_dict("list") == {"n": list(range(length))}, "numbers alone"
     markdown = (tmp_path / "some.md").read_text()
     assert markdown.startswith("50 % of α_1\n\n|")
     assert "± 3 \\|x\\|" in markdown
@@ -173,7 +198,7 @@ def test_files_hold_the_table_and_escape_what_their_format_reads(tmp_path: Path,
 
 
 def test_files_that_can_hold_a_comment_say_in_one_how_they_were_made(tmp_path: Path) -> None:
-    save_table(pd.DataFrame({"a": ["x"]}), tmp_path / "some", "Caption", STAMP)
+    save_table(pd.DataFrame({"a": ["x"]}), pd.DataFrame({"n": [1]}), tmp_path / "some", "Caption", STAMP)
     lines = (tmp_path / "some.md").read_text().splitlines()
     assert lines[-3:] == ["| x   |", "", f"<!-- {STAMP} -->"], "apart from the table, which a blank line ends"
     lines = (tmp_path / "some.tex").read_text().splitlines()
@@ -181,7 +206,11 @@ def test_files_that_can_hold_a_comment_say_in_one_how_they_were_made(tmp_path: P
     assert str(STAMP) not in "".join(lines[1:]) + (tmp_path / "some.csv").read_text()
 
 
-def test_the_csv_may_hold_other_data(tmp_path: Path) -> None:
-    save_table(pd.DataFrame({"a": ["x"]}), tmp_path / "some", "", STAMP, pd.DataFrame({"b": [1]}))
-    assert pd.read_csv(tmp_path / "some.csv").columns.tolist() == ["b"]
-    assert "| a" in (tmp_path / "some.md").read_text()
+@pytest.mark.parametrize("path", sorted((ROOT / "figures/small").glob("*.csv")), ids=lambda path: path.stem)
+def test_committed_tables_have_numbers_in_tidy_columns(path: Path) -> None:
+    table = pd.read_csv(path, keep_default_na=False, dtype=str)
+    assert [name for name in table if not re.fullmatch("[a-z][a-z0-9_]*", name)] == []
+    texts = {"label", "network", "attack", "variant", "source", "value", "paper", "reason", "obstacles"}
+    shown = re.compile("[±†×–%]| dB|[0-9] ?[(/]")
+    values = {value for name in {*table} - texts for value in table[name]}
+    assert {value for value in values if shown.search(value)} == set()

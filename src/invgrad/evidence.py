@@ -1,11 +1,14 @@
-"""What a notebook shows of its artefact's cells: rows, verdicts, images, and where the pictures and tables go."""
+"""The results of an artefact's cells for its notebook: rows, verdicts, images, and where pictures and tables go."""
 
 import json
+import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,12 +18,21 @@ from invgrad.layout import Layout
 from invgrad.paper import compare, read_values, verdicts
 from invgrad.plots import save_figure
 from invgrad.results import read_tables
+from invgrad.settings import SettingsError
 from invgrad.stamp import Stamp, commit
 from invgrad.tables import save_table
 from invgrad.training import Epoch
 
+PAPER = (
+    *("paper_value", "paper_std", "paper_n", "paper_checked", "difference", "ci_low", "ci_high"),
+    *("verdict", "reason"),
+)
+"""What a verdict says of the paper's value; nothing, where the paper reports none."""
+NAMES = ("label", "network", "training", "attack", "variant")
+"""What a cell is called in a table, as `Experiments.names` makes it."""
 
-class Evidence:
+
+class ArtefactResults:
     """The results of the cells of one artefact; `cells` is in the order of the configuration."""
 
     def __init__(self, artefact: Mapping[str, Any]) -> None:
@@ -35,11 +47,30 @@ class Evidence:
         # The commit is asked for here and no parameter: another one is no reason to make the artefact again.
         self._stamp = Stamp(commit(), artefact["scale"], artefact["settings_hash"])
 
+    @classmethod
+    def open(cls, artefact: Mapping[str, Any] | str) -> Self:
+        """The results that the workflow says, or by hand those at hand of the artefact of this name, at the scale of
+        `params.yaml` or of the environment's INVGRAD_SCALE. Ends the process with one line if there are none.
+        """
+        if isinstance(artefact, str):
+            # By its name: an import statement would make every notebook depend on the code of the whole package.
+            by_hand = import_module("invgrad.by_hand")
+            try:
+                return cls(by_hand.parameters(artefact))
+            except SettingsError as error:
+                sys.exit(f"error: {error}")
+        return cls(artefact)
+
     @cached_property
     def rows(self) -> pd.DataFrame:
         """One row per image of every cell, as the metrics step wrote them, with the cell's `label`."""
         rows = read_tables([self._files.rows(cell) for cell in self.cells])
         return rows.assign(label=rows["cell"].map({cell: about["label"] for cell, about in self.cells.items()}))
+
+    @cached_property
+    def by_cell(self) -> dict[str, pd.DataFrame]:
+        """The rows of every cell."""
+        return {cell: self.rows[self.rows["cell"] == cell] for cell in self.cells}
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
@@ -51,23 +82,25 @@ class Evidence:
         judged = verdicts(values, self.rows, obstacles)
         return judged.sort_values("cell", key=lambda cells: cells.map(order), kind="stable").reset_index(drop=True)
 
-    @cached_property
-    def summary(self) -> pd.DataFrame:
-        """Our mean PSNR of every cell, whether the paper reports one or not: index cell; columns `label`, those of
-        `paper.Difference`, and of the reported mean `paper_value`, `paper_std`, `verdict`, `reason` (NaN, "" if none).
+    def comparison(self, measure: str = "psnr_mean") -> pd.DataFrame:
+        """Our mean PSNR of every cell in numbers, beside what the paper reports by `measure`, if anything.
+
+        One row a cell, in their order: `cell`, its `NAMES` and `dataset`, the least and the largest `iterations` and
+        `restarts` of an image, the fields of `paper.Difference`, `obstacles`, and the columns `PAPER` of the verdict.
         """
-        reported = self.verdicts[self.verdicts["measure"] == "psnr_mean"].set_index("cell")
+        reported = self.verdicts[self.verdicts["measure"] == measure].set_index("cell")[list(PAPER)]
         table = []
-        for cell, about in self.cells.items():
-            ours = asdict(compare(self.rows[self.rows["cell"] == cell], float("nan"), float("nan"), 1))
-            table.append({"cell": cell, "label": about["label"]} | ours)
-        summary = pd.DataFrame(table).set_index("cell")
-        paper = reported.reindex(summary.index)
-        for column in ("difference", "ci_low", "ci_high", "paper_value", "paper_std"):
-            summary[column] = paper[column].astype(float)
-        for column in ("verdict", "reason"):
-            summary[column] = paper[column].fillna("").astype(str)
-        return summary
+        for cell, rows in self.by_cell.items():
+            ours = asdict(compare(rows, math.nan, math.nan, 1))
+            table.append(
+                {"cell": cell}
+                | {name: self.cells[cell][name] for name in NAMES}
+                | {"dataset": rows["dataset"].iloc[0]}
+                | {f"{key}_{end}": rows[key].agg(end) for key in ("iterations", "restarts") for end in ("min", "max")}
+                | {key: value for key, value in ours.items() if key not in PAPER}
+                | {"obstacles": "; ".join(self.cells[cell]["obstacles"])}
+            )
+        return pd.DataFrame(table).join(reported, on="cell")
 
     def gallery(self, cell: str, *, seed: int | None = None, count: int | None = None) -> Gallery:
         """The first `count` images of a cell (all, if None), with its first network seed unless one is given."""
@@ -111,12 +144,16 @@ class Evidence:
         return f"{self.title}. {self.about}" + (f" Images: {sources}." if sources else "")
 
     def save_figure(self, figure: Figure) -> None:
-        """Write the artefact's PNG and PDF."""
+        """Write the artefact's PNG and PDF, and say where."""
         save_figure(figure, self._stem, self.caption, self._stamp)
+        print(f"{self._stem}: png, pdf")
 
-    def save_table(self, table: pd.DataFrame, *, data: pd.DataFrame | None = None, note: str = "") -> None:
-        """Write the artefact's CSV (of `data`, if given), Markdown and LaTeX; the note follows the caption."""
-        save_table(table, self._stem, f"{self.caption} {note}".rstrip(), self._stamp, data)
+    def save_table(self, table: pd.DataFrame, numbers: pd.DataFrame, *, note: str = "") -> None:
+        """Write the artefact's table for readers as Markdown and LaTeX, whose caption the note follows, and its numbers
+        as CSV; and say where.
+        """
+        save_table(table, numbers, self._stem, f"{self.caption} {note}".rstrip(), self._stamp)
+        print(f"{self._stem}: csv, md, tex")
 
     def _image_files(self, cell: str, seed: int | None) -> tuple[list[str], list[str]]:
         """Reconstructions and truths of one network seed."""

@@ -8,7 +8,7 @@ import pandas as pd
 from invgrad.metrics import rank_correlation
 
 IMAGE = ["seed", "client", "image"]
-"""The columns of `Evidence.trajectories` that say which image of which network seed a row is about."""
+"""The columns of `ArtefactResults.trajectories` that say which image of which network seed a row is about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Choice:
 
 
 def ends(trajectories: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the last iteration, of `Evidence.trajectories`, whose cost and PSNR are finite."""
+    """The rows of the last iteration, of `ArtefactResults.trajectories`, whose cost and PSNR are finite."""
     last = trajectories.loc[trajectories["iteration"] == trajectories["iteration"].max()]
     finite: pd.DataFrame = last.replace([math.inf, -math.inf], math.nan).dropna(subset=["matching_cost", "psnr"])
     return finite
@@ -46,7 +46,7 @@ def chosen(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge(trajectories: pd.DataFrame) -> Choice:
-    """How well the final cost orders the restarts, from `Evidence.trajectories`."""
+    """How well the final cost orders the restarts, from `ArtefactResults.trajectories`."""
     last = ends(trajectories)
     images = last.groupby(IMAGE)
     best = images["psnr"].max()

@@ -24,11 +24,14 @@ PAGE = 30
 """Rows from which on a LaTeX table may go over several pages."""
 
 
+def fixed(value: float) -> str:
+    """`18.00`, or a dash where there is no value."""
+    return NONE if math.isnan(value) else f"{value:.2f}"
+
+
 def mean_and_spread(mean: float, spread: float) -> str:
     """`18.00 ± 3.33`, or a dash where there is no value."""
-    if math.isnan(mean):
-        return NONE
-    return f"{mean:.2f}" if math.isnan(spread) else f"{mean:.2f} ± {spread:.2f}"
+    return fixed(mean) if math.isnan(mean) or math.isnan(spread) else f"{mean:.2f} ± {spread:.2f}"
 
 
 def difference_and_interval(difference: float, low: float, high: float) -> str:
@@ -38,33 +41,25 @@ def difference_and_interval(difference: float, low: float, high: float) -> str:
     return f"{difference:+.2f}" if math.isnan(low) else f"{difference:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
-def comparison(
-    summary: pd.DataFrame, verdicts: pd.DataFrame, rows: pd.DataFrame, measure: str = "psnr_mean"
-) -> pd.DataFrame:
-    """Our mean PSNR of every cell beside what the paper reports by `measure`, as text; one row a cell, in the order of
-    `summary`. The three frames are those of an `Evidence`; what the paper does not report is a dash.
-    """
-    paper = verdicts[verdicts["measure"] == measure].set_index("cell").reindex(summary.index)
-    by_cell = rows.groupby("cell")
-    iterations, restarts = ([_span(by_cell.get_group(cell)[column]) for cell in summary.index] for column in RUN)
+def comparison_text(numbers: pd.DataFrame) -> pd.DataFrame:
+    """`ArtefactResults.comparison` as people read it: the same rows, a dash where the paper reports nothing."""
     return pd.DataFrame(
         {
-            "cell": summary["label"],
-            "data": by_cell["dataset"].first(),
-            "PSNR in dB (± images)": _texts(mean_and_spread, summary["value"], summary["std_images"]),
-            "± seeds": _texts(mean_and_spread, summary["std_seeds"], [math.nan] * len(summary)),
-            "n (images × seeds)": _texts("{} × {}".format, summary["n_images"], summary["n_seeds"]),
-            "failed / exact": _texts("{} / {}".format, summary["n_failed"], summary["n_exact"]),
-            "iterations × restarts": _texts("{} × {}".format, iterations, restarts),
-            f"paper ({RECALLED} recalled)": _texts(_reported, *(paper[key] for key in REPORTED)),
+            "cell": numbers["label"],
+            "data": numbers["dataset"],
+            "PSNR in dB (± images)": _texts(mean_and_spread, numbers["value"], numbers["std_images"]),
+            "± seeds": numbers["std_seeds"].map(fixed),
+            "n (images × seeds)": _texts("{} × {}".format, numbers["n_images"], numbers["n_seeds"]),
+            "failed / exact": _texts("{} / {}".format, numbers["n_failed"], numbers["n_exact"]),
+            "iterations × restarts": _texts(_run, *(numbers[f"{key}_{end}"] for key in RUN for end in ("min", "max"))),
+            f"paper ({RECALLED} recalled)": _texts(_reported, *(numbers[key] for key in REPORTED)),
             "difference (95 % interval)": _texts(
-                difference_and_interval, *(paper[key].astype(float) for key in ("difference", "ci_low", "ci_high"))
+                difference_and_interval, *(numbers[key] for key in ("difference", "ci_low", "ci_high"))
             ),
-            "verdict": paper["verdict"].fillna(NONE),
-            "reason": paper["reason"].fillna(NONE),
-        },
-        index=summary.index,
-    ).reset_index(drop=True)
+            "verdict": numbers["verdict"].fillna(NONE),
+            "reason": numbers["reason"].fillna(NONE),
+        }
+    )
 
 
 def finite(rows: pd.DataFrame) -> pd.DataFrame:
@@ -86,8 +81,8 @@ def mean_psnr(rows: pd.DataFrame) -> str:
 
 
 def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    """A sentence on what keeps the cells of an `Evidence` from being compared with the paper's: first what concerns all
-    of them, then what concerns some; empty if nothing does.
+    """A sentence on what keeps the cells of `ArtefactResults` from being compared with the paper's: first what concerns
+    all of them, then what concerns some; empty if nothing does.
     """
     every = [text for about in cells.values() for text in about["obstacles"]]
     everywhere = {text: count == len(cells) for text, count in Counter(every).items()}
@@ -140,11 +135,11 @@ def settings_table(cells: Mapping[str, Mapping[str, Any]]) -> tuple[pd.DataFrame
     return shown, f"The same wherever they apply: {'; '.join(listed)}."
 
 
-def save_table(table: pd.DataFrame, stem: Path, caption: str, stamp: Stamp, data: pd.DataFrame | None = None) -> None:
-    """Write `<stem>.csv`, `<stem>.md` and `<stem>.tex`; the latter two have the caption above the table, and the stamp
-    in a comment. The CSV, whose format knows no comments, holds `data` instead, if that is given.
+def save_table(table: pd.DataFrame, numbers: pd.DataFrame, stem: Path, caption: str, stamp: Stamp) -> None:
+    """Write a table for readers to `<stem>.md` and `<stem>.tex`, with the caption above it and the stamp in a comment,
+    and its numbers to `<stem>.csv`, whose format knows no comments.
     """
-    write(stem.with_suffix(".csv"), lambda path: (table if data is None else data).to_csv(path, index=False))
+    write(stem.with_suffix(".csv"), lambda path: numbers.to_csv(path, index=False))
     shown = table.map(str).apply(lambda column: column.str.replace("|", r"\|"))
     markdown = f"{caption}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n\n<!-- {stamp} -->\n"
     write(stem.with_suffix(".md"), lambda path: path.write_text(markdown))
@@ -185,8 +180,11 @@ def _reported(value: float, std: float, checked: object) -> str:
     return shown if shown == NONE or checked else f"{shown} {RECALLED}"
 
 
-def _span(values: pd.Series) -> str:
-    low, high = int(values.min()), int(values.max())
+def _run(iterations: int, most_iterations: int, restarts: int, most_restarts: int) -> str:
+    return f"{_span(iterations, most_iterations)} × {_span(restarts, most_restarts)}"
+
+
+def _span(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
