@@ -29,7 +29,7 @@ def parameters(artefact: str) -> Mapping[str, Any]:
         raise SettingsError(
             f"{lacking}; run: snakemake --cores all --config scale={plan.project.config.scale} -- {artefact}"
         )
-    given: Mapping[str, Any] = json.loads(plan.notebook_parameters(artefact))["artefact"]
+    given: Mapping[str, Any] = json.loads(plan.notebook_json(artefact))["artefact"]
     return given
 
 
