@@ -142,17 +142,14 @@ def minutes(*cells: str) -> float:
     return float(sum(rows(cell)["seconds_per_client"].sum() for cell in cells)) / 60
 
 
-def restarts(cell: str) -> dict[str, float]:
-    """How well the loss chooses among the restarts of an image, from `convergence.csv`; losses are in dB."""
-    row: Any = table("convergence.csv").set_index("cell").loc[cell]
-    lost, by_chance = map(float, re.findall(r"[\d.]+", row["dB lost by it (by chance)"]))
-    return {"correlation": row["rank correlation within an image"], "lost": lost, "lost_by_chance": by_chance}
+def restarts(cell: str) -> Any:
+    """The row of `convergence.csv`: how well the loss chooses among the restarts of an image."""
+    return table("convergence.csv").query("cell == @cell").iloc[0]
 
 
-def layer_errors(network: str) -> "pd.Series[float]":
+def layer_errors(cell: str) -> "pd.Series[float]":
     """The relative error of every layer, by its number, from `activation-error.csv`."""
-    layers = table("activation-error.csv").query(f"cell == '{network}: proposed'")
-    return layers.set_index("number")["relative error"]
+    return table("activation-error.csv").query("cell == @cell").set_index("number")["relative_error"]
 
 
 @cache

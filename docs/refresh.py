@@ -1,4 +1,4 @@
-"""Write FINDINGS.md, and the pages of docs and the tables that follow from figures/small, the code and the configuration."""
+"""Write FINDINGS.md, and what docs and README take from figures/small, the code and the configuration."""
 
 import json
 import re
