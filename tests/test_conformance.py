@@ -188,8 +188,10 @@ def test_short_attack(case: str) -> None:
             result.images[0],
             arrays["y"],
         )
-        ones = torch.ones(1, len(share), dtype=torch.float64)
-        score = distance_of(attack.distance)([each[None] for each in whole], [each[None] for each in share], ones, ones)
+        ones = torch.ones(1, len(tensors), dtype=torch.float64)
+        score = distance_of(attack.distance)(
+            [each[None] for each in whole], [each[None] for each in tensors], ones, ones
+        )
     else:
         score = result.matching_cost
     assert score.item() == pytest.approx(golden["final_objective_without_prior"], rel=1e-6)
