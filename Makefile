@@ -31,13 +31,14 @@ check: $(READY)
 	$(BIN)/ruff format --check src tests
 	$(BIN)/ruff check src tests
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
 lock:
 	$(BIN)/python envs/lock.py
 
-$(READY): envs/requirements.lock pyproject.toml setup.py $(wildcard src/invgrad/*.cpp)
+$(READY): envs/requirements.lock pyproject.toml setup.py $(wildcard src/invgrad/tangent/kernels/*.cpp)
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; name one with 'make PYTHON=/path/to/python'" >&2; exit 1; }
 	@echo "Setting up .venv with $(PYTHON): some minutes and up to 7 GB, most of it torch's CUDA libraries"
 	$(PYTHON) -m venv .venv

@@ -14,8 +14,8 @@ KINDS = ("convolution", "winograd")
 setup(
     ext_modules=[
         Extension(
-            f"invgrad._{kind}_{name}",
-            [f"src/invgrad/_{kind}.cpp"],
+            f"invgrad.tangent.kernels._{kind}_{name}",
+            [f"src/invgrad/tangent/kernels/_{kind}.cpp"],
             extra_compile_args=["-O3", "-std=c++17", "-fopenmp", "-Wno-psabi", *flags],
             extra_link_args=["-fopenmp"],
             optional=True,

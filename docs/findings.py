@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from invgrad.config import CONFIG, load
-from invgrad.costs import costs
-from invgrad.estimate import BENCH, GPU_BENCH, Speed
-from invgrad.paper import CONFIDENCE, RULE, Difference, compare
-from invgrad.plan import Plan
+from invgrad.experiments.config import CONFIG, load
+from invgrad.experiments.plan import Plan
+from invgrad.paper.verdicts import CONFIDENCE, RULE, Difference, compare
+from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
+from invgrad.performance.work import costs
+from invgrad.report.tables import difference_and_interval, mean_and_spread
 from invgrad.settings import read_yaml
-from invgrad.tables import difference_and_interval, mean_and_spread
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "figures/small"

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from findings import rendered
 
-from invgrad.config import CONFIG, load
+from invgrad.experiments.config import CONFIG, load
 from invgrad.settings import read_yaml
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,9 @@ artefact = "ablation"
 # %%
 import numpy as np
 
-from invgrad.evidence import ArtefactResults
-from invgrad.plots import above, image_grid
-from invgrad.tables import comparison_text, fixed, unlike_paper
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.image_grid import above, image_grid
+from invgrad.report.tables import comparison_text, fixed, unlike_paper
 
 SHOWN = 6
 

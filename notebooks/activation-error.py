@@ -11,9 +11,9 @@ artefact = "activation-error"
 # %%
 import numpy as np
 
-from invgrad.charts import FAINT, legend_below, log_scale, subplots
-from invgrad.evidence import ArtefactResults
-from invgrad.tables import unlike_paper
+from invgrad.report.charts import FAINT, legend_below, log_scale, subplots
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.tables import unlike_paper
 
 results = ArtefactResults.open(artefact)
 LAYER = ["cell", "layer", "call", "kind"]

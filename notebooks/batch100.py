@@ -7,9 +7,9 @@
 artefact = "batch100"
 
 # %%
-from invgrad.evidence import ArtefactResults
-from invgrad.plots import above, image_grid, in_lines
-from invgrad.tables import unlike_paper
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.image_grid import above, image_grid, in_lines
+from invgrad.report.tables import unlike_paper
 
 results = ArtefactResults.open(artefact)
 

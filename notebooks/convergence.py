@@ -13,11 +13,11 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from invgrad.attack import milestones
-from invgrad.charts import FAINT, legend_below, log_scale, mark, subplots
-from invgrad.evidence import ArtefactResults
-from invgrad.restarts import chosen, ends, judge
-from invgrad.tables import NONE, fixed, unlike_paper
+from invgrad.attack.optimisers import milestones
+from invgrad.report.charts import FAINT, legend_below, log_scale, mark, subplots
+from invgrad.report.artefact import ArtefactResults
+from invgrad.metrics.restart_choice import chosen, ends, judge
+from invgrad.report.tables import NONE, fixed, unlike_paper
 
 results = ArtefactResults.open(artefact)
 trajectories = {cell: results.trajectories(cell) for cell in results.cells}

@@ -11,10 +11,10 @@ artefact = "fig4"
 # %%
 import torch
 
-from invgrad.evidence import ArtefactResults
-from invgrad.metrics import best_shift
-from invgrad.plots import Strip, decibels, image_grid
-from invgrad.tables import unlike_paper
+from invgrad.report.artefact import ArtefactResults
+from invgrad.metrics.image_quality import best_shift
+from invgrad.report.image_grid import Strip, decibels, image_grid
+from invgrad.report.tables import unlike_paper
 
 results = ArtefactResults.open(artefact)
 

@@ -8,9 +8,9 @@
 artefact = "fig5"
 
 # %%
-from invgrad.evidence import ArtefactResults
-from invgrad.plots import beside, decibels, image_grid
-from invgrad.tables import RECALLED, comparison_text, unlike_paper
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.image_grid import beside, decibels, image_grid
+from invgrad.report.tables import RECALLED, comparison_text, unlike_paper
 
 results = ArtefactResults.open(artefact)
 

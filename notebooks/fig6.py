@@ -11,9 +11,9 @@ artefact = "fig6"
 # %%
 import torch
 
-from invgrad.evidence import ArtefactResults
-from invgrad.plots import Strip, decibels, image_grid
-from invgrad.tables import RECALLED, comparison_text, unlike_paper
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.image_grid import Strip, decibels, image_grid
+from invgrad.report.tables import RECALLED, comparison_text, unlike_paper
 
 results = ArtefactResults.open(artefact)
 

@@ -8,9 +8,9 @@
 artefact = "fig7"
 
 # %%
-from invgrad.evidence import ArtefactResults
-from invgrad.plots import Strip, decibels, image_grid
-from invgrad.tables import unlike_paper
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.image_grid import Strip, decibels, image_grid
+from invgrad.report.tables import unlike_paper
 
 results = ArtefactResults.open(artefact)
 

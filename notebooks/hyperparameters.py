@@ -9,8 +9,8 @@
 artefact = "hyperparameters"
 
 # %%
-from invgrad.evidence import ArtefactResults
-from invgrad.tables import PROVENANCE, settings_in_long_form, settings_table
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.settings_table import PROVENANCE, settings_in_long_form, settings_table
 
 results = ArtefactResults.open(artefact)
 cells = results.description["cells"]

@@ -11,9 +11,9 @@ artefact = "labelflip"
 # %%
 import pandas as pd
 
-from invgrad.evidence import ArtefactResults
-from invgrad.plots import Strip, decibels, image_grid
-from invgrad.tables import mean_psnr, unlike_paper
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.image_grid import Strip, decibels, image_grid
+from invgrad.report.tables import mean_psnr, unlike_paper
 
 SHOWN = 8
 

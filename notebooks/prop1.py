@@ -11,10 +11,10 @@ artefact = "prop1"
 # %%
 import pandas as pd
 
-from invgrad.evidence import ArtefactResults
-from invgrad.mixtures import mixture_weights
-from invgrad.plots import above, decibels, image_grid
-from invgrad.tables import mean_psnr, unlike_paper
+from invgrad.report.artefact import ArtefactResults
+from invgrad.metrics.image_quality import mixture_weights
+from invgrad.report.image_grid import above, decibels, image_grid
+from invgrad.report.tables import mean_psnr, unlike_paper
 
 EXACT = 80
 """dB from which on a reconstruction counts as exact: what remains is rounding."""

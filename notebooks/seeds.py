@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from invgrad.charts import FAINT, PALETTE, subplots
-from invgrad.evidence import ArtefactResults
-from invgrad.tables import NONE, finite, fixed, left_out
+from invgrad.report.charts import FAINT, PALETTE, subplots
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.tables import NONE, finite, fixed, left_out
 
 results = ArtefactResults.open(artefact)
 by_cell = results.by_cell

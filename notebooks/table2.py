@@ -9,8 +9,8 @@
 artefact = "table2"
 
 # %%
-from invgrad.evidence import ArtefactResults
-from invgrad.tables import comparison_text
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.tables import comparison_text
 
 results = ArtefactResults.open(artefact)
 

@@ -14,10 +14,10 @@ artefact = "training-curve"
 # %%
 import numpy as np
 
-from invgrad.charts import FAINT, legend_below, log_scale, subplots
-from invgrad.evidence import ArtefactResults
-from invgrad.metrics import rank_correlation
-from invgrad.tables import NONE, comparison_text, left_out, unlike_paper
+from invgrad.report.charts import FAINT, legend_below, log_scale, subplots
+from invgrad.report.artefact import ArtefactResults
+from invgrad.metrics.image_quality import rank_correlation
+from invgrad.report.tables import NONE, comparison_text, left_out, unlike_paper
 
 results = ArtefactResults.open(artefact)
 networks = {about["victim"]: {**about, "label": about["network"]} for about in results.cells.values()}

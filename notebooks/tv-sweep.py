@@ -9,10 +9,10 @@
 artefact = "tv-sweep"
 
 # %%
-from invgrad.attack import Attack
-from invgrad.charts import FAINT, legend_below, log_scale, mark, subplots
-from invgrad.evidence import ArtefactResults
-from invgrad.tables import NONE, comparison_text, left_out, unlike_paper
+from invgrad.attack.settings import Attack
+from invgrad.report.charts import FAINT, legend_below, log_scale, mark, subplots
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.tables import NONE, comparison_text, left_out, unlike_paper
 
 results = ArtefactResults.open(artefact)
 chosen_by_the_paper = Attack().total_variation

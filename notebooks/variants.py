@@ -11,9 +11,9 @@ artefact = "variants"
 # %%
 import numpy as np
 
-from invgrad.charts import FAINT, PALETTE, subplots
-from invgrad.evidence import ArtefactResults
-from invgrad.tables import NONE, comparison_text, finite, left_out, mean_and_spread, unlike_paper
+from invgrad.report.charts import FAINT, PALETTE, subplots
+from invgrad.report.artefact import ArtefactResults
+from invgrad.report.tables import NONE, comparison_text, finite, left_out, mean_and_spread, unlike_paper
 
 results = ArtefactResults.open(artefact)
 groups: dict[str, list[str]] = {}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from invgrad import compiled
+from invgrad.tangent.kernels import library as compiled
 
 # Tests run side by side on few cores; threads of several processes would wait for each other.
 torch.set_num_threads(1)

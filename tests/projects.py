@@ -116,7 +116,7 @@ def run(folder: Path, *command: str | Path, **options: Any) -> subprocess.Comple
 
 def invgrad(*arguments: str | Path) -> None:
     """The command line, in this process."""
-    from invgrad.cli import main
+    from invgrad.cli.main import main
 
     sys.argv = ["invgrad", *map(str, arguments)]
     main()

@@ -1,5 +1,5 @@
 """`python -m invgrad`."""
 
-from invgrad.cli import main
+from invgrad.cli.main import main
 
 main()

@@ -7,7 +7,7 @@ apart. Settings hold values alone; the modules that compute with them choose wha
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -108,3 +108,7 @@ def _sentence(problem: dict[str, Any]) -> str:
 
 def _uncapitalised(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
+
+
+Precision = Literal["float64", "float32", "tf32"]
+"""float32 is exact single precision; tf32 rounds the factors of products to 10 bits, on a GPU only."""

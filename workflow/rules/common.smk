@@ -6,12 +6,15 @@ import shlex
 import sys
 from pathlib import Path
 
-from invgrad.config import load
-from invgrad.fingerprints import fingerprint, imported_code, step_code
-from invgrad.integrity import refuse_unexplained, set_damaged_aside
-from invgrad.plan import Plan, run_jobs_with_this_python
+from invgrad.experiments.allocation import Allocation, run_jobs_with_this_python
+from invgrad.experiments.config import load
+from invgrad.experiments.plan import Plan
+from invgrad.experiments.reading import experiment_files
+from invgrad.experiments.summary import notebook_json
+from invgrad.results.fingerprints import fingerprint, imported_code, step_code
+from invgrad.results.integrity import refuse_unexplained, set_damaged_aside
+from invgrad.runtime.checkpoints import remove_states
 from invgrad.settings import SettingsError
-from invgrad.unfinished import remove_states
 
 try:
     plan = Plan(load(config))
@@ -24,6 +27,7 @@ run_jobs_with_this_python()
 # apostrophe beside quotation marks otherwise.
 workflow.config_settings.config_args = [shlex.quote(each) for each in workflow.config_settings.config_args or []]
 
+allocation = Allocation(plan)
 files = plan.files
 FIGURES = plan.figures
 MADE = plan.project.artefacts

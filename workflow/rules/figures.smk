@@ -35,7 +35,7 @@ for name, artefact in plan.artefacts.items():
             "../../envs/environment.yaml"
         params:
             code=fingerprint([*step_code("notebook"), *imported_code(plan.notebook(name))]),
-            parameters=plan.notebook_json(name),
+            parameters=notebook_json(plan, name),
             title=artefact.title,
             about=artefact.about,
         shell:

@@ -1,6 +1,3 @@
-from invgrad.experiments_yaml import experiment_files
-
-
 rule metrics:
     input:
         [files.rows(cell) for cell in CELLS],

@@ -43,10 +43,10 @@ rule attack:
     log:
         files.log(files.reconstruction("{cell}", "{seed}", "{shard}")),
     wildcard_constraints:
-        cell=any_of(cell for cell in plan.cells if not plan.has_short_jobs(cell)),
+        cell=any_of(cell for cell in plan.cells if not allocation.has_short_jobs(cell)),
     conda:
         "../../envs/environment.yaml"
-    threads: lambda w: plan.threads(w.cell, workflow.resource_settings.cores or 1)
+    threads: lambda w: allocation.threads(w.cell, workflow.resource_settings.cores or 1)
     resources:
         device=DEVICE,
         memory=MEMORY,
@@ -67,4 +67,4 @@ rule attack:
 # A rule of its own, so that a cluster can take many of these short jobs together.
 use rule attack as attack_short with:
     wildcard_constraints:
-        cell=any_of(cell for cell in plan.cells if plan.has_short_jobs(cell)),
+        cell=any_of(cell for cell in plan.cells if allocation.has_short_jobs(cell)),

@@ -1,6 +1,6 @@
 """The client's loss, and the batch-norm statistics that it may send."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 
@@ -80,3 +80,6 @@ def _refuse_single_values(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             f"batch_norm: 'training' needs more than one value per channel, but a layer gets {shape} "
             "(images, channels, pixels); nearest: 'evaluation'"
         )
+
+
+Gradient = Sequence[Tensor]

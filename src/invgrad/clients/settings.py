@@ -3,8 +3,9 @@
 from abc import abstractmethod
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from invgrad.networks.settings import Custom
 from invgrad.settings import Settings
 
 
@@ -80,3 +81,19 @@ class FederatedAveraging(ClientSettings):
 
 
 Client = Annotated[GradientClient | FederatedAveraging, Field(discriminator="kind")]
+
+
+class ShareStep(Settings):
+    """Which clients share what; `first` and `last` (exclusive) number the clients of this shard."""
+
+    shares: Client
+    start: NonNegativeInt = 0
+    every: PositiveInt = 1
+    indices: tuple[NonNegativeInt, ...] | None = None
+    images_per_client: PositiveInt
+    distinct_labels: bool
+    labels_known: bool
+    swapped_rows: bool = False
+    custom: Custom | None = None
+    first: NonNegativeInt
+    last: PositiveInt

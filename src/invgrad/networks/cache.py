@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from invgrad.results import write_json
+from invgrad.results.files import write_json
 
 Answer = TypeVar("Answer")
 

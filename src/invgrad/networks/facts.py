@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from invgrad.fingerprints import fingerprint, imported_code
 from invgrad.networks.cache import kept
 from invgrad.networks.parallelism import NetworkSize
 from invgrad.networks.settings import Custom, Network
+from invgrad.results.fingerprints import fingerprint, imported_code
 
 
 def size_of(network: Network, *, classes: int, size: int) -> NetworkSize:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from invgrad.clients.loss import Gradient
 from invgrad.objective.settings import (
     AllLayers,
     FirstLayers,
@@ -19,7 +20,6 @@ from invgrad.objective.settings import (
     RandomLayers,
     Weighting,
 )
-from invgrad.objectives import Gradient
 from invgrad.settings import SettingsError
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from invgrad.activations import ActivationError, activation_errors
-from invgrad.data import standardise
-from invgrad.gallery import read_gallery
+from invgrad.data.images import standardise
+from invgrad.metrics.activations import ActivationError, activation_errors
+from invgrad.metrics.image_pairs import read_gallery
+from invgrad.networks.checkpoint import load_victim
 from invgrad.networks.settings import Custom
-from invgrad.results import Record, write_csv
-from invgrad.victims import load_victim
+from invgrad.results.files import write_csv
+from invgrad.results.provenance import Record
 
 
 def activations(

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from invgrad.data import load, save_split
-from invgrad.results import Record
+from invgrad.data.sources import load
+from invgrad.data.splits import save_split
+from invgrad.results.provenance import Record
 from invgrad.settings import SettingsError
 
 

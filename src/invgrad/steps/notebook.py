@@ -13,7 +13,8 @@ import nbformat
 import papermill
 from papermill.inspection import inspect_notebook
 
-from invgrad.results import Record, write
+from invgrad.results.files import write
+from invgrad.results.provenance import Record
 from invgrad.settings import SettingsError, unknown
 
 KERNEL = "invgrad"

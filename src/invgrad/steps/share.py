@@ -7,34 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from invgrad.clients.assignment import clients
 from invgrad.clients.protocols import loss_of, sent_statistics, share
-from invgrad.clients.settings import Client
-from invgrad.data import clients, normalise, read_split
-from invgrad.devices import arithmetic
-from invgrad.networks.settings import Custom
-from invgrad.results import Record, write_tensors
+from invgrad.clients.settings import ShareStep
+from invgrad.data.images import normalise
+from invgrad.data.splits import read_split
+from invgrad.networks.checkpoint import load_victim
+from invgrad.results.files import write_tensors
+from invgrad.results.provenance import Record
+from invgrad.runtime.devices import arithmetic
 from invgrad.seeds import derive
-from invgrad.settings import Settings, SettingsError
-from invgrad.victims import load_victim
-
-
-class ShareStep(Settings):
-    """Which clients share what; `first` and `last` (exclusive) number the clients of this shard."""
-
-    shares: Client
-    start: NonNegativeInt = 0
-    every: PositiveInt = 1
-    indices: tuple[NonNegativeInt, ...] | None = None
-    images_per_client: PositiveInt
-    distinct_labels: bool
-    labels_known: bool
-    swapped_rows: bool = False
-    custom: Custom | None = None
-    first: NonNegativeInt
-    last: PositiveInt
+from invgrad.settings import SettingsError
 
 
 def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, device: torch.device) -> None:

@@ -11,15 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from invgrad.data import Split, read_split
+from invgrad.data.splits import Split, read_split
+from invgrad.networks.checkpoint import VictimFile, save_victim, untrained
 from invgrad.networks.settings import Training, TrainStep, source_file
-from invgrad.progress import Progress
-from invgrad.results import Record, read_tensors, write
+from invgrad.networks.training import State, train
+from invgrad.results.files import read_tensors, write
+from invgrad.results.provenance import Record
+from invgrad.runtime.checkpoints import Unfinished, origin_of
+from invgrad.runtime.progress import ProgressBar
+from invgrad.runtime.settings import Keeping
+from invgrad.runtime.signals import Stop
 from invgrad.settings import SettingsError
-from invgrad.stopping import Stop
-from invgrad.training import State, train
-from invgrad.unfinished import Keeping, Unfinished, origin_of
-from invgrad.victims import VictimFile, save_victim, untrained
 
 
 def train_victim(
@@ -50,7 +52,7 @@ def train_victim(
     job = _Job(step, about, unfinished)
     state = job.start(device)
     if shown and data:  # as is the case if it is to be trained
-        job.train(state, data, shown, Progress(f"train {out.parent.name} {out.stem}", step.epochs))
+        job.train(state, data, shown, ProgressBar(f"train {out.parent.name} {out.stem}", step.epochs))
     job.write(out, state, record)
     if checkpoint is None or not step.epochs:  # what is not trained is made again in a moment
         job.remove()
@@ -81,7 +83,7 @@ class _Job:
             self._keep_snapshot(state)
         return state
 
-    def train(self, state: State, data: Split, validation: Split, progress: Progress) -> None:
+    def train(self, state: State, data: Split, validation: Split, progress: ProgressBar) -> None:
         """Train from this state to the end, keeping what is to be kept."""
         with progress:
             for epoch in train(state, data, validation, partial(self._keep_if_due, state)):

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from invgrad.paper import ROW_COLUMNS, compare, read_values, verdicts
-from invgrad.results import Record, read_tables, write_csv, write_json
+from invgrad.paper.verdicts import ROW_COLUMNS, compare, read_values, verdicts
+from invgrad.results.files import read_tables, write_csv, write_json
+from invgrad.results.provenance import Record
 
 
 def judge(tables: Sequence[Path], paper_values: Path, description: Path, rows: Path, metrics: Path, out: Path) -> None:

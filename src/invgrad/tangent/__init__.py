@@ -1,1 +1,1 @@
-"""Image gradients of the gradient-matching loss by Pearlmutter's R-operator (forward-over-reverse passes)."""
+"""Exact gradients of the gradient-matching loss by forward-over-reverse differentiation (Pearlmutter's R-operator)."""

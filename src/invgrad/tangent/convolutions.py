@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from invgrad.compiled import usable
-from invgrad.lanes import BatchedConvolution, first_fastest
+from invgrad.tangent.kernels.batched import BatchedConvolution, first_fastest
+from invgrad.tangent.kernels.library import usable
+from invgrad.tangent.kernels.matmul import Matrix, times_transpose
+from invgrad.tangent.kernels.winograd import Winograd, pays
 from invgrad.tangent.layers import Layer, LayerProducts, PerTrial, Saved, of_images, of_trials, pair
-from invgrad.tangent.matrices import Matrix, times_transpose
-from invgrad.winograd import Winograd, pays
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,29 @@
+from invgrad.attack.options import RunOptions as RunOptions
+from invgrad.attack.result import Reconstruction as Reconstruction
+from invgrad.attack.run import reconstruct as reconstruct
+from invgrad.attack.settings import LBFGS as LBFGS
+from invgrad.attack.settings import SGD as SGD
+from invgrad.attack.settings import Adam as Adam
+from invgrad.attack.settings import Analytic as Analytic
+from invgrad.attack.settings import Attack as Attack
+from invgrad.attack.settings import FromImage as FromImage
+from invgrad.attack.settings import Normal as Normal
+from invgrad.attack.settings import Uniform as Uniform
+from invgrad.attack.settings import Zeros as Zeros
+from invgrad.clients.settings import FederatedAveraging as FederatedAveraging
+from invgrad.clients.settings import GradientClient as GradientClient
+from invgrad.clients.shared import Shared as Shared
+from invgrad.objective.settings import L1 as L1
+from invgrad.objective.settings import AllLayers as AllLayers
+from invgrad.objective.settings import Cosine as Cosine
+from invgrad.objective.settings import FirstLayers as FirstLayers
+from invgrad.objective.settings import LargestLayers as LargestLayers
+from invgrad.objective.settings import LastLayers as LastLayers
+from invgrad.objective.settings import LayerwiseCosine as LayerwiseCosine
+from invgrad.objective.settings import ListedLayers as ListedLayers
+from invgrad.objective.settings import Maximum as Maximum
+from invgrad.objective.settings import RandomLayers as RandomLayers
+from invgrad.objective.settings import SquaredEuclidean as SquaredEuclidean
+from invgrad.settings import SettingsError as SettingsError
+
+__version__: str

@@ -1,0 +1,1 @@
+"""The attack: settings, initialisation, optimisation loop, labels, selection; the analytic attack."""

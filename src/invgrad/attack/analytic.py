@@ -1,0 +1,100 @@
+"""The analytic attack: closed-form recovery of a fully connected layer's input from its gradient (Prop. 3.1).
+
+With z = W·a + b, the gradient of a row of W is ∂L/∂W_i = Σ_k δ_ik·a_k over the n inputs a_k of a batch, and that of its
+bias is ∂L/∂b_i = Σ_k δ_ik. Their quotient is the input itself for n = 1, exactly, whatever the rest of the network
+does. For a batch every row gives another mixture of the inputs, Σ_k δ_ik·a_k / Σ_k δ_ik, whose weights add up to 1 but
+may be negative; a row shows one image alone only if no other image of the batch has a gradient there (as behind a ReLU
+that only this image activates).
+"""
+
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+
+from invgrad.attack.result import Reconstruction
+from invgrad.attack.settings import Analytic
+from invgrad.clients.settings import Client
+from invgrad.clients.shared import Shared
+from invgrad.runtime.devices import dtype_of
+from invgrad.settings import SettingsError
+
+DISTINCT = 1e-3
+"""Quotients that differ by less than this part of their largest entry count as the same mixture, rounded."""
+
+
+def recover(network: nn.Module, client: Client, shared: Shared, attack: Analytic) -> Reconstruction:
+    """Recover what every client in `shared` shows, in no order, and neither use nor find labels.
+
+    Nothing is drawn, no memory is needed beyond that of the layer's gradient, and there are no iterations. Images that
+    left no trace are not a number. Raises `SettingsError` for another first layer, or for clients that do not share a
+    gradient.
+    """
+    if client.kind != "gradient":
+        raise SettingsError(f"shares: an analytic attack needs a gradient, not {client.kind} (nearest: gradient)")
+    layer = first_layer(network, shared.shape)
+    weight, bias = (
+        _gradient(network, shared, each).to(dtype_of(attack.precision)) for each in (layer.weight, layer.bias)
+    )
+    found = [recover_inputs(*rows, shared.images) for rows in zip(weight, bias, strict=True)]
+    images = torch.stack(found).unflatten(-1, shared.shape)
+    some = images.isfinite().flatten(1).any(1)
+    return Reconstruction(
+        images=images,
+        labels=torch.full(images.shape[:2], -1, device=images.device),
+        matching_cost=images.new_full((len(shared), 1), torch.nan),
+        iterations=torch.zeros(len(shared), 1, dtype=torch.long, device=images.device),
+        selected=torch.where(some, 0, -1),
+    )
+
+
+def row_quotients(weight: Tensor, bias: Tensor) -> Tensor:
+    """What each row of a fully connected layer says of its input, from the gradients of its weight [outputs, inputs]
+    and bias [outputs]: [outputs, inputs], not a number where the bias gradient is zero.
+    """
+    return torch.where(bias[:, None] != 0, weight / bias[:, None], torch.nan)
+
+
+def recover_inputs(weight: Tensor, bias: Tensor, count: int) -> Tensor:
+    """The `count` best conditioned of the `row_quotients` that differ from each other, those of the largest bias
+    gradients, [count, inputs]: for one image its input; for a batch, mixtures. Not a number where there are no more.
+    """
+    found = weight.new_full((count, weight.shape[1]), torch.nan)
+    number = 0
+    for quotient in row_quotients(weight, bias)[bias.abs().argsort(descending=True, stable=True)]:
+        apart = (found[:number] - quotient).abs().amax(1)
+        if quotient.isfinite().all() and (apart > DISTINCT * quotient.abs().max()).all():
+            found[number] = quotient
+            number += 1
+        if number == count:
+            break
+    return found
+
+
+@torch.no_grad()
+def first_layer(network: nn.Module, shape: tuple[int, ...]) -> nn.Linear:
+    """The first layer of a network that takes images of this shape; `SettingsError` if it is not a biased fully
+    connected layer that gets the pixels as they are, in their order.
+    """
+    parameter = next(network.parameters())
+    probe = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2]).to(parameter)
+    called: list[tuple[nn.Module, Tensor]] = []
+    with ExitStack() as hooks:
+        for module in network.modules():
+            if any(True for _ in module.parameters(recurse=False)):
+                hook = module.register_forward_pre_hook(lambda layer, inputs: called.append((layer, inputs[0].clone())))
+                hooks.enter_context(hook)
+        network(probe.clone().reshape(1, *shape))
+    layer, given = called[0]
+    if not isinstance(layer, nn.Linear) or layer.bias is None or not torch.equal(given, probe[None]):
+        raise SettingsError(
+            "attack: an analytic one needs a network whose first layer is a biased Linear of the flattened image, not "
+            f"a {type(layer).__name__} of {list(given.shape[1:])} (nearest: kind: optimisation)"
+        )
+    return layer
+
+
+def _gradient(network: nn.Module, shared: Shared, parameter: Tensor) -> Tensor:
+    """What the clients shared for this parameter."""
+    names = [each is parameter for each in network.parameters()]
+    return shared.tensors[names.index(True)]

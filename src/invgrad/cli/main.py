@@ -1,0 +1,437 @@
+"""The command line: one command per step of the DAG, the same that the rules call, and what one does by hand."""
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from invgrad import __version__
+from invgrad.cli.tee import Tee
+from invgrad.runtime.signals import Stopped, stoppable
+from invgrad.settings import SettingsError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+STEPS = "Steps of the pipeline, each called by a rule of the workflow"
+"""The second group of commands in the help; the others are for people."""
+
+JSON = "JSON, or the name of a JSON or YAML file."
+
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, …")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")]
+Step = Annotated[str, typer.Option("--settings", help="The step's settings: " + JSON)]
+Out = Annotated[Path, typer.Option(help="The file to write; a record of how it came about is written beside it.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Where the state of the unfinished job is kept and found; default: beside --out.")
+]
+EverySeconds = Annotated[float, typer.Option(min=0.001, help="Keep the state whenever so much time has passed …")]
+EveryIterations = Annotated[int, typer.Option(min=1, help="… or so many iterations, whichever comes first.")]
+File = typer.Option(exists=True, dir_okay=False)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"invgrad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    log: Annotated[Path | None, typer.Option(help="Also write all that the command says to this file.")] = None,
+) -> None:
+    """Attack clients of federated learning by their gradients, and rebuild the paper's tables and figures."""
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("w", buffering=1)
+        sys.stdout, sys.stderr = Tee(file, sys.stdout), Tee(file, sys.stderr)
+
+
+@app.command(rich_help_panel=STEPS)
+def data(
+    dataset: Annotated[str, typer.Option(help="cifar10, cifar100, imagenet or photos10.")],
+    split: Annotated[str, typer.Option(help="train or validation.")],
+    source: Annotated[str, typer.Option(help="packaged, torchvision or folder.")],
+    out: Out,
+    root: Annotated[Path | None, typer.Option(help="The folder of your data sets.")] = None,
+    index: Annotated[list[int] | None, typer.Option(help="Only the images at these positions of the split.")] = None,
+) -> None:
+    """Prepare one split of a data set as one file."""
+    from invgrad.steps.data import prepare
+
+    prepare(dataset, split, source, root, out, index)
+
+
+@app.command(rich_help_panel=STEPS)
+def train(
+    settings: Step,
+    out: Out,
+    validation: Annotated[
+        Path | None, typer.Option(exists=True, help="The validation split; without it the registry describes the data.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(exists=True, help="The training split, if it is to be trained.")] = None,
+    checkpoint: Checkpoint = None,
+    every_seconds: EverySeconds = 60,
+    every_iterations: EveryIterations = 500,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Build a victim network, train it if its settings say so, and write its checkpoint."""
+    from invgrad.networks.settings import TrainStep
+    from invgrad.runtime.settings import Keeping
+    from invgrad.steps.train import train_victim
+
+    every = Keeping(seconds=every_seconds, iterations=every_iterations)
+    with stoppable() as stop:
+        on = _start(device, threads)
+        train_victim(_step(TrainStep, settings), validation, data, out, checkpoint, on, every, stop)
+
+
+@app.command(rich_help_panel=STEPS)
+def share(
+    settings: Step,
+    victim: Annotated[Path, File],
+    data: Annotated[Path, File],
+    out: Out,
+    truth: Annotated[Path, typer.Option(help="Where to write the clients' images, for the metrics alone.")],
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Compute what each client shares with the server."""
+    from invgrad.clients.settings import ShareStep
+    from invgrad.steps.share import share_shard
+
+    share_shard(_step(ShareStep, settings), victim, data, out, truth, _start(device, threads))
+
+
+@app.command(rich_help_panel=STEPS)
+def attack(
+    settings: Step,
+    victim: Annotated[Path, File],
+    shared: Annotated[Path, File],
+    out: Out,
+    checkpoint: Checkpoint = None,
+    every_seconds: EverySeconds = 60,
+    every_iterations: EveryIterations = 500,
+    memory: Annotated[float, typer.Option(min=0, help="GiB for the trials at once; 0: 2, or what a GPU has.")] = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Reconstruct the clients' images from what they shared."""
+    from invgrad.attack.settings import AttackStep
+    from invgrad.runtime.settings import Keeping
+    from invgrad.steps.attack import attack_shard
+
+    every = Keeping(seconds=every_seconds, iterations=every_iterations)
+    with stoppable() as stop:
+        on, allowed = _start(device, threads), int(memory * 2**30) or None
+        attack_shard(_step(AttackStep, settings), victim, shared, out, checkpoint, on, allowed, every, stop)
+
+
+@app.command(rich_help_panel=STEPS)
+def measure(
+    cell: Annotated[str, typer.Option(help="The name of the cell, for the rows.")],
+    seed: Annotated[list[int], typer.Option(help="The network seed of each shard.")],
+    reconstruction: Annotated[list[Path], File],
+    truth: Annotated[list[Path], File],
+    out: Out,
+) -> None:
+    """Compare the reconstructions of a cell with the truth: one row per image."""
+    from invgrad.steps.measure import measure as run
+
+    _one_of_each_a_shard(seed=seed, reconstruction=reconstruction, truth=truth)
+    run(cell, list(zip(seed, reconstruction, truth, strict=True)), out)
+
+
+@app.command(rich_help_panel=STEPS)
+def activations(
+    cell: Annotated[str, typer.Option(help="The name of the cell, for the rows.")],
+    seed: Annotated[list[int], typer.Option(help="The network seed of each shard.")],
+    victim: Annotated[list[Path], File],
+    reconstruction: Annotated[list[Path], File],
+    truth: Annotated[list[Path], File],
+    out: Out,
+    custom: Annotated[str, typer.Option(help="The victim's network, if it is your own: JSON.")] = "null",
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Compare the activations of a cell's reconstructions with those of the truth, layer by layer."""
+    from invgrad.networks.settings import Custom
+    from invgrad.steps.activations import activations as run
+
+    _one_of_each_a_shard(seed=seed, victim=victim, reconstruction=reconstruction, truth=truth)
+    network = None if custom == "null" else _step(Custom, custom)
+    run(cell, list(zip(seed, victim, reconstruction, truth, strict=True)), out, _start(device, threads), network)
+
+
+@app.command(rich_help_panel=STEPS)
+def verdict(
+    paper_values: Annotated[Path, File],
+    rows: Annotated[Path, typer.Option(help="Where to write all per-image rows.")],
+    metrics: Annotated[Path, typer.Option(help="Where to write the few numbers that two runs are compared by: JSON.")],
+    description: Annotated[Path, typer.Option(exists=True, help="What `invgrad describe` wrote.")],
+    out: Out,
+    table: Annotated[
+        list[Path] | None, typer.Option(exists=True, dir_okay=False, help="The rows of a cell; none if none was run.")
+    ] = None,
+) -> None:
+    """Put each value that the paper reports beside ours, with a verdict."""
+    from invgrad.steps.verdict import judge
+
+    judge(table or [], paper_values, description, rows, metrics, out)
+
+
+@app.command(rich_help_panel=STEPS)
+def describe(
+    config: Annotated[str, typer.Option(help="The configuration: JSON.")],
+    settings: Annotated[Path, typer.Option(help="The folder for what `invgrad show` prints of each cell.")],
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+) -> None:
+    """Write what a configuration runs: artefacts, cells, every setting and where it comes from."""
+    from invgrad.cli.parsing import json_object
+    from invgrad.steps.describe import write_description
+
+    write_description(json_object(config, "--config"), settings, out)
+
+
+@app.command(rich_help_panel=STEPS)
+def notebook(
+    source: Annotated[Path, File],
+    out: Out,
+    log: Annotated[Path, typer.Option(help="Where to leave the notebook as far as it came.")],
+    parameters: Annotated[str, typer.Option(help="Parameters of the notebook: JSON.")] = "{}",
+) -> None:
+    """Execute a notebook that draws a table or figure."""
+    from invgrad.cli.parsing import json_object
+    from invgrad.steps.notebook import execute
+
+    execute(source, json_object(parameters, "--parameters"), out, log)
+
+
+@app.command(rich_help_panel=STEPS)
+def report(
+    description: Annotated[Path, File],
+    paper_values: Annotated[Path, File],
+    details: Annotated[Path, typer.Option(exists=True, help="The details that the paper leaves open: YAML.")],
+    results: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder of the scale's results.")],
+    figures: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder of the scale's figures.")],
+    index: Annotated[Path, typer.Option(help="Where to write the same as Markdown, beside --out.")],
+    out: Out,
+) -> None:
+    """Gather every table and figure with its verdicts into one page."""
+    from invgrad.steps.report import write_report
+
+    write_report(description, paper_values, details, results, figures, out, index)
+
+
+@app.command()
+def reconstruct(
+    image: Annotated[list[Path], typer.Option(help="A picture that the client holds; repeat it for several.")],
+    out: Annotated[Path, typer.Option(help="The folder for pictures, tables and the record.")],
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="lenet-zhu, resnet:depth=18,width=64, torchvision:model=resnet18,weights=DEFAULT …, or " + JSON
+        ),
+    ] = None,
+    victim: Annotated[Path | None, typer.Option(help="A victim's checkpoint instead of --network.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What the network is for: cifar10 (default), cifar100 or imagenet.")
+    ] = None,
+    label: Annotated[
+        list[int] | None, typer.Option(help="Class of each picture, from 0; default: what the network predicts.")
+    ] = None,
+    unknown_labels: Annotated[bool, typer.Option("--unknown-labels", help="Hide the labels from the attack.")] = False,
+    shares: Annotated[
+        str, typer.Option(help="gradient, federated-averaging:steps=5,learning_rate=1e-4 …, or " + JSON)
+    ] = "gradient",
+    attack: Annotated[str, typer.Option(help="What differs from the proposed attack: " + JSON)] = "{}",
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One more setting of the attack: restarts=8, optimiser.kind=lbfgs …"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the network's parameters and of the attack's noise.")] = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Attack a client that holds your pictures; docs/options.md explains every option."""
+    from invgrad.attack.settings import Attack
+    from invgrad.cli.parsing import nested, settings, short_form
+    from invgrad.settings import merged, parse
+    from invgrad.steps.reconstruct import PictureAttack, attack_pictures
+
+    content = {
+        "network": network and short_form(network, "name", "--network"),
+        "dataset": dataset,
+        "labels": label or (),
+        "labels_known": not unknown_labels,
+        "shares": short_form(shares, "kind", "--shares"),
+        "attack": merged(Attack().model_dump(mode="json"), merged(settings(attack, "--attack"), nested(change or []))),
+        "seed": seed,
+    }
+    attack_pictures(parse(PictureAttack, content, "reconstruct"), image, victim, out, _start(device, threads))
+
+
+@app.command()
+def bench(
+    network: Annotated[list[str] | None, typer.Option(help="Only networks whose name contains this.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each; the median is shown.")] = 7,
+    other: Annotated[
+        Path | None, typer.Option(help="A Python file whose `prepare` is another implementation, timed as well.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the table as JSON.")] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Time an attack step beside the released algorithm, alternately in one run."""
+    import torch
+
+    from invgrad.performance import bench as module
+    from invgrad.results.files import write_json
+    from invgrad.results.provenance import device_name
+
+    chosen = _start(device, threads)
+    cases = tuple(c for c in module.CASES if not network or any(part.lower() in c.name.lower() for part in network))
+    if not cases:
+        raise SettingsError(f"--network: none contains {network}; known: {', '.join({c.name for c in module.CASES})}")
+    print(f"{device_name(chosen)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    rows = []
+    for row in module.bench(cases, rounds, chosen, module.load_adapter(other) if other else None):
+        rows.append(row)
+        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    if out:
+        about = {"device": device_name(chosen), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        write_json(out, {**about, "rounds": rounds, "rows": rows})
+
+
+@app.command()
+def env() -> None:
+    """Print what a bug report needs: machine, GPUs, versions."""
+    from invgrad.runtime.environment import environment
+
+    facts = environment()
+    width = max(map(len, facts)) + 1
+    for name, fact in facts.items():
+        print(f"{name + ':':<{width}} {fact}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration files."""
+    from invgrad.experiments.config import schema as make
+
+    print(json.dumps(make(), indent=1))
+
+
+@app.command()
+def check(
+    setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: scale=small …")] = None,
+) -> None:
+    """Check the configuration without running anything."""
+    project = _project(setting)
+    print(f"{project.config.scale}: {len(project.experiments.cells)} cells, configuration is valid")
+
+
+@app.command()
+def show(
+    cell: Annotated[str, typer.Argument(help="The name of a cell.")],
+    setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: device=cpu …")] = None,
+    scale: Annotated[str | None, typer.Option(help="demo, small, paper, or your own.")] = None,
+) -> None:
+    """Print every setting of a cell: its value, where it comes from, what a scale or an override changed."""
+    from invgrad.experiments.cell_settings import cell_settings
+    from invgrad.experiments.plan import Plan
+
+    print(cell_settings(Plan(_project([*(setting or []), *([f"scale={scale}"] if scale else [])])), cell))
+
+
+@app.command()
+def plan(
+    setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: artefacts=[table1] …")] = None,
+    scale: Annotated[str | None, typer.Option(help="demo, small, paper, or your own.")] = None,
+    bench: Annotated[
+        Path | None, typer.Option(help="What `invgrad bench --out` wrote; default: a CPU's, in the package.")
+    ] = None,
+    gpu_bench: Annotated[Path | None, typer.Option(help="The same of a GPU.")] = None,
+) -> None:
+    """Say what a scale will cost: jobs, gradients, hours and disk, before anything runs."""
+    from invgrad.experiments.plan import Plan
+    from invgrad.performance.cost import BENCH, GPU_BENCH, Speed, report
+    from invgrad.performance.work import costs
+
+    chosen = Plan(_project([*(setting or []), *([f"scale={scale}"] if scale else [])]))
+    speed, gpu = Speed.read(bench or BENCH), Speed.read(gpu_bench or GPU_BENCH)
+    print(report(costs(chosen, speed, gpu), speed, gpu))
+
+
+def main() -> NoReturn:
+    """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    # Read when torch is imported. By default its threads wait for each other by spinning: where another process shares
+    # the cores, a step of ResNet-18 took 0.9 s instead of 0.07 s (two threads, two cores).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app(prog_name="invgrad")
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ImportError as error:
+        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__  # pandas's, or why it is one
+        if not isinstance(missing, ModuleNotFoundError) or str(missing.name).startswith("invgrad"):
+            raise
+        print(
+            f"error: {missing}; `pip install 'invgrad[pipeline]'` installs all that any command needs", file=sys.stderr
+        )
+        sys.exit(2)
+    except Stopped as stopped:
+        with suppress(BrokenPipeError):  # who reads it may have been stopped too
+            print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except OSError as error:  # a full disk, a read-only folder
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _project(changes: list[str] | None):  # type: ignore[no-untyped-def]
+    """The configuration with these `key=value`."""
+    from invgrad.cli.parsing import assignment
+    from invgrad.experiments.config import CONFIG, load
+    from invgrad.settings import read_yaml
+
+    if not CONFIG.exists():
+        raise SettingsError(f"{CONFIG}: not in {Path.cwd()}; the pipeline is planned in a clone of its repository")
+    return load(read_yaml(CONFIG) | dict(assignment(item) for item in changes or []))
+
+
+def _one_of_each_a_shard(**given: list[Any]) -> None:
+    if len({len(values) for values in given.values()}) > 1:
+        counts = ", ".join(f"{len(values)} --{name}" for name, values in given.items())
+        raise SettingsError(f"{counts}: each shard needs one of each")
+
+
+def _start(device: str, threads: int):  # type: ignore[no-untyped-def]
+    import torch
+
+    from invgrad.runtime.devices import choose, keep_freed_memory
+
+    if threads:
+        torch.set_num_threads(threads)
+    keep_freed_memory()
+    return choose(device)
+
+
+def _step(model: Any, text: str) -> Any:
+    from invgrad.cli.parsing import settings
+    from invgrad.settings import parse
+
+    return parse(model, settings(text, "--settings"), "--settings" if text.lstrip().startswith("{") else text)

@@ -1,0 +1,1 @@
+"""The images of every data set, from whichever source is there."""

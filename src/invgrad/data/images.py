@@ -1,0 +1,78 @@
+"""Images as pixels and as what networks take."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from invgrad.data.registry import Channels
+from invgrad.settings import SettingsError
+
+
+def to_unit(images: Tensor, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """uint8 images as values in [0, 1]."""
+    return images.to(device=device, dtype=dtype) / 255
+
+
+def normalise(images: Tensor, mean: Channels, std: Channels, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """uint8 images [n, 3, h, w] in the coordinates that networks take: (value in [0, 1] - mean) / std per channel."""
+    return standardise(to_unit(images, dtype, device), mean, std)
+
+
+def standardise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
+    """Images with values in [0, 1] in the coordinates that networks take."""
+    return (images - _per_channel(mean, images.dtype, images.device)) / _per_channel(std, images.dtype, images.device)
+
+
+def denormalise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
+    """The inverse of `normalise`, up to `to_unit`; values outside [0, 1] are not clamped."""
+    return images * _per_channel(std, images.dtype, images.device) + _per_channel(mean, images.dtype, images.device)
+
+
+def read_image(path: Path, *, height: int, width: int) -> Tensor:
+    """A picture as uint8 [3, height, width]; `SettingsError` if the file is not a picture of that size."""
+    image = opened(path)
+    if image.size != (width, height):
+        raise SettingsError(f"{path}: {image.width}x{image.height} pixels, not {width}x{height}")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def fit_image(path: Path, *, size: int, resize: int | None) -> tuple[Tensor, str]:
+    """A picture of any size as uint8 [3, size, size], and in words what was done to it (nothing: "").
+
+    Its shorter side becomes `resize` pixels (None: `size`), then the centre is cut out, bilinear as by torchvision's
+    `Resize` and `CenterCrop`. `SettingsError` if the file is not a picture.
+    """
+    width, height = opened(path).size
+    side = resize or size
+    change = f"{width}x{height} pixels, shorter side resized to {side}, centre cropped to {size}x{size}"
+    pixels = torch.from_numpy(pixels_of(path, size, side)).permute(2, 0, 1)
+    return pixels, "" if (width, height) == (size, size) else change
+
+
+def pixels_of(file: Path, size: int, resize: int | None) -> np.typing.NDArray[np.uint8]:
+    """uint8 [size, size, 3]; other sizes become so as by torchvision's `Resize(resize)` and `CenterCrop(size)`."""
+    image = opened(file)
+    if image.size != (size, size):
+        if resize is None:
+            raise SettingsError(f"{file}: {image.width}x{image.height} pixels, not {size}x{size}")
+        short = min(image.size)
+        width, height = (int(resize * side / short) for side in image.size)
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    return np.array(image)
+
+
+def opened(file: Path) -> Image.Image:
+    """The RGB image in a file; `SettingsError` if it is not a readable image."""
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError) as error:  # Pillow's word for a broken PNG is SyntaxError
+        raise SettingsError(f"{file}: not a readable image: {error}") from None
+
+
+def _per_channel(values: Channels, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device).view(3, 1, 1)

@@ -1,0 +1,208 @@
+"""Images of every data set of the experiments, from whichever source is at hand, as one in-memory type.
+
+A source lists what it has of a split without decoding anything; `load` then decodes only the images that are wanted.
+What each data set is and who can supply it is written in the registry: `datasets.yaml` beside this module, to which a
+project adds in `data/datasets.yaml`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from invgrad.data.availability import SPLIT_FOLDERS, source_name, split_name
+from invgrad.data.crops import photo_crops
+from invgrad.data.images import pixels_of, to_unit
+from invgrad.data.registry import LOSSY, REGISTRY, Channels, Dataset, SourceName, SplitName, describe, is_lossy
+from invgrad.data.splits import Split, rows_at
+from invgrad.settings import SettingsError
+
+CLASS_LISTS = ("wnids.txt", "classes.txt")
+LOSSLESS = (".png",)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source has of a split, in index order; images in memory (uint8 [n, 3, size, size]) or files to decode."""
+
+    index: Sequence[int]
+    labels: Sequence[int]
+    images: Tensor | list[Path]
+
+
+Source = Callable[[str, Dataset, SplitName, Path | None], Listing]
+
+
+def load(
+    dataset: str,
+    split: str,
+    source: str,
+    root: Path | None,
+    registry: Path = REGISTRY,
+    limit: int | None = None,
+    indices: Sequence[int] | None = None,
+) -> Split:
+    """Images of a split of a data set.
+
+    `root` is the folder of the user's data sets; the packaged source needs none. Either `limit` takes the first images
+    (all, if there are fewer), or `indices` takes those at these positions of the published split, in this order.
+    `SettingsError` for unknown names, a source that lacks the split, files that are missing or damaged.
+    """
+    data = describe(dataset, registry)
+    name = split_name(split)
+    supplier = source_name(dataset, data, source, name)
+    listing = SOURCES[supplier](dataset, data, name, root)
+    rows = _rows(listing.index, limit, indices, f"{dataset} {split} from source '{source}'")
+    if isinstance(listing.images, Tensor):
+        files, images = [], listing.images[rows].contiguous()
+    else:
+        files = [listing.images[row] for row in rows]
+        images = _decode(files, data)
+    mean, std = _statistics(dataset, data, supplier, root)
+    return Split(
+        dataset=dataset,
+        split=name,
+        source=data.sources[supplier].sentence(files),
+        lossy=any(map(is_lossy, files)),
+        images=images,
+        labels=torch.tensor([listing.labels[row] for row in rows], dtype=torch.int64),
+        index=torch.tensor([listing.index[row] for row in rows], dtype=torch.int64),
+        classes=data.classes,
+        mean=mean,
+        std=std,
+    )
+
+
+def _packaged(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
+    files = [path for package in data.sources["packaged"].packages for path in package.paths()]
+    if data.crops:
+        images = photo_crops(tuple(files), data.crops, split, data.images[split] // data.classes, data.size)
+        return Listing(range(len(images)), [row % data.classes for row in range(len(images))], images)
+    numbers = [file.stem.split("_")[-2:] for file in files]
+    return _in_order([(int(index), int(label), file) for (index, label), file in zip(numbers, files, strict=True)])
+
+
+def _in_order(found: list[tuple[int, int, Path]]) -> Listing:
+    """The listing of (index, label, file) in any order."""
+    index, labels, files = zip(*sorted(found), strict=True)
+    return Listing(index, labels, list(files))
+
+
+def _torchvision(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
+    if dataset == "imagenet":
+        return _whole_folder(dataset, data, split, root)
+    # imported here because it takes seconds and the other sources do without
+    from torchvision import datasets
+
+    archive = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[dataset]
+    folder = _needed(root, "torchvision")
+    try:
+        content = archive(folder, train=split == "train", download=True)
+    except (OSError, RuntimeError) as error:
+        raise SettingsError(
+            f"{folder}: put {archive.filename} here (from {archive.url}); it could not be downloaded: {error}"
+        ) from None
+    return Listing(range(len(content.data)), content.targets, torch.from_numpy(content.data).permute(0, 3, 1, 2))
+
+
+def _whole_folder(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
+    """A complete image folder, numbered as by torchvision: class by class, then by file name.
+
+    The released code's indices count so: with 50 images a class, 8112 is in class 162, the beagle.
+    """
+    listing = _folder(dataset, data, split, _needed(root, "torchvision"))
+    if len(listing.index) != data.images[split]:
+        raise SettingsError(
+            f"{dataset}: {len(listing.index)} of {data.images[split]} {split} images are in {root}, so their positions "
+            "are unknown; nearest: source 'folder', which numbers what is there"
+        )
+    return listing
+
+
+def _folder(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
+    base = _needed(root, "folder") / dataset
+    names = SPLIT_FOLDERS[split]
+    folder = next((base / name for name in names if (base / name).is_dir()), None)
+    if folder is None:
+        raise SettingsError(f"{base}: no folder {' or '.join(names)} with {split} images of {dataset}")
+    listed = [
+        (label, file)
+        for name, label in _class_order(base, folder, dataset, data).items()
+        for file in sorted((folder / name).iterdir())
+        if file.suffix.lower() in LOSSY + LOSSLESS
+    ]
+    if not listed:
+        raise SettingsError(f"{folder}: no {' or '.join(LOSSY + LOSSLESS)} file in the class folders")
+    positions = _positions([file for _, file in listed])
+    return _in_order([(position, label, file) for position, (label, file) in zip(positions, listed, strict=True)])
+
+
+def _class_order(base: Path, folder: Path, dataset: str, data: Dataset) -> dict[str, int]:
+    """The label of every class folder that is there, in label order."""
+    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    listed = next((base / name for name in CLASS_LISTS if (base / name).is_file()), None)
+    names = data.class_names or (listed.read_text().strip().splitlines() if listed else found)
+    if len(names) != data.classes:
+        raise SettingsError(
+            f"{listed or folder}: {len(names)} classes, {dataset} has {data.classes}; "
+            f"name all of them, in order, in {base / CLASS_LISTS[-1]}"
+        )
+    labels = {name: label for label, name in enumerate(names) if name in found}
+    if stray := sorted(set(found) - set(names)):
+        raise SettingsError(f"{folder / stray[0]}: '{stray[0]}' is no class of {dataset}")
+    return labels
+
+
+def _positions(files: list[Path]) -> list[int]:
+    """The number before the first underscore of every name; where no name has one, the order of the files."""
+    matches = [re.match(r"(\d+)_", file.name) for file in files]
+    if not any(matches):
+        return list(range(len(files)))
+    owners: dict[int, Path] = {}
+    for file, match in zip(files, matches, strict=True):
+        if match is None:
+            raise SettingsError(f"{file}: no number before the first underscore, but other images have one")
+        other = owners.setdefault(int(match[1]), file)
+        if other != file:
+            raise SettingsError(f"{file}: has the same number as {other}")
+    return list(owners)
+
+
+SOURCES: dict[SourceName, Source] = {"packaged": _packaged, "torchvision": _torchvision, "folder": _folder}
+
+
+def _needed(root: Path | None, source: str) -> Path:
+    if root is None:
+        raise SettingsError(f"source '{source}' needs the folder that holds the data sets (root)")
+    return root
+
+
+def _rows(index: Sequence[int], limit: int | None, indices: Sequence[int] | None, where: str) -> list[int]:
+    if indices is None:
+        if limit is not None and limit < 1:
+            raise SettingsError(f"{where}: limit {limit} takes no image; nearest: 1")
+        return list(range(len(index)))[:limit]
+    if limit is not None:
+        raise SettingsError(f"{where}: limit and indices exclude each other")
+    return rows_at({position: row for row, position in enumerate(index)}, indices, where)
+
+
+def _statistics(dataset: str, data: Dataset, source: SourceName, root: Path | None) -> tuple[Channels, Channels]:
+    if data.statistics:
+        return data.statistics.mean, data.statistics.std
+    training = SOURCES[source](dataset, data, "train", root).images
+    images = training if isinstance(training, Tensor) else _decode(training, data)
+    std, mean = torch.std_mean(to_unit(images, torch.float64, "cpu"), dim=(0, 2, 3), correction=0)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _decode(files: Sequence[Path], data: Dataset) -> Tensor:
+    """The images, uint8 [n, 3, size, size]."""
+    images = torch.empty(len(files), 3, data.size, data.size, dtype=torch.uint8)
+    # one thread: on two cores a pool was slower, for 32-pixel and for 500-pixel files
+    for row, file in enumerate(files):
+        images[row] = torch.from_numpy(pixels_of(file, data.size, data.resize)).permute(2, 0, 1)
+    return images

@@ -1,0 +1,207 @@
+"""The configuration: every experiment as the paper ran it, and what a scale changes about it.
+
+`config/experiments` holds the paper's settings, each with its provenance. A scale is a patch over it that may
+change counts and where the data comes from, nothing else; a user's `override` may change everything. What both changed
+is the reason why a cell is not comparable with the paper.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, JsonValue, StringConstraints, field_validator
+
+from invgrad.experiments.feasibility import refuse_impossible_networks, sources_of
+from invgrad.experiments.reading import Written, as_written, read_experiments
+from invgrad.experiments.scales import (
+    MAY_SCALE,
+    Reach,
+    Scale,
+    cells_named,
+    patched,
+    reach,
+    refuse_physics,
+    refuse_two_reasons,
+    refuse_unused,
+    widest_first,
+)
+from invgrad.experiments.schema import Artefact, Experiments, must_exist
+from invgrad.paper import values as paper_values
+from invgrad.runtime.settings import Keeping
+from invgrad.settings import Settings, SettingsError, parse, read_yaml, unknown
+
+CONFIG = Path("params.yaml")
+
+
+class Config(Settings):
+    """`params.yaml`, and what `snakemake --config` changes about it; paths are relative to the clone."""
+
+    scale: str = "demo"
+    artefacts: tuple[str, ...] | None = None
+    """Those that are made; None: all."""
+    left_out: dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]] = Field(
+        default_factory=dict
+    )
+    """Cells that are not run although an artefact shows them: a name or pattern, and the reason, for readers."""
+    experiments: Path = Path("config/experiments")
+    """A folder of files, or a single file."""
+    scales: Path = Path("config/scales")
+    paper_values: Path = Path("data/paper_values.csv")
+    open_details: Path = Path("data/open_details.yaml")
+    data_root: Path = Path("data")
+    """The folder of the user's data sets; downloads go there too."""
+    sources: dict[str, str] = Field(default_factory=dict)
+    """Data sets that come from elsewhere than the scale says."""
+    results: Path = Path("results")
+    figures: Path = Path("figures")
+    notebooks: Path = Path("notebooks")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    memory: float | None = Field(default=None, gt=0)
+    """GiB that the trials of an attack may take at once; by default 2 on a CPU, most of what is free on a GPU. A wide
+    network on a CPU takes one trial at a time in any case.
+    """
+    checkpoint: Keeping = Keeping()
+    """How often the state of an unfinished training or attack is kept."""
+    override: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+
+    @field_validator("results", "figures")
+    @classmethod
+    def _no_spaces(cls, path: Path) -> Path:
+        if any(character.isspace() for character in str(path)):
+            raise ValueError(f"'{path}': no spaces, since it becomes part of commands")
+        return path
+
+    @field_validator("override", mode="before")
+    @classmethod
+    def _typed(cls, override: Any) -> Any:
+        """Snakemake hands nested values of `--config` on as text, but for lists and mappings."""
+        return _typed(override)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The configuration, resolved: what the paper ran, and what is run here."""
+
+    config: Config
+    scale: Scale
+    written: Written
+    """The paper's experiments with the source of every setting."""
+    paper: Experiments
+    scaled: Experiments
+    """As the scale has them, without the user's override."""
+    experiments: Experiments
+    sources: Mapping[str, str]
+    """Where every data set comes from, as far as there is a place."""
+    missing: Mapping[str, str]
+    """What to put where, for the other data sets."""
+
+    @property
+    def artefacts(self) -> dict[str, Artefact]:
+        """Those that are to be made, in the order of the configuration."""
+        chosen = self.config.artefacts
+        return {name: artefact for name, artefact in self.possible.items() if chosen is None or name in chosen}
+
+    @cached_property
+    def possible(self) -> dict[str, Artefact]:
+        """Every artefact without the cells that are left out, but for those of which nothing remains."""
+        found = {}
+        for name, artefact in self.experiments.artefacts.items():
+            cells = tuple(cell for cell in artefact.cells if self.left_out(cell) is None)
+            if cells or not artefact.cells:
+                found[name] = artefact.model_copy(update={"cells": cells})
+        return found
+
+    def left_out(self, cell: str) -> str | None:
+        """Why this cell is not run, if so; of several names that fit, the narrowest counts."""
+        names = widest_first(cell, self._left_out)
+        return self.config.left_out[names[-1]] if names else None
+
+    @cached_property
+    def _left_out(self) -> Reach:
+        return reach(self.config.left_out, self.experiments.cells)
+
+    def parts(self, cell: str) -> dict[str, str]:
+        """The names of the parts that a cell is made of."""
+        clients = self.experiments.cells[cell].clients
+        return {"cells": cell, "clients": clients, "victims": self.experiments.clients[clients].victim}
+
+
+def load(raw: Mapping[str, Any]) -> Project:
+    """The project of a raw configuration, checked as a whole before anything runs.
+
+    Raises `SettingsError`, one line, for an unknown key, name or scale and for a value out of range.
+    """
+    config = parse(Config, dict(raw), "config")
+    written = read_experiments(config.experiments)
+    content = cells_named(written.content, written.content["cells"])
+    paper = parse(Experiments, content, str(config.experiments))
+    path = _scale_file(config)
+    scale = parse(Scale, read_yaml(path), str(path))
+    patch = cells_named(scale.model_dump(include=set(MAY_SCALE)), content["cells"])
+    refuse_physics(patch, content, path)
+    scaled = patched(content, patch, str(path))
+    override = cells_named(config.override, {**content["cells"], **config.override.get("cells", {})})
+    resolved = patched(scaled, override, "override")
+    refuse_unused(override, content, resolved)
+    experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
+    for name in config.artefacts or ():
+        must_exist(name, experiments.artefacts, "artefact", "config: artefacts")
+    for name in config.left_out:
+        if not any(fnmatch(cell, name) for cell in experiments.cells):
+            raise SettingsError(f"config: left_out: {unknown('cell', name, experiments.cells)}")
+    refuse_two_reasons(config.left_out, experiments.cells)
+    refuse_impossible_networks(experiments)
+    sources, missing = sources_of(experiments, scale, config.sources, config.data_root, path)
+    for artefact in experiments.artefacts:
+        if not (config.notebooks / f"{artefact}.py").is_file():
+            raise SettingsError(f"artefacts.{artefact}: there is no notebook {config.notebooks / f'{artefact}.py'}")
+    paper_values.read(config.paper_values)
+    project = Project(
+        config=config,
+        scale=scale,
+        written=written,
+        paper=paper,
+        scaled=parse(Experiments, scaled, f"{config.experiments} as changed by {path}"),
+        experiments=experiments,
+        sources=sources,
+        missing=missing,
+    )
+    if config.left_out and not any(artefact.cells for artefact in project.artefacts.values()):
+        raise SettingsError("config: left_out: nothing is left to run")
+    return project
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of every file of the configuration, for editors: params.yaml, a scale, or experiments."""
+    each = {model.__name__: model.model_json_schema() for model in (Config, Scale, Experiments)}
+    each["Experiments"] = as_written(each["Experiments"])
+    definitions = {name: part for schema in each.values() for name, part in schema.pop("$defs", {}).items()}
+    return {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in each], "$defs": definitions | each}
+
+
+def _scale_file(config: Config) -> Path:
+    known = {path.stem: path for path in sorted(config.scales.glob("*.yaml"))}
+    if config.scale not in known:
+        raise SettingsError(f"config: scale: {unknown('scale', config.scale, known)}")
+    return known[config.scale]
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _typed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_typed(each) for each in value]
+    return _scalar(value) if isinstance(value, str) else value
+
+
+def _scalar(text: str) -> Any:
+    """A number, truth value or nothing that YAML writes like this; any other text stays what it is."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, (dict, list)) else value

@@ -1,0 +1,81 @@
+"""Deviations from the paper: the settings of a cell that a scale or the user's override changed."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from invgrad.experiments.config import Project
+from invgrad.experiments.scales import leaves
+from invgrad.experiments.schema import Experiments
+
+COMPARABLE: Mapping[str, frozenset[str]] = {
+    "victims": frozenset(),
+    "clients": frozenset({"seeds", "targets.count", "clients_per_shard"}),
+    "cells": frozenset({"label", "variant", "variant_of", "attack.snapshots"}),
+}
+"""What may change while a cell stays comparable with the paper: how much is run, not what."""
+
+
+def deviations(project: Project, cell: str) -> list[str]:
+    """The reasons why a cell is not comparable with the paper: each setting that a scale or an override changed."""
+    reasons = []
+    for kind, name in project.parts(cell).items():
+        if name not in getattr(project.paper, kind):
+            return [f"{kind.removesuffix('s')} '{name}' is not the paper's"]
+        for key, before, now in _changes(project, project.paper, kind, name):
+            if key not in COMPARABLE[kind] and key.split(".")[0] not in COMPARABLE[kind]:
+                reasons.append(_reason(key, before, now))
+    return reasons
+
+
+def overridden(project: Project, artefact: str) -> list[str]:
+    """The changes that the user's override makes to what an artefact shows: each setting with its value and, in
+    parentheses, the parts that have it.
+    """
+    found: dict[str, list[str]] = {}
+    parts = (part for cell in project.possible[artefact].cells for part in project.parts(cell).items())
+    for kind, name in dict.fromkeys(parts):
+        for setting in _overridden(project, kind, name):
+            found.setdefault(setting, []).append(name)
+    settings = [f"{setting} ({', '.join(names)})" for setting, names in found.items()]
+    return [*_overridden(project, "artefacts", artefact), *settings]
+
+
+def overridden_settings(project: Project, kind: str, name: str) -> set[str]:
+    """The paths of a part's settings that differ from those of the scale."""
+    now = dict(leaves(getattr(project.experiments, kind)[name].model_dump(mode="json")))
+    if name not in getattr(project.scaled, kind):
+        return set(now)
+    before = dict(leaves(getattr(project.scaled, kind)[name].model_dump(mode="json")))
+    return {path for path, value in now.items() if path not in before or before[path] != value}
+
+
+def _overridden(project: Project, kind: str, name: str) -> list[str]:
+    if name not in getattr(project.scaled, kind):
+        return [f"new {kind.removesuffix('s')}"]
+    return [f"{_words(key)} {json.dumps(now)}" for key, _, now in _changes(project, project.scaled, kind, name)]
+
+
+def _changes(project: Project, before: Experiments, kind: str, name: str) -> list[tuple[str, Any, Any]]:
+    """The settings of a part that differ from `before`: key, the value there, ours."""
+    then, now = (getattr(each, kind)[name].model_dump(mode="json") for each in (before, project.experiments))
+    return list(_differences(then, now))
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for part in before | now:
+            yield from _differences(before.get(part), now.get(part), f"{key}.{part}".lstrip("."))
+    elif before != now:
+        yield key, before, now
+
+
+def _words(key: str) -> str:
+    return key.split(".")[-1].replace("_", " ")
+
+
+def _reason(key: str, before: Any, now: Any) -> str:
+    setting = _words(key)
+    if setting == "dataset":
+        return f"other data: {now} instead of {before}"
+    return f"{setting} {json.dumps(now)} instead of {json.dumps(before)}"

@@ -1,0 +1,72 @@
+"""Checks that experiments can be run: their images are at hand, their networks can be built."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from invgrad.data.availability import available, find_source, what_to_put_where
+from invgrad.data.registry import describe
+from invgrad.experiments.scales import Scale
+from invgrad.experiments.schema import Experiments, must_exist
+from invgrad.networks.facts import size_of
+from invgrad.settings import SettingsError
+
+
+def sources_of(
+    experiments: Experiments, scale: Scale, chosen: Mapping[str, str], root: Path, path: Path
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The source of every data set that is at hand and, of the others, what to put where; `path`: the scale's file."""
+    sources: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for dataset, splits in _needed(experiments).items():
+        must_exist(dataset, scale.sources, "data set", f"{path}: sources")
+        wanted = (chosen[dataset],) if dataset in chosen else scale.sources[dataset]
+        try:
+            found = find_source(dataset, splits, wanted, root)
+        except SettingsError as error:
+            raise SettingsError(f"sources.{dataset}: {error}") from None
+        if found:
+            sources[dataset] = found
+        else:
+            missing[dataset] = what_to_put_where(dataset, splits, wanted, root)
+    for dataset in chosen:
+        must_exist(dataset, scale.sources, "data set", "config: sources")
+    _refuse_too_few_images(experiments, sources)
+    return sources, missing
+
+
+def _needed(experiments: Experiments) -> dict[str, set[str]]:
+    """The splits of every data set that is used."""
+    needed: dict[str, set[str]] = {}
+    for clients in experiments.clients.values():
+        victim = experiments.victims[clients.victim]
+        training = {"train", "validation"} if victim.epochs else set()
+        needed.setdefault(victim.dataset, set()).update({clients.targets.split}, training)
+    return needed
+
+
+def _refuse_too_few_images(experiments: Experiments, sources: Mapping[str, str]) -> None:
+    for name, clients in experiments.clients.items():
+        targets, dataset = clients.targets, experiments.victims[clients.victim].dataset
+        if dataset not in sources:
+            continue
+        there = available(dataset, targets.split, sources[dataset])
+        needed = targets.count * targets.images_per_client
+        if targets.indices is not None and needed > len(targets.indices):
+            raise SettingsError(
+                f"clients.{name}.targets: {needed} images are needed, but indices has {len(targets.indices)}"
+            )
+        last = max(targets.indices) if targets.indices else targets.start + targets.every * (needed - 1)
+        if last >= there:
+            raise SettingsError(
+                f"clients.{name}.targets: image {last + 1} of {dataset} is needed, but {sources[dataset]} has {there}"
+            )
+
+
+def refuse_impossible_networks(experiments: Experiments) -> None:
+    """Raise an error for a network that cannot be built for its data."""
+    for name, victim in experiments.victims.items():
+        dataset = describe(victim.dataset)
+        try:
+            size_of(victim.network, classes=dataset.classes, size=dataset.size)
+        except SettingsError as error:
+            raise SettingsError(f"victims.{name}.network: {error}") from None

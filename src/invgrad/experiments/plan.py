@@ -1,0 +1,281 @@
+"""From the configuration to jobs: which there are, and the settings of the step that each runs.
+
+The workflow's rules are thin because everything that they need to know of an experiment is asked here.
+"""
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from invgrad.attack.settings import Attack, AttackStep
+from invgrad.clients.settings import ShareStep
+from invgrad.data.availability import available
+from invgrad.data.registry import describe
+from invgrad.experiments.config import Project
+from invgrad.experiments.layout import Layout
+from invgrad.experiments.schema import Artefact, Cell, Clients, Victim
+from invgrad.networks.settings import Custom, TrainStep, source_file
+from invgrad.results.fingerprints import PACKAGE
+from invgrad.settings import SettingsError
+
+LARGEST_SPLIT = 2**30
+"""Bytes of images up to which a split is prepared as a whole; of a larger one, what each group of clients holds is."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a cell's clients for one network seed, attacked by one job."""
+
+    seed: int
+    number: int
+
+
+class Plan:
+    """The jobs of a project."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.files = Layout(project.config.results / project.config.scale)
+        self.figures = project.config.figures / project.config.scale
+
+    # What there is
+
+    @property
+    def artefacts(self) -> dict[str, Artefact]:
+        """Every artefact that can be asked for, also those that are not to be made now, without cells left out."""
+        return self.project.possible
+
+    @property
+    def cells(self) -> dict[str, Cell]:
+        """Every cell that an artefact shows, also those that are left out, in the order of the configuration."""
+        shown = {cell for artefact in self.project.experiments.artefacts.values() for cell in artefact.cells}
+        return {name: cell for name, cell in self.project.experiments.cells.items() if name in shown}
+
+    def cells_of(self, artefacts: dict[str, Artefact]) -> list[str]:
+        """The cells that these artefacts show, each once."""
+        shown = {cell for artefact in artefacts.values() for cell in artefact.cells}
+        return [cell for cell in self.cells if cell in shown]
+
+    @property
+    def clients(self) -> dict[str, Clients]:
+        """Every group of clients."""
+        return self.project.experiments.clients
+
+    @property
+    def victims(self) -> list[str]:
+        """Every victim that a cell needs."""
+        return list(dict.fromkeys(self.clients[cell.clients].victim for cell in self.cells.values()))
+
+    def victim(self, name: str) -> Victim:
+        """A victim by name."""
+        return self.project.experiments.victims[name]
+
+    def victim_of(self, clients: str) -> Victim:
+        """The victim that a group of clients trains."""
+        return self.victim(self.clients[clients].victim)
+
+    def shards(self, cell: str) -> list[Shard]:
+        """The jobs of a cell: every network seed, every part of its clients."""
+        clients = self.clients[self.cells[cell].clients]
+        return [Shard(seed, part) for seed in clients.seeds for part in range(len(clients.shards()))]
+
+    # Files
+
+    def victim_file(self, clients: str, seed: int | str) -> Path:
+        """The network that the server sends to a group of clients."""
+        chosen = self.clients[clients]
+        final = chosen.epoch in (None, self.victim(chosen.victim).epochs)
+        return self.files.victim(chosen.victim, seed, None if final else chosen.epoch)
+
+    def victim_files(self, cells: list[str]) -> list[Path]:
+        """Every checkpoint that these cells need."""
+        groups = dict.fromkeys(self.cells[cell].clients for cell in cells)
+        files = [self.victim_file(name, seed) for name in groups for seed in self.clients[name].seeds]
+        return list(dict.fromkeys(files))
+
+    def snapshots(self, victim: str) -> list[int]:
+        """The epochs, but for the last, after which a victim is kept, since a group of clients trains it from there."""
+        used = {self.cells[cell].clients for cell in self.cells}
+        epochs = {self.clients[name].epoch for name in used if self.clients[name].victim == victim}
+        return sorted(epoch for epoch in epochs if epoch not in (None, self.victim(victim).epochs))
+
+    def network_files(self, victim: str) -> list[Path]:
+        """Files outside the package that define a victim."""
+        file = source_file(self.victim(victim).network)
+        return [file] if file else []
+
+    def validation_split(self, victim: str) -> list[Path]:
+        """The split that a victim is tested on, or from which the statistics of its data set are taken; none where it
+        stays untrained and they are published.
+        """
+        chosen = self.victim(victim)
+        needed = chosen.epochs or describe(chosen.dataset).statistics is None
+        return [self._split(chosen.dataset, "validation")] if needed else []
+
+    def training_split(self, victim: str) -> list[Path]:
+        """The split that a victim is trained on; none where it stays untrained."""
+        chosen = self.victim(victim)
+        return [self._split(chosen.dataset, "train")] if chosen.epochs else []
+
+    def data_for_training(self, victim: str) -> list[Path]:
+        """The splits that a victim's step reads."""
+        return [*self.validation_split(victim), *self.training_split(victim)]
+
+    def data_for_clients(self, clients: str) -> Path:
+        """The images that a group of clients takes its own from."""
+        targets, dataset = self.clients[clients].targets, self.victim_of(clients).dataset
+        return self._split(dataset, targets.split, clients if self._too_large(dataset, targets.split) else None)
+
+    def splits(self, cells: list[str]) -> list[Path]:
+        """Every split that these cells need, to train victims on or to give clients images."""
+        groups = dict.fromkeys(self.cells[cell].clients for cell in cells)
+        files = [
+            file
+            for name in groups
+            for file in (self.data_for_clients(name), *self.data_for_training(self.clients[name].victim))
+        ]
+        return list(dict.fromkeys(files))
+
+    def attack_files(self, cell: str) -> list[Path]:
+        """Files that a cell's attack reads besides what was shared."""
+        attack = self.cells[cell].attack
+        return [attack.start.path] if isinstance(attack, Attack) and attack.start.kind == "picture" else []
+
+    def reconstructions(self, cell: str) -> list[Path]:
+        """What the attack found, shard by shard."""
+        return [self.files.reconstruction(cell, shard.seed, shard.number) for shard in self.shards(cell)]
+
+    def truths(self, cell: str) -> list[Path]:
+        """The true images of the same shards."""
+        return [self.files.truth(self.cells[cell].clients, shard.seed, shard.number) for shard in self.shards(cell)]
+
+    def shown(self, artefact: str) -> list[Path]:
+        """The results that an artefact's notebook reads, each with a record."""
+        chosen = self.artefacts[artefact]
+        files = [self.files.rows(cell) for cell in chosen.cells]
+        if "images" in chosen.reads:
+            files += [path for cell in chosen.cells for path in (*self.reconstructions(cell), *self.truths(cell))]
+        if "activations" in chosen.reads:
+            files += [self.files.activations(cell) for cell in chosen.cells]
+        return list(dict.fromkeys(files))
+
+    def described(self, artefact: str) -> list[Path]:
+        """The JSON files that an artefact's notebook reads: records of trainings, the description of what is run."""
+        chosen = self.artefacts[artefact]
+        files = [path.with_suffix(".json") for path in self._trained(chosen)] if "curves" in chosen.reads else []
+        if "description" in chosen.reads:
+            files.append(self.files.description())
+        return list(dict.fromkeys(files))
+
+    def outputs(self, artefact: str) -> list[Path]:
+        """What an artefact's notebook writes for its readers."""
+        return [self.figures / f"{artefact}.{kind}" for kind in self.artefacts[artefact].writes]
+
+    def notebook(self, artefact: str) -> Path:
+        """The script that draws an artefact."""
+        return self.project.config.notebooks / f"{artefact}.py"
+
+    def report_templates(self) -> list[str]:
+        """The package's files that lay out the report."""
+        return sorted(map(str, (PACKAGE / "report/templates").glob("*.jinja")))
+
+    # Settings of steps
+
+    def data_options(self, dataset: str, split: str, clients: str | None) -> str:
+        """Options of `invgrad data` for a split, ready for the shell."""
+        if dataset in self.project.missing:
+            others = [name for name, artefact in self.artefacts.items() if dataset not in self.datasets(artefact)]
+            raise SettingsError(
+                f"{dataset} is missing: {self.project.missing[dataset]}; "
+                f"without it there are: --config 'artefacts=[{', '.join(others)}]'"
+            )
+        source = self.project.sources[dataset]
+        options = ["--dataset", dataset, "--split", split, "--source", source]
+        if source != "packaged":
+            options += ["--root", str(self.project.config.data_root.expanduser())]
+        if clients:
+            for position in self.clients[clients].targets.positions() or ():
+                options += ["--index", str(position)]
+        return shlex.join(options)
+
+    def train_json(self, victim: str, seed: int) -> str:
+        """Settings of `invgrad train`, as JSON."""
+        chosen = self.victim(victim)
+        step = TrainStep(
+            network=chosen.network,
+            dataset=chosen.dataset,
+            training=chosen.training,
+            snapshots=tuple(self.snapshots(victim)),
+            seed=seed,
+        )
+        return _json(step)
+
+    def share_json(self, name: str, shard: int) -> str:
+        """Settings of `invgrad share`, as JSON."""
+        clients = self.clients[name]
+        first, last = clients.shards()[shard]
+        targets = clients.targets.model_dump(exclude={"split", "count"})
+        return _json(
+            ShareStep(
+                shares=clients.shares,
+                labels_known=clients.labels_known,
+                swapped_rows=clients.swapped_rows,
+                custom=self._custom(name),
+                first=first,
+                last=last,
+                **targets,
+            )
+        )
+
+    def attack_json(self, cell: str, seed: int) -> str:
+        """Settings of `invgrad attack`, as JSON. The noise depends on the cell, the network seed and the image."""
+        chosen = self.cells[cell]
+        return _json(AttackStep(attack=chosen.attack, seed_key=f"{cell}/{seed}", custom=self._custom(chosen.clients)))
+
+    def activation_options(self, cell: str) -> str:
+        """Options of `invgrad activations` for the shards of a cell, ready for the shell."""
+        clients = self.cells[cell].clients
+        options = []
+        for shard, reconstruction, truth in zip(
+            self.shards(cell), self.reconstructions(cell), self.truths(cell), strict=True
+        ):
+            victim = self.victim_file(clients, shard.seed)
+            options += ["--seed", str(shard.seed), "--victim", str(victim)]
+            options += ["--reconstruction", str(reconstruction), "--truth", str(truth)]
+        if custom := self._custom(clients):
+            options += ["--custom", _json(custom)]
+        return shlex.join(options)
+
+    # Details
+
+    def _split(self, dataset: str, split: str, clients: str | None = None) -> Path:
+        return self.files.split(dataset, split, clients)
+
+    def _too_large(self, dataset: str, split: str) -> bool:
+        images = available(dataset, split, self.project.sources.get(dataset, "torchvision"))
+        return images * 3 * describe(dataset).size ** 2 > LARGEST_SPLIT
+
+    def _custom(self, clients: str) -> Custom | None:
+        """The network of the user's own that the clients train, if it is one."""
+        network = self.victim_of(clients).network
+        return network if isinstance(network, Custom) else None
+
+    def datasets(self, artefact: Artefact) -> set[str]:
+        """The data sets of an artefact's cells."""
+        return {self.victim_of(self.cells[cell].clients).dataset for cell in artefact.cells}
+
+    def _trained(self, artefact: Artefact) -> list[Path]:
+        """The final checkpoints of the trained victims that an artefact's cells attack."""
+        groups = [self.clients[self.cells[cell].clients] for cell in artefact.cells]
+        return [
+            self.files.victim(clients.victim, seed)
+            for clients in groups
+            for seed in clients.seeds
+            if self.victim(clients.victim).epochs
+        ]
+
+
+def _json(settings: Any) -> str:
+    return json.dumps(settings.model_dump(mode="json"), separators=(",", ":"))

@@ -1,0 +1,185 @@
+"""Scales: patches over the experiments."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import filter as filter_names
+from functools import reduce
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, JsonValue
+
+from invgrad.experiments.schema import must_exist
+from invgrad.settings import Settings, SettingsError, merged, unknown
+
+MAY_SCALE = {
+    "victims": frozenset({"dataset", "training.epochs", "network.width", "network.weights"}),
+    "clients": frozenset(
+        {"seeds", "clients_per_shard"}
+        | {f"targets.{key}" for key in ("split", "start", "every", "indices", "count", "images_per_client")}
+    ),
+    "cells": frozenset({"attack.iterations", "attack.restarts", "attack.snapshots"}),
+    "artefacts": frozenset({"cells"}),
+}
+"""What a scale may change of each part: counts, which images, and where the data comes from."""
+
+
+Patch = dict[str, dict[str, JsonValue]]
+"""Changes by name; a name may be a pattern such as `lenet-*`, which changes what the parts that it fits have."""
+
+
+Reach = Mapping[str, frozenset[str]]
+"""The parts that each of several names, which may be patterns, fits."""
+
+
+class Scale(Settings):
+    """What one scale changes: a patch over the experiments, and where each data set comes from: the first of the named
+    sources that is there.
+    """
+
+    about: str
+    sources: dict[str, tuple[str, ...]]
+    victims: Patch = Field(default_factory=dict)
+    clients: Patch = Field(default_factory=dict)
+    cells: Patch = Field(default_factory=dict)
+    artefacts: Patch = Field(default_factory=dict)
+
+
+def patched(content: Mapping[str, Any], patch: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The experiments' plain content with what a patch says; of several names that fit a part, the narrower wins.
+
+    A name that is a pattern changes, of the parts that it fits, the settings that they have; another name changes or
+    adds one part. Raises `SettingsError` for a pattern that fits no part, and for two of which neither is narrower that
+    change the same setting of a part.
+    """
+    result = dict(content)
+    for kind, changes in patch.items():
+        parts = dict(result.get(kind, {}))
+        fitting = reach(changes, parts)
+        for name, found in fitting.items():
+            if not found:
+                raise SettingsError(f"{where}: {kind}: {unknown('name', name, parts)}")
+        for part in sorted(set().union(*fitting.values()), key=[*parts, *changes].index):
+            parts[part] = _changed(part, parts.get(part), changes, fitting, f"{where}: {kind}")
+        result[kind] = parts
+    return result
+
+
+def reach(names: Iterable[str], known: Iterable[str]) -> Reach:
+    """What each name fits: a pattern those of `known` that match it, another name itself."""
+    return {name: frozenset(filter_names(known, name) if _is_pattern(name) else [name]) for name in names}
+
+
+def widest_first(part: str, fitting: Reach) -> list[str]:
+    """The names that fit a part, the narrower after the wider; nothing is narrower than the part's own name."""
+    return sorted(
+        (name for name in fitting if part in fitting[name]), key=lambda name: (name == part, -len(fitting[name]))
+    )
+
+
+def undecided(part: str, fitting: Reach) -> Iterator[tuple[str, str]]:
+    """Pairs of names that fit a part, neither of which is narrower than the other."""
+    for wider, narrower in combinations(widest_first(part, fitting), 2):
+        if narrower != part and not fitting[narrower] < fitting[wider]:
+            yield wider, narrower
+
+
+def _changed(part: str, before: Any, changes: Mapping[str, Any], fitting: Reach, where: str) -> Any:
+    """A part with what all names that fit it say."""
+    said = {
+        name: changes[name] if name == part else _common(before, changes[name]) for name in widest_first(part, fitting)
+    }
+    for one, other in undecided(part, fitting):
+        for setting in sorted(_both_change(said[one], said[other])):
+            raise SettingsError(
+                f"{where}: '{one}' and '{other}' both change {setting} of {part}, and neither is narrower "
+                f"(nearest: change it under '{part}')"
+            )
+    return reduce(merged, said.values(), before)
+
+
+def _both_change(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
+    """The settings that two changes touch, or one of which holds what the other touches."""
+    pairs = product(*([f"{path}." for path, _ in leaves(change)] for change in (one, other)))
+    return {max(pair).rstrip(".") for pair in pairs if max(pair).startswith(min(pair))}
+
+
+def cells_named(content: Mapping[str, Any], cells: Iterable[str]) -> dict[str, Any]:
+    """The content of experiments or of a patch, with the names of cells for patterns in the artefacts."""
+    artefacts = {name: _with_cells_named(artefact, cells) for name, artefact in content.get("artefacts", {}).items()}
+    return {**content, "artefacts": artefacts}
+
+
+def _with_cells_named(artefact: Any, cells: Iterable[str]) -> Any:
+    match artefact:
+        case {"cells": [*names]}:
+            named = [each for name in names for each in filter_names(cells, str(name)) or [name]]
+            return artefact | {"cells": list(dict.fromkeys(named))}
+    return artefact
+
+
+def _is_pattern(name: str) -> bool:
+    return any(character in name for character in "*?[")
+
+
+def _common(part: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """What the change says about settings that the part has."""
+    common = {}
+    for key, value in change.items():
+        if isinstance(value, dict):
+            if isinstance(part.get(key), dict):
+                common[key] = _common(part[key], value)
+        elif key in part:
+            common[key] = value
+    return common
+
+
+def refuse_physics(patch: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> None:
+    """Raise `SettingsError` if a scale's patch changes more than `MAY_SCALE` allows."""
+    for kind, parts in patch.items():
+        for name, change in parts.items():
+            if not _is_pattern(name):
+                must_exist(name, content[kind], kind.removesuffix("s"), f"{path}: {kind}")
+            for setting, _ in leaves(change):
+                group = setting.rpartition(".")[0]
+                absent = group and not _is_pattern(name) and not content[kind][name].get(group)
+                if setting not in MAY_SCALE[kind] or absent:
+                    allowed = ", ".join(sorted(MAY_SCALE[kind]))
+                    raise SettingsError(
+                        f"{path}: {kind}.{name}.{setting}: a scale may change nothing here but {allowed}"
+                    )
+            if kind == "artefacts" and not _is_pattern(name):
+                for cell in change.get("cells", ()):
+                    must_exist(cell, content[kind][name]["cells"], "cell", f"{path}: artefacts.{name}.cells")
+
+
+def refuse_unused(override: Mapping[str, Any], content: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+    """A new name in an override that nothing refers to is a slip of the pen, not an experiment."""
+    referring = {"victims": ("clients", "victim"), "clients": ("cells", "clients"), "cells": ("artefacts", "cells")}
+    for kind, (others, key) in referring.items():
+        used = [part.get(key) for part in resolved[others].values() if isinstance(part, dict)]
+        names = {name for each in used for name in (each if isinstance(each, list) else [each])}
+        for name in override.get(kind, {}):
+            if not _is_pattern(name) and name not in content[kind] and name not in names:
+                raise SettingsError(f"override: {kind}: {unknown('name', name, content[kind])}")
+
+
+def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Path and value of every value that is not a group itself."""
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def refuse_two_reasons(left_out: Mapping[str, str], cells: Iterable[str]) -> None:
+    """Raise `SettingsError` if two patterns, of which neither is narrower, leave out one cell for other reasons."""
+    fitting = reach(left_out, cells)
+    for cell in cells:
+        for one, other in undecided(cell, fitting):
+            if left_out[one] != left_out[other]:
+                raise SettingsError(
+                    f"config: left_out: '{one}' and '{other}' both say why {cell} is left out, and neither is narrower "
+                    f"(nearest: say it under '{cell}')"
+                )

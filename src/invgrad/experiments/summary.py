@@ -1,0 +1,137 @@
+"""Summary of a plan for its readers: parameters of notebooks, and what `description.json` holds."""
+
+import hashlib
+import json
+from typing import Any
+
+from invgrad.experiments.deviations import deviations, overridden
+from invgrad.experiments.plan import Plan
+from invgrad.experiments.scales import leaves
+
+NO_SETTINGS = {"label", "variant", "variant_of", "clients", "victim", "clients_per_shard"}
+"""Fields of a part that no result depends on."""
+
+
+def notebook_json(plan: Plan, name: str) -> str:
+    """Parameters of an artefact's notebook, as JSON."""
+    artefact = plan.artefacts[name]
+    content = {
+        "name": name,
+        "title": artefact.title,
+        "about": about(plan) + _changed(plan, name) + _not_shown(plan, name),
+        "scale": plan.project.config.scale,
+        "settings_hash": settings_hash(plan, name),
+        "cells": {cell: _summary(plan, cell) for cell in artefact.cells},
+        "results": str(plan.files.root),
+        "figures": str(plan.figures),
+        "paper_values": str(plan.project.config.paper_values),
+    }
+    return json.dumps({"artefact": content}, separators=(",", ":"))
+
+
+def settings_hash(plan: Plan, name: str) -> str:
+    """The first 16 hexadecimal digits of a sha256 over the settings that decide what an artefact shows: of all its
+    cells with their clients and victims, where their data comes from, the scale, and an override that concerns it.
+    """
+    artefact = plan.artefacts[name]
+    cells = list(plan.cells) if "description" in artefact.reads else artefact.cells
+    settings = [
+        [plan.project.parts(cell), {key: each["value"] for key, each in _settings(plan, cell).items()}]
+        for cell in cells
+    ]
+    datasets = {plan.victim_of(plan.cells[cell].clients).dataset for cell in cells}
+    content = {
+        "scale": plan.project.config.scale,
+        "cells": settings,
+        "sources": {dataset: plan.project.sources.get(dataset) for dataset in datasets},
+        "override": plan.project.config.override if overridden(plan.project, name) else {},
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def about(plan: Plan) -> str:
+    """Which scale this is: a sentence for every caption."""
+    return f"Scale {plan.project.config.scale}: {plan.project.scale.about}."
+
+
+def _changed(plan: Plan, name: str) -> str:
+    """What the user changed of what an artefact shows: a sentence, if it is anything."""
+    changes = overridden(plan.project, name)
+    return f" Settings changed by the user: {'; '.join(changes)}." if changes else ""
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """What is run, for readers: every artefact, and every cell's settings with where they come from."""
+    return {
+        "scale": plan.project.config.scale,
+        "about": about(plan),
+        "changed": plan.project.config.override,
+        "artefacts": {name: _described(plan, name) for name in plan.project.experiments.artefacts},
+        "cells": {
+            name: _summary(plan, name) | {"left_out": plan.project.left_out(name), "settings": _settings(plan, name)}
+            for name in plan.cells
+        },
+    }
+
+
+def _not_shown(plan: Plan, name: str) -> str:
+    """How many cells of an artefact are left out: a sentence for its caption, if there are any."""
+    every, shown = (len(each[name].cells) for each in (plan.project.experiments.artefacts, plan.artefacts))
+    return f" {every - shown} of {every} cells were not run." if shown < every else ""
+
+
+def _described(plan: Plan, name: str) -> dict[str, Any]:
+    artefact = plan.project.experiments.artefacts[name]
+    lacking = sorted(plan.datasets(artefact) & plan.project.missing.keys())
+    reason = None
+    if name not in plan.project.artefacts:
+        reasons = dict.fromkeys(filter(None, map(plan.project.left_out, artefact.cells)))
+        if name in plan.project.possible:
+            reasons = {"not among the artefacts chosen for this run": None}
+        missing = [f"{dataset} is missing: {plan.project.missing[dataset]}" for dataset in lacking[:1]]
+        reason = "; ".join([*reasons, *missing])
+    return artefact.model_dump(include={"title", "where", "about", "cells", "writes"}) | {"not_made": reason}
+
+
+def _summary(plan: Plan, cell: str) -> dict[str, Any]:
+    """What a notebook needs to know of a cell."""
+    chosen = plan.cells[cell]
+    clients = plan.clients[chosen.clients]
+    return {
+        **plan.project.experiments.names(cell),
+        "variant_of": chosen.variant_of,
+        "clients": chosen.clients,
+        "victim": clients.victim,
+        "epoch": plan.project.experiments.epoch(chosen.clients),
+        "swapped_rows": clients.swapped_rows,
+        "seeds": clients.seeds,
+        "shards": len(clients.shards()),
+        "images_per_client": clients.targets.images_per_client,
+        "total_variation": getattr(chosen.attack, "total_variation", None),
+        "step_decay": getattr(chosen.attack, "step_decay", None),
+        "obstacles": deviations(plan.project, cell),
+    }
+
+
+def _settings(plan: Plan, cell: str) -> dict[str, Any]:
+    """Every setting that a cell's result depends on: its value, its provenance, and the paper's value where a scale
+    or an override changed it.
+    """
+    settings = {}
+    for kind, name in plan.project.parts(cell).items():
+        part = getattr(plan.project.experiments, kind)[name]
+        ours = dict(leaves(part.model_dump(mode="json", exclude=NO_SETTINGS)))
+        printed = getattr(plan.project.paper, kind).get(name)
+        before = dict(leaves(printed.model_dump(mode="json", exclude=NO_SETTINGS))) if printed else ours
+        for key, value in ours.items():
+            settings[key if kind == "cells" else f"{kind}.{key}"] = {
+                "value": _text(value),
+                "provenance": plan.project.written.source(kind, name, key),
+                "paper": _text(before.get(key)) if before.get(key) != value else None,
+            }
+    return settings
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,1 @@
+"""Measures of how close a reconstruction is to its original."""

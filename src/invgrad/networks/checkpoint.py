@@ -1,0 +1,83 @@
+"""Victim checkpoints: a network's parameters with all that is needed to build it again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from invgrad.data.registry import Channels, describe
+from invgrad.networks.build import build, initial
+from invgrad.networks.settings import Custom, Network
+from invgrad.results.files import read_tensors, write_tensors
+from invgrad.settings import Settings, SettingsError, one_line, parse
+
+
+class VictimFile(Settings):
+    """What a victim's checkpoint says of it; all of it is public to an attacker."""
+
+    network: Network
+    dataset: str
+    classes: int
+    size: int
+    mean: Channels
+    std: Channels
+    seed: int
+
+    def build(self) -> nn.Module:
+        """The network of this seed before any training here; published parameters may be downloaded."""
+        return build(self.network, classes=self.classes, size=self.size, seed=self.seed)
+
+
+def untrained(network: Network, dataset: str, seed: int) -> VictimFile:
+    """A victim for a data set of published mean and std; `SettingsError` for any other."""
+    data = describe(dataset)
+    if data.statistics is None:
+        raise SettingsError(f"{dataset} has no published mean and std")
+    mean, std = data.statistics.mean, data.statistics.std
+    return VictimFile(
+        network=network, dataset=dataset, classes=data.classes, size=data.size, mean=mean, std=std, seed=seed
+    )
+
+
+def save_victim(path: Path, about: VictimFile, network: nn.Module) -> None:
+    """Write the checkpoint."""
+    write_tensors(path, copied_state(network), about.model_dump(mode="json"))
+
+
+def copied_state(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name; copies, since safetensors takes none that share memory as tied layers' do."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def restore_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Undo `copied_state`, on the network's device; `RuntimeError` in one line if a name or a shape differs."""
+    state = network.state_dict()  # also holds the version of every layer, which the file does not and some layers need
+    if strangers := sorted(state.keys() ^ tensors.keys()):
+        raise RuntimeError(f"'{strangers[0]}' is in one of them only")
+    state.update(tensors)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise RuntimeError(one_line(error)) from None
+
+
+def load_victim(path: Path, device: torch.device, *, custom: Custom | None = None) -> tuple[nn.Module, VictimFile]:
+    """The network in evaluation mode on `device`, and what is known of it; nothing is downloaded.
+
+    A file executes no code: it may name a custom network only if the caller's own settings name the same one,
+    `custom`. Raises `SettingsError` if it names another, or if its tensors do not fit.
+    """
+    tensors, content = read_tensors(path)
+    about = parse(VictimFile, content, str(path))
+    if isinstance(about.network, Custom) and about.network != custom:
+        raise SettingsError(
+            f"{path}: names the code {about.network.factory} with {about.network.arguments}, "
+            f"which runs only if the settings name it too; they name {custom.factory if custom else 'none'}"
+        )
+    network = initial(about.network, classes=about.classes, size=about.size, seed=about.seed)
+    try:
+        restore_state(network, tensors)
+    except RuntimeError as error:
+        raise SettingsError(f"{path}: does not fit its own description: {error}") from None
+    return network.to(device).eval(), about

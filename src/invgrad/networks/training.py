@@ -1,0 +1,200 @@
+"""Training a victim by the released code's "conservative" recipe."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from invgrad import seeds
+from invgrad.data.images import normalise
+from invgrad.data.splits import Split
+from invgrad.networks.checkpoint import copied_state, restore_state
+from invgrad.networks.settings import Training
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the accuracy curve: mean training loss, and the shares of correctly classified images."""
+
+    epoch: int
+    training_loss: float
+    training_accuracy: float
+    validation_accuracy: float
+
+    def as_row(self) -> dict[str, Any]:
+        """As a row of a table."""
+        return asdict(self)
+
+
+class State:
+    """A training so far: a network, on its device, and all else that the next step depends on besides the data."""
+
+    def __init__(self, network: nn.Module, training: Training, *, seed: int) -> None:
+        """Before the first epoch. Order, crops, flips and dropout depend on `seed` alone."""
+        self.network = network
+        self.training = training
+        self.seed = seed
+        self.curve: list[Epoch] = []
+        self.random = seeds.generator("training", seed)
+        self.under_way = Pass()
+        self.optimiser = torch.optim.SGD(
+            network.parameters(),
+            lr=training.learning_rate,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            nesterov=training.momentum > 0,
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of all tensors of the state: network, momentum, random numbers, curve, the epoch under way."""
+        momenta = {
+            f"momentum.{name}": self.optimiser.state[parameter]["momentum_buffer"].clone()
+            for name, parameter in self.network.named_parameters()
+            if "momentum_buffer" in self.optimiser.state[parameter]
+        }
+        network = {f"network.{name}": tensor for name, tensor in copied_state(self.network).items()}
+        under_way = {f"pass.{name}": tensor for name, tensor in self.under_way.tensors().items()}
+        curve = torch.tensor([list(epoch.as_row().values()) for epoch in self.curve], dtype=torch.float64)
+        return {**network, **momenta, **under_way, "random": self.random.get_state(), "curve": curve}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go to the state of a training of the same network, recipe and data that had these tensors."""
+        restore_state(self.network, _part(tensors, "network."))
+        parameters = dict(self.network.named_parameters())
+        for name, momentum in _part(tensors, "momentum.").items():
+            parameter = parameters[name]
+            # in the parameter's own memory layout, as torch makes it
+            self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).detach().copy_(momentum)
+        self.random.set_state(tensors["random"])
+        self.curve = [Epoch(int(number), *shares) for number, *shares in tensors["curve"].tolist()]
+        self.under_way = Pass.of(_part(tensors, "pass."), _device(self.network))
+
+
+@dataclass
+class Pass:
+    """One pass over the data, as far as it came."""
+
+    order: Tensor = field(default_factory=partial(torch.empty, 0, dtype=torch.long))
+    """Of the images, [n]; empty if no epoch is under way."""
+    losses: list[Tensor] = field(default_factory=list)
+    """Of every batch so far, the sum over its images; these and the next on the network's device, which would have to
+    be waited for otherwise.
+    """
+    correct: list[Tensor] = field(default_factory=list)
+    """Of every batch so far, how many images were classified correctly."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies, lists as [batches]."""
+        return {"order": self.order.clone(), "losses": _stacked(self.losses), "correct": _stacked(self.correct)}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> "Pass":
+        """The pass that had these tensors."""
+        losses, correct = (list(tensors[name].to(device).unbind()) for name in ("losses", "correct"))
+        return cls(tensors["order"], losses, correct)
+
+
+def train(
+    state: State, data: Split, validation: Split, after_step: Callable[[], object] = lambda: None
+) -> Iterator[Epoch]:
+    """Train the network in place, epoch by epoch, from where `state` is to the last epoch of its recipe.
+
+    Whenever an epoch is yielded, the network is in evaluation mode and `state` is that after the epoch; whenever
+    `after_step` is called, `state` is that after a step of the optimiser.
+    """
+    while len(state.curve) < state.training.epochs:
+        number = len(state.curve) + 1
+        one_pass(state, data, number, after_step)
+        state.network.eval()
+        epoch = Epoch(
+            epoch=number,
+            training_loss=_stacked(state.under_way.losses).sum().item() / len(data.images),
+            training_accuracy=_stacked(state.under_way.correct).sum().item() / len(data.images),
+            validation_accuracy=accuracy(state.network, validation),
+        )
+        state.curve.append(epoch)
+        state.under_way = Pass()
+        yield epoch
+
+
+# Of several ways to compute a convolution on a GPU, one that gives the same bits every time.
+@torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+def one_pass(state: State, data: Split, number: int, after_step: Callable[[], object] = lambda: None) -> None:
+    """What is left of this epoch's pass over the data; see `train`."""
+    network, optimiser, training = state.network.train(), state.optimiser, state.training
+    for group in optimiser.param_groups:
+        group["lr"] = training.rate(number)
+    if not len(state.under_way.order):
+        state.under_way.order = torch.randperm(len(data.images), generator=state.random)
+    under_way = state.under_way
+    for position, batch in enumerate(under_way.order.split(training.batch_size)):
+        if position < len(under_way.losses):
+            continue
+        images = augment(data.images[batch], training, state.random)
+        with _dropout(state.seed, number, position, _device(network)):
+            logits, labels = _logits(network, images, data), data.labels[batch].to(_device(network))
+            loss = F.cross_entropy(logits, labels)
+            optimiser.zero_grad()
+            loss.backward()
+        optimiser.step()
+        under_way.losses.append(loss.detach() * len(batch))
+        under_way.correct.append((logits.argmax(1) == labels).sum())
+        after_step()
+
+
+@contextmanager
+def _dropout(seed: int, epoch: int, step: int, device: torch.device) -> Iterator[None]:
+    """Let torch's global generators, from which dropout draws, depend on these only, and leave them as they were."""
+    numbers = seeds.derive("dropout", seed, epoch, step)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(numbers)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(numbers)
+        yield
+
+
+def augment(images: Tensor, training: Training, random: torch.Generator) -> Tensor:
+    """A random crop of each image [n, 3, h, w] (uint8) after padding with black, and a flip of every second one."""
+    count, _, height, width = images.shape
+    pad = training.crop_padding
+    padded = F.pad(images, (pad, pad, pad, pad))
+    down, right = torch.randint(2 * pad + 1, (2, count), generator=random)
+    flipped = training.flip & (torch.rand(count, generator=random) < 0.5)
+    rows = down[:, None] + torch.arange(height)
+    columns = right[:, None] + torch.arange(width)
+    columns = torch.where(flipped[:, None], columns.flip(1), columns)
+    image = torch.arange(count)[:, None, None, None]
+    channel = torch.arange(3)[None, :, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, data: Split) -> float:
+    """The share of images that the network, in its present mode, classifies correctly."""
+    predictions = [_logits(network, images, data).argmax(1).cpu() for images in data.images.split(EVALUATION_BATCH)]
+    return float((torch.cat(predictions) == data.labels).float().mean())
+
+
+def _logits(network: nn.Module, images: Tensor, data: Split) -> Tensor:
+    logits: Tensor = network(normalise(images, data.mean, data.std, torch.float32, _device(network)))
+    return logits
+
+
+def _stacked(values: list[Tensor]) -> Tensor:
+    return torch.stack(values) if values else torch.empty(0)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

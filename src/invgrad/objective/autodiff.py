@@ -1,0 +1,95 @@
+"""The attacker's objective and its gradient, for a batch of independent trials."""
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad_and_value, vmap
+from torch.utils._pytree import tree_map
+
+from invgrad.clients.loss import Parameters
+from invgrad.clients.protocols import loss_of, sent_statistics, share
+from invgrad.clients.settings import Client
+from invgrad.networks.parallelism import runs_together
+from invgrad.objective.distances import distance_of
+from invgrad.objective.evaluation import Evaluation
+from invgrad.objective.priors import total_variation
+from invgrad.objective.settings import Distance
+from invgrad.objective.targets import Targets
+
+
+class Objective:
+    """Gradient-matching loss plus weighted priors of candidate images, by automatic differentiation.
+
+    The priors are total variation (Eq. 4) and, for a client that sends its batch statistics, the squared distance of
+    the candidates' to these (Yin et al. 2021, R_BN).
+
+    Labels are class indices [trials, n], or soft labels [trials, n, classes], real numbers whose softmax stands in the
+    loss. One trial's values do not depend on the others.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        client: Client,
+        distance: Distance,
+        total_variation_weight: float,
+        statistics_weight: float = 0,
+    ) -> None:
+        """`network`: in evaluation mode; its batch-norm layers follow the client's settings."""
+        self._loss = loss_of(client, network)
+        self._statistics = sent_statistics(client, network)
+        self._statistics_weight = statistics_weight
+        self._parameters: Parameters = {name: value.detach() for name, value in network.named_parameters()}
+        self._client = client
+        self._distance = distance_of(distance)
+        self._total_variation_weight = total_variation_weight
+        self._together = runs_together(network)
+
+    def prepared(self, targets: Targets) -> Targets:
+        """Return the targets in the memory order that suits `gradient`."""
+        return targets
+
+    def gradient(self, images: Tensor, labels: Tensor, targets: Targets) -> Evaluation:
+        """Evaluate candidate images [trials, n, 3, h, w]."""
+        soft = labels.is_floating_point()
+        function = grad_and_value(self._of_one, argnums=(0, 1) if soft else (0,), has_aux=True)
+        gradients, (objective, matching) = self._of_each(function, images, labels, targets)
+        return Evaluation(gradients[0], gradients[1] if soft else None, objective, matching)
+
+    def matching_cost(self, images: Tensor, labels: Tensor, targets: Targets) -> Tensor:
+        """Return the gradient-matching loss without the priors, [trials], of images [trials, n, 3, h, w]."""
+        with torch.no_grad():
+            cost: Tensor = self._of_each(self._of_one, images, labels, targets)[1]
+        return cost
+
+    def _of_one(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        target: tuple[Tensor, ...],
+        weights: Tensor,
+        chosen: Tensor,
+        statistics: tuple[Tensor, ...],
+    ) -> tuple[Tensor, Tensor]:
+        expected = labels.softmax(-1) if labels.is_floating_point() else labels
+        shared = share(self._client, self._loss, self._parameters, images, expected)
+        arguments = ([each[None] for each in shared], [each[None] for each in target], weights[None], chosen[None])
+        matching = self._distance(*arguments)[0]
+        objective = matching
+        if self._total_variation_weight:
+            objective = objective + self._total_variation_weight * total_variation(images)
+        if self._statistics_weight:
+            pairs = zip(self._statistics(self._parameters, images), statistics, strict=True)
+            objective = objective + self._statistics_weight * sum((one - sent).square().sum() for one, sent in pairs)
+        return objective, matching
+
+    def _of_each(self, function: Callable[..., Any], images: Tensor, labels: Tensor, targets: Targets) -> Any:
+        """Stack the function's results for every trial."""
+        arguments = (images, labels, targets.target, targets.weights, targets.chosen, targets.statistics)
+        if self._together:
+            return vmap(function)(*arguments)
+        each = [function(*tree_map(itemgetter(trial), arguments)) for trial in range(len(images))]
+        return tree_map(lambda *results: torch.stack(results), *each)

@@ -1,0 +1,47 @@
+"""Choice of the way to compute the objective."""
+
+from torch import nn
+
+from invgrad.clients.settings import Client
+from invgrad.networks.parallelism import runs_together
+from invgrad.objective.autodiff import Objective
+from invgrad.objective.by_tangents import Matching, MatchingOfGradient, MatchingOfLocalSteps, TangentObjective
+from invgrad.objective.distances import InnerProductDistance, distance_of
+from invgrad.objective.settings import Distance
+from invgrad.tangent.convolutions import PassOptions
+from invgrad.tangent.tracing import trace
+
+
+def objective_for(
+    network: nn.Module,
+    client: Client,
+    distance: Distance,
+    total_variation_weight: float,
+    shape: tuple[int, ...],
+    statistics_weight: float = 0,
+) -> "Objective | TangentObjective":
+    """Choose the tangent passes where they know the network and client, else automatic differentiation. Arguments are
+    those of `Objective`, and the `shape` of one trial's images, [n, 3, h, w].
+    """
+    together = runs_together(network)
+    matching = _matching(network, client, distance, shape, together=together)
+    if matching is None:
+        return Objective(network, client, distance, total_variation_weight, statistics_weight)
+    return TangentObjective(matching, total_variation_weight, together=together)
+
+
+def _matching(
+    network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...], *, together: bool
+) -> Matching | None:
+    """Build the gradient-matching loss by tangent passes, if they know the network and the client."""
+    if client.batch_norm == "training":
+        return None
+    function = distance_of(distance)
+    if client.kind == "gradient":
+        options = PassOptions(together=together, products=isinstance(function, InnerProductDistance))
+        passes = trace(network, shape, options)
+        return MatchingOfGradient(passes, function) if passes else None
+    if together:  # after the first step every trial has parameters of its own, which the passes do not support
+        return None
+    passes = trace(network, (client.batch_size or shape[0], *shape[1:]), PassOptions())
+    return MatchingOfLocalSteps(passes, client, function, network.parameters()) if passes else None

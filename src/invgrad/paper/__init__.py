@@ -1,0 +1,1 @@
+"""The printed values of the paper and the verdicts on them."""

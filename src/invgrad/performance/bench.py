@@ -1,0 +1,294 @@
+"""How fast an attack step is beside the released algorithm, and beside any other implementation, timed alternately."""
+
+import copy
+import runpy
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from invgrad.attack.optimisers import stepper
+from invgrad.attack.settings import LBFGS
+from invgrad.clients.loss import cross_entropy
+from invgrad.clients.protocols import share
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
+from invgrad.data.splits import Split
+from invgrad.networks.build import initial, outline
+from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet, Torchvision, Training
+from invgrad.networks.training import Pass, State, one_pass
+from invgrad.objective.build import objective_for
+from invgrad.objective.cuda_graph import CALLS_BEFORE, Evaluate, repeated
+from invgrad.objective.distances import squares
+from invgrad.objective.reference import objective_gradient
+from invgrad.objective.settings import Cosine, Distance, SquaredEuclidean
+from invgrad.objective.targets import Targets
+from invgrad.settings import SettingsError
+from invgrad.tangent.kernels.matmul import times_transpose
+
+ALPHA = 0.01
+MATRIX_SIDE = 2048
+LBFGS_STEPS = 10
+"""Timed together, from a fresh start: after five its history is full."""
+
+UNTIMED = CALLS_BEFORE + 1
+"""Turns until everything is set up."""
+
+LOCAL_STEPS = 5
+
+TANGENT_PASSES = 7
+"""Forward passes that an exact gradient of the objective takes per image, for a client that shares a gradient."""
+
+LOCAL_STEP_PASSES = 9
+"""The same for each local SGD step of federated averaging, but one less in all, since the first step's parameters do
+not depend on the images. Nominal: what automatic differentiation takes, by torch's counter of floating-point
+operations; the hand-written passes take about 11 a step, those made again included.
+"""
+
+TRAINING_PASSES = 3
+"""Forward passes per image of a training step: the forward pass itself and the gradients for parameters and
+activations.
+"""
+
+Adapter = Callable[[nn.Module, Tensor, Tensor, tuple[Tensor, ...], float], Callable[[], object]]
+"""Another implementation: `prepare(network, images, labels, target, alpha)`, with images [trials, n, 3, h, w], labels
+[trials, n], target [trials, *parameter.shape] for every parameter and the weight of the total variation, returns what
+takes the gradient of the objective (cosine distance) for all trials once.
+"""
+
+
+def passes(local_steps: int) -> int:
+    """Forward passes per image that the objective's gradient takes: nominally for all local steps; for 0, of a client
+    that shares a gradient.
+    """
+    if not local_steps:
+        return TANGENT_PASSES
+    return LOCAL_STEP_PASSES * local_steps - 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network, image size, number of trials at once and of images in each."""
+
+    name: str
+    network: Network
+    trials: int = 1
+    images: int = 1
+    size: int = 32
+    classes: int = 10
+    step: Literal["gradient", "l-bfgs", "local-steps", "training"] = "gradient"
+    """An iteration: the objective's gradient, a step of L-BFGS (20 gradients) for the squared Euclidean distance, the
+    objective's gradient for a client that takes `LOCAL_STEPS`, or a step of a victim's training.
+    """
+
+    @property
+    def client(self) -> Client:
+        """Who shares what is matched."""
+        return FederatedAveraging(steps=LOCAL_STEPS) if self.step == "local-steps" else GradientClient()
+
+    @property
+    def passes(self) -> int:
+        """Forward passes per image that an iteration takes, nominally for local steps."""
+        if self.step == "training":
+            return TRAINING_PASSES
+        return passes(LOCAL_STEPS if self.step == "local-steps" else 0) * (20 if self.step == "l-bfgs" else 1)
+
+
+TRAINED: dict[str, Network] = {"LeNet (Zhu)": LeNetZhu(), "ResNet-20, width 64": ResNet(depth=20, width=64)}
+RESNET18 = Torchvision.model_construct(model="resnet18")  # not validated, which needs torchvision
+CASES = (
+    *(Case("LeNet (Zhu)", LeNetZhu(), trials) for trials in (1, 20, 32, 100)),
+    Case("LeNet (Zhu)", LeNetZhu(), 32, images=4),
+    Case("LeNet (Zhu), L-BFGS", LeNetZhu(), 32, step="l-bfgs"),
+    *(Case("ConvNet, width 64", ConvNet(), images=n) for n in (1, 4)),
+    *(Case(f"ConvNet, width 64, {LOCAL_STEPS} local steps", ConvNet(), n, step="local-steps") for n in (1, 4)),
+    *(Case("ResNet-20, width 64", ResNet(depth=20, width=64), images=n) for n in (1, 4)),
+    Case("ResNet-20, width 64", ResNet(depth=20, width=64), trials=10),
+    *(Case(f"{name}, training", network, images=128, step="training") for name, network in TRAINED.items()),
+    *(Case("ResNet-18, width 64", ResNet(depth=18), images=n) for n in (1, 4)),
+    *(Case("ResNet-18 of ImageNet, 224×224", RESNET18, trials, size=224, classes=1000) for trials in (1, 8)),
+)
+
+
+def bench(
+    cases: tuple[Case, ...], rounds: int, device: torch.device, other: Adapter | None
+) -> Iterator[dict[str, Any]]:
+    """One row per case: median ms per trial-iteration of ours and of the released algorithm over `rounds` alternate
+    timings, their ratio, and the share of the machine's matrix-product rate that ours reaches (see `Case.passes`); with
+    another implementation, its time and ours relative to it. A network that cannot be built is refused before any is
+    timed.
+    """
+    for case in cases:
+        outline(case.network, classes=case.classes, size=case.size)
+    rate = matrix_rate(device)
+    for case in cases:
+        problem = _problem(case, device)
+        ours, engine = _ours(case, problem)
+        functions = [ours, _released(case, problem)]
+        if other and case.step == "gradient":
+            functions.append(other(problem.network, problem.images, problem.labels, problem.targets.target, ALPHA))
+        mine, released, *others = alternately(functions, rounds, device)
+        steps = LBFGS_STEPS if case.step == "l-bfgs" else 1
+        gigaflops = steps * case.passes * case.trials * forward_gigaflops(problem.network, problem.images[0])
+        row = {
+            "network": case.name,
+            "engine": engine,
+            "trials": case.trials,
+            "images": case.images,
+            "ms_per_trial_iteration": round(mine / case.trials / steps, 3),
+            "released_ms": round(released / steps, 3),
+            "ratio": round(released * case.trials / mine, 2),
+            "share_of_matrix_rate": round(gigaflops / (mine / 1000) / rate, 3),
+        }
+        for taken in others:
+            row |= {"other_ms": round(taken / case.trials, 3), "ratio_to_other": round(taken / mine, 2)}
+        yield row
+
+
+def load_adapter(path: Path) -> Adapter:
+    """The function `prepare` of a Python file, which is executed; `SettingsError` if it has none."""
+    found = runpy.run_path(str(path)).get("prepare")
+    if not callable(found):
+        raise SettingsError(f"{path}: defines no function prepare(network, images, labels, target, alpha)")
+    adapter: Adapter = found
+    return adapter
+
+
+def alternately(functions: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[float]:
+    """The median time of each function in ms, timed in turns after some untimed ones."""
+    times: list[list[float]] = [[] for _ in functions]
+    for turn in range(UNTIMED + rounds):
+        for function, taken in zip(functions, times, strict=True):
+            _wait(device)
+            start = time.perf_counter()
+            function()
+            _wait(device)
+            if turn >= UNTIMED:
+                taken.append(1000 * (time.perf_counter() - start))
+    return [statistics.median(taken) for taken in times]
+
+
+def matrix_rate(device: torch.device) -> float:
+    """GFLOP/s of a product of two float32 matrices of side 2048, as fast as torch has it."""
+    a, b = torch.rand(2, MATRIX_SIDE, MATRIX_SIDE, device=device)
+    milliseconds = min(alternately((partial(times_transpose, a, b), partial(torch.mm, a, b)), 5, device))
+    return 2 * MATRIX_SIDE**3 / 1e6 / milliseconds
+
+
+def forward_gigaflops(network: nn.Module, images: Tensor) -> float:
+    """GFLOP of one forward pass of images [n, 3, h, w]."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images)
+    return float(counter.get_total_flops()) / 1e9
+
+
+@dataclass(frozen=True)
+class _Problem:
+    network: nn.Module
+    images: Tensor
+    labels: Tensor
+    targets: Targets
+    distance: Distance
+
+
+def _problem(case: Case, device: torch.device) -> _Problem:
+    network = initial(case.network, classes=case.classes, size=case.size, seed=0).to(device)
+    random = torch.Generator().manual_seed(0)
+    shape = (case.trials, case.images, 3, case.size, case.size)
+    true, images = (torch.randn(shape, generator=random).to(device) for _ in range(2))
+    labels = torch.randint(case.classes, shape[:2], generator=random).to(device)
+    loss, parameters = cross_entropy(network), {name: p.detach() for name, p in network.named_parameters()}
+    shares = [share(case.client, loss, parameters, x, y) for x, y in zip(true, labels, strict=True)]
+    ones = torch.ones(case.trials, len(parameters), device=device)
+    target = tuple(torch.stack(each) for each in zip(*shares, strict=True))
+    targets = Targets(target=target, squares=squares(target), weights=ones, chosen=ones)
+    distance = SquaredEuclidean() if case.step == "l-bfgs" else Cosine()
+    return _Problem(network, images, labels, targets, distance)
+
+
+def _ours(case: Case, problem: _Problem) -> tuple[Callable[[], object], str]:
+    """One step for all trials, and the name of the engine that takes it."""
+    if case.step == "training":
+        return _training(case, problem), "SGD"
+    weight = 0 if case.step == "l-bfgs" else ALPHA
+    objective = objective_for(problem.network, case.client, problem.distance, weight, problem.images.shape[1:])
+    images, targets = problem.images.clone(), objective.prepared(problem.targets)
+    evaluation = repeated(partial(objective.gradient, images, problem.labels, targets), images.device)
+    whole = evaluation if case.step != "l-bfgs" else partial(_lbfgs, evaluation, images, problem.images)
+    return whole, type(objective).__name__
+
+
+def _lbfgs(evaluation: Evaluate, images: Tensor, start: Tensor) -> None:
+    images.copy_(start)
+    optimiser = stepper(LBFGS(), [images])
+
+    def evaluate() -> tuple[Tensor, list[Tensor]]:
+        found = evaluation()
+        return found.objective, [found.image_gradient]
+
+    for _ in range(LBFGS_STEPS):
+        optimiser.step(evaluate, decay=1)
+
+
+def _training(case: Case, problem: _Problem) -> Callable[[], object]:
+    """A pass over one batch, which is cropped and flipped on the CPU, as in a training."""
+    images = torch.randint(256, (case.images, 3, case.size, case.size), dtype=torch.uint8)
+    labels, index = torch.randint(case.classes, (case.images,)), torch.arange(case.images)
+    data = Split("cifar10", "train", "random", False, images, labels, index, case.classes, (0.0,) * 3, (1.0,) * 3)
+    state = State(copy.deepcopy(problem.network), Training(batch_size=case.images), seed=0)
+
+    def step() -> None:
+        state.under_way = Pass()
+        one_pass(state, data, 1)
+
+    return step
+
+
+def _plain_training(problem: _Problem) -> Callable[[], object]:
+    """The same step on a batch that lies on the device, without crops and flips."""
+    network = copy.deepcopy(problem.network).train()
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        F.cross_entropy(network(problem.images[0]), problem.labels[0]).backward()
+        optimiser.step()
+
+    return step
+
+
+def _released(case: Case, problem: _Problem) -> Callable[[], object]:
+    """The same for the first trial."""
+    if case.step == "training":
+        return _plain_training(problem)
+    weight = 0 if case.step == "l-bfgs" else ALPHA
+    target = [tensor[0] for tensor in problem.targets.target]
+    gradient = partial(objective_gradient, problem.network)
+    fixed = (problem.labels[0], target, problem.distance, weight, case.client)
+    if case.step != "l-bfgs":
+        return partial(gradient, problem.images[0], *fixed)
+
+    def steps() -> None:
+        images = problem.images[0].clone().requires_grad_()
+        optimiser = torch.optim.LBFGS([images])
+
+        def closure() -> Tensor:
+            value, images.grad = gradient(images, *fixed)
+            return value
+
+        for _ in range(LBFGS_STEPS):
+            optimiser.step(closure)
+
+    return steps
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

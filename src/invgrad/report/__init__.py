@@ -1,0 +1,1 @@
+"""Tables, charts, image grids, and the report page."""

@@ -1,0 +1,165 @@
+"""The results of an artefact's cells for its notebook: rows, verdicts, images, and where pictures and tables go."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from invgrad.experiments.layout import Layout
+from invgrad.metrics.image_pairs import Gallery, read_gallery, read_trajectories
+from invgrad.networks.training import Epoch
+from invgrad.paper.verdicts import compare, read_values, verdicts
+from invgrad.report.export import save_figure, save_table
+from invgrad.results.files import read_tables
+from invgrad.results.provenance import Stamp, commit
+from invgrad.settings import SettingsError
+
+PAPER = (
+    *("paper_value", "paper_std", "paper_n", "paper_checked", "difference", "ci_low", "ci_high"),
+    *("verdict", "reason"),
+)
+"""What a verdict says of the paper's value; nothing, where the paper reports none."""
+NAMES = ("label", "network", "training", "attack", "variant")
+"""What a cell is called in a table, as `Experiments.names` makes it."""
+
+
+class ArtefactResults:
+    """The results of the cells of one artefact; `cells` is in the order of the configuration."""
+
+    def __init__(self, artefact: Mapping[str, Any]) -> None:
+        """`artefact`: the notebook's parameter, as `Plan.notebook_json` makes it."""
+        self.name: str = artefact["name"]
+        self.title: str = artefact["title"]
+        self.about: str = artefact["about"]
+        self.cells: dict[str, Mapping[str, Any]] = artefact["cells"]
+        self._files = Layout(Path(artefact["results"]))
+        self._stem = Path(artefact["figures"]) / self.name
+        self._paper_values = Path(artefact["paper_values"])
+        # The commit is asked for here and no parameter: another one is no reason to make the artefact again.
+        self._stamp = Stamp(commit(), artefact["scale"], artefact["settings_hash"])
+
+    @classmethod
+    def open(cls, artefact: Mapping[str, Any] | str) -> Self:
+        """The results that the workflow says, or by hand those at hand of the artefact of this name, at the scale of
+        `params.yaml` or of the environment's INVGRAD_SCALE. Ends the process with one line if there are none.
+        """
+        if isinstance(artefact, str):
+            # By its name: an import statement would make every notebook depend on the code of the whole package.
+            by_hand = import_module("invgrad.report.by_hand")
+            try:
+                return cls(by_hand.parameters(artefact))
+            except SettingsError as error:
+                sys.exit(f"error: {error}")
+        return cls(artefact)
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """One row per image of every cell, as the metrics step wrote them, with the cell's `label`."""
+        rows = read_tables([self._files.rows(cell) for cell in self.cells])
+        return rows.assign(label=rows["cell"].map({cell: about["label"] for cell, about in self.cells.items()}))
+
+    @cached_property
+    def by_cell(self) -> dict[str, pd.DataFrame]:
+        """The rows of every cell."""
+        return {cell: self.rows[self.rows["cell"] == cell] for cell in self.cells}
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """One row per value that the paper reports of these cells, in their order, as `paper.verdicts` gives it."""
+        values = read_values(self._paper_values)
+        values = values[values["cell"].isin(list(self.cells))]
+        obstacles = {cell: about["obstacles"] for cell, about in self.cells.items()}
+        order = {cell: number for number, cell in enumerate(self.cells)}
+        judged = verdicts(values, self.rows, obstacles)
+        return judged.sort_values("cell", key=lambda cells: cells.map(order), kind="stable").reset_index(drop=True)
+
+    def comparison(self, measure: str = "psnr_mean") -> pd.DataFrame:
+        """Our mean PSNR of every cell in numbers, beside what the paper reports by `measure`, if anything.
+
+        One row a cell, in their order: `cell`, its `NAMES` and `dataset`, the least and the largest `iterations` and
+        `restarts` of an image, the fields of `paper.Difference`, `obstacles`, and the columns `PAPER` of the verdict.
+        """
+        reported = self.verdicts[self.verdicts["measure"] == measure].set_index("cell")[list(PAPER)]
+        table = []
+        for cell, rows in self.by_cell.items():
+            ours = asdict(compare(rows, math.nan, math.nan, 1))
+            table.append(
+                {"cell": cell}
+                | {name: self.cells[cell][name] for name in NAMES}
+                | {"dataset": rows["dataset"].iloc[0]}
+                | {f"{key}_{end}": rows[key].agg(end) for key in ("iterations", "restarts") for end in ("min", "max")}
+                | {key: value for key, value in ours.items() if key not in PAPER}
+                | {"obstacles": "; ".join(self.cells[cell]["obstacles"])}
+            )
+        return pd.DataFrame(table).join(reported, on="cell")
+
+    def gallery(self, cell: str, *, seed: int | None = None, count: int | None = None) -> Gallery:
+        """The first `count` images of a cell (all, if None), with its first network seed unless one is given."""
+        return read_gallery(*self._image_files(cell, seed), count=count)
+
+    def trajectories(self, cell: str) -> pd.DataFrame:
+        """PSNR and matching cost on the way, as `gallery.read_trajectories`, with a column `seed`."""
+        tables = [read_trajectories(*self._image_files(cell, seed)).assign(seed=seed) for seed in self.seeds(cell)]
+        return pd.concat(tables, ignore_index=True)
+
+    @cached_property
+    def activations(self) -> pd.DataFrame:
+        """The activation errors of every cell: columns `cell`, `seed`, `image` and those of `ActivationError`."""
+        return read_tables([self._files.activations(cell) for cell in self.cells])
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The training curve of every trained victim: columns `victim`, `seed` and those of `training.Epoch`."""
+        wanted = {(about["victim"], seed) for about in self.cells.values() for seed in about["seeds"]}
+        tables = []
+        for victim, seed in sorted(wanted):
+            record = self._files.victim(victim, seed).with_suffix(".json")
+            if record.exists() and (curve := json.loads(record.read_text())["curve"]):
+                tables.append(pd.DataFrame(curve).assign(victim=victim, seed=seed))
+        columns = [*(field.name for field in fields(Epoch)), "victim", "seed"]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+    @cached_property
+    def description(self) -> Any:
+        """What is run, as `Plan.description` says it."""
+        return json.loads(self._files.description().read_text())
+
+    def seeds(self, cell: str) -> list[int]:
+        """The network seeds of a cell."""
+        return list(self.cells[cell]["seeds"])
+
+    @cached_property
+    def caption(self) -> str:
+        """The title, with the scale and, where there are cells, the sources of their images."""
+        sources = "; ".join(self.rows["source"].unique()) if self.cells else ""
+        return f"{self.title}. {self.about}" + (f" Images: {sources}." if sources else "")
+
+    def save_figure(self, figure: Figure) -> None:
+        """Write the artefact's PNG and PDF, and say where."""
+        save_figure(figure, self._stem, self.caption, self._stamp)
+        print(f"{self._stem}: png, pdf")
+
+    def save_table(self, table: pd.DataFrame, numbers: pd.DataFrame, *, note: str = "") -> None:
+        """Write the artefact's table for readers as Markdown and LaTeX, whose caption the note follows, and its numbers
+        as CSV; and say where.
+        """
+        save_table(table, numbers, self._stem, f"{self.caption} {note}".rstrip(), self._stamp)
+        print(f"{self._stem}: csv, md, tex")
+
+    def _image_files(self, cell: str, seed: int | None) -> tuple[list[str], list[str]]:
+        """Reconstructions and truths of one network seed."""
+        about = self.cells[cell]
+        chosen = about["seeds"][0] if seed is None else seed
+        shards = range(about["shards"])
+        return (
+            [str(self._files.reconstruction(cell, chosen, shard)) for shard in shards],
+            [str(self._files.truth(about["clients"], chosen, shard)) for shard in shards],
+        )

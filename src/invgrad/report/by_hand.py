@@ -1,0 +1,62 @@
+"""The parameter of a notebook that is run by hand, from the configuration instead of from the workflow."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from invgrad.experiments.config import CONFIG, load
+from invgrad.experiments.plan import Plan
+from invgrad.experiments.summary import describe, notebook_json
+from invgrad.settings import SettingsError, read_yaml, unknown
+
+SCALE = "INVGRAD_SCALE"
+"""The environment variable that names another scale than `params.yaml`."""
+
+
+def parameters(artefact: str) -> Mapping[str, Any]:
+    """What the workflow gives an artefact's notebook, and the working directory that it runs that in: the clone.
+
+    Raises `SettingsError` outside a clone, for an unknown artefact or scale, and if the results at hand are not all, or
+    not those of the configuration.
+    """
+    os.chdir(_clone())
+    config = read_yaml(CONFIG)
+    plan = Plan(load(config | {"scale": os.environ.get(SCALE, config["scale"])}))
+    if artefact not in plan.artefacts:
+        raise SettingsError(unknown("artefact", artefact, plan.artefacts))
+    if lacking := _missing(plan, artefact) or _of_other_settings(plan, artefact):
+        raise SettingsError(
+            f"{lacking}; run: snakemake --cores all --config scale={plan.project.config.scale} -- {artefact}"
+        )
+    given: Mapping[str, Any] = json.loads(notebook_json(plan, artefact))["artefact"]
+    return given
+
+
+def _clone() -> Path:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / CONFIG).is_file():
+            return folder
+    raise SettingsError(f"{here}: no {CONFIG} here or above; a notebook runs in its clone")
+
+
+def _missing(plan: Plan, artefact: str) -> str:
+    """The first result that is not there; empty if all are."""
+    missing = [path for path in plan.shown(artefact) if not path.is_file()]
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"no {missing[0]}{more}" if missing else ""
+
+
+def _of_other_settings(plan: Plan, artefact: str) -> str:
+    """The first cell whose results are of other settings than the plan's, as far as the last run says; empty if none
+    is. After a run with `--config override=…` the plan knows other labels and other differences from the paper.
+    """
+    path = plan.files.description()
+    made = json.loads(path.read_text())["cells"] if path.is_file() else {}
+    now = describe(plan)["cells"]
+    for cell in plan.artefacts[artefact].cells:
+        if cell in made and made[cell]["settings"] != now[cell]["settings"]:
+            return f"{path}: '{cell}' was run with other settings than {CONFIG} has"
+    return ""

@@ -1,0 +1,135 @@
+"""One look for all charts: small type, no frames, colours that colour-blind readers tell apart, the caption above."""
+
+import math
+import textwrap
+from typing import Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from invgrad.report.image_grid import DPI, FONT_POINTS
+
+Shared = Literal["none", "all", "row", "col"]
+
+PALETTE: list[tuple[float, float, float]] = list(sns.color_palette("colorblind"))
+"""Ten colours, RGB in [0, 1]; plots take them in this order."""
+FAINT = "0.72"
+"""The grey of what stands behind a mean: single images, single restarts."""
+MARGIN = 0.06
+"""Inches around and between panels."""
+LINE = 1.4 * FONT_POINTS / 72
+"""Inches from one line of the title to the next."""
+CHARACTER_WIDTH = 0.56
+"""Of the font, at most, relative to its size."""
+
+LOOK = {
+    "font.size": FONT_POINTS,
+    "figure.titlesize": FONT_POINTS,
+    "axes.titlesize": FONT_POINTS,
+    "axes.labelsize": FONT_POINTS,
+    "xtick.labelsize": FONT_POINTS,
+    "ytick.labelsize": FONT_POINTS,
+    "legend.fontsize": FONT_POINTS,
+    "legend.title_fontsize": FONT_POINTS,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "figure.dpi": DPI,
+}
+
+
+def subplots(
+    rows: int,
+    columns: int,
+    title: str,
+    *,
+    note: str = "",
+    width: float = 2.3,
+    height: float = 1.9,
+    share_x: Shared = "none",
+    share_y: Shared = "none",
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes, an array [rows, columns] also for a single row or column; each panel, its labels included,
+    takes `width` × `height` inches. The title stands above and the note below, wrapped, in room of their own.
+
+    Sets matplotlib's defaults to `LOOK`, so that what is added to the panels later looks alike.
+    """
+    sns.set_theme(context="paper", style="ticks", palette="colorblind", font="DejaVu Sans", rc=LOOK)
+    across = width * columns
+    headline, footnote = (_wrapped(text, across - 2 * MARGIN) for text in (title, note))
+    above, below = (len(lines) * LINE + bool(lines) * MARGIN for lines in (headline, footnote))
+    down = above + height * rows + below
+    figure, axes = plt.subplots(
+        rows, columns, squeeze=False, figsize=(across, down), sharex=share_x, sharey=share_y, layout="constrained"
+    )
+    room = (0, below / down, 1, 1 - (above + below) / down)
+    figure.get_layout_engine().set(w_pad=MARGIN, h_pad=MARGIN, rect=room)  # type: ignore[union-attr, call-arg]
+    spacing = LINE * 72 / FONT_POINTS / 1.2  # matplotlib's own lines are 1.2 times the font high
+    x, y = MARGIN / across, MARGIN / down
+    figure.text(x, 1 - y, "\n".join(headline), va="top", linespacing=spacing)
+    figure.text(x, y, "\n".join(footnote), va="bottom", linespacing=spacing, color="0.35")
+    return figure, axes
+
+
+def legend_below(figure: Figure) -> None:
+    """One legend for all panels, below them, in which each label stands once."""
+    shown: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    engine = figure.get_layout_engine()
+    left, bottom, width, height = room = engine.get()["rect"]  # type: ignore[union-attr]
+    for columns in range(len(shown), 0, -1):
+        legend = figure.legend(shown.values(), shown, loc="lower center", ncols=columns, bbox_to_anchor=room)
+        if legend.get_window_extent().width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    taken = legend.get_window_extent().height / figure.bbox.height + MARGIN / figure.get_figheight()
+    engine.set(rect=(left, bottom + taken, width, height - taken))  # type: ignore[union-attr, call-arg]
+
+
+def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, with a few plain numbers beside it, however few decades the data spans. To be called
+    when the data is drawn; changes nothing if none of it is positive.
+    """
+    if not math.isfinite(axes.dataLim.minposx if which == "x" else axes.dataLim.minposy):
+        return
+    axes.set(**{f"{which}scale": "log"})
+    axis, (low, high) = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
+    decades = math.log10(high / low)
+    subs = (1, 2, 5) if decades < 1 else (1, 3) if decades < 2 else (1,)
+    powers = LogLocator(subs=subs, numticks=4 if which == "x" else 6)
+    axis.set_major_locator(powers if decades > 0.7 else MaxNLocator(3))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def mark(axes: Axes, x: float, text: str) -> None:
+    """A dotted vertical line at `x` with a short text at its upper end."""
+    axes.axvline(x, color="0.4", linewidth=0.7, linestyle=":", zorder=0)
+    axes.annotate(
+        text,
+        (x, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(2, 0),
+        textcoords="offset points",
+        va="top",
+        color="0.4",
+    )
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """Lines no wider than so many inches."""
+    return textwrap.wrap(text.strip(), int(width * 72 / (CHARACTER_WIDTH * FONT_POINTS)))

@@ -1,0 +1,176 @@
+"""Gathering of one scale's tables, figures and verdicts."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from invgrad.experiments.description import ArtefactDescription, CellDescription, Description
+from invgrad.experiments.layout import Layout
+from invgrad.paper.verdicts import VERDICT_COLUMNS, read_values
+from invgrad.report.page import ALL, Artefact, Cell, Link, OpenDetails, Picture, Report, Reported, Run, Table
+from invgrad.settings import SettingsError
+
+LONGEST_TABLE = 100
+"""Rows that the report shows of a table; the rest is in its file."""
+
+
+VALUE = ["id", "cell", "measure"]
+"""The columns that name a reported value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Gathering:
+    """What is read for every artefact: the files of one scale, linked from the folder `base`."""
+
+    about: Description
+    layout: Layout
+    figures: Path
+    base: Path
+
+    def report(self, reported: Sequence[tuple[str, Reported]], details: OpenDetails, html: Path) -> Report:
+        made = [artefact for artefact in self.about.artefacts.values() if artefact.not_made is None]
+        cells = {name: self.cell(name, self.about.cells[name]) for artefact in made for name in artefact.cells}
+        artefacts = []
+        for name, artefact in self.about.artefacts.items():
+            values = [value for shown, value in reported if shown == name]
+            concerned = [
+                number for number, detail in enumerate(details.details, 1) if {name, ALL} & set(detail.artefacts)
+            ]
+            artefacts.append(self.artefact(name, artefact, values, concerned, cells))
+        return Report(
+            about=self.about,
+            artefacts=artefacts,
+            others=[value for shown, value in reported if shown not in self.about.artefacts],
+            details=details,
+            verdicts=self.link(self.figures / "verdicts.csv"),
+            html=self.link(html),
+        )
+
+    def artefact(
+        self,
+        name: str,
+        about: ArtefactDescription,
+        reported: Sequence[Reported],
+        details: Sequence[int],
+        cells: dict[str, Cell],
+    ) -> Artefact:
+        if about.not_made is not None:
+            return Artefact(name=name, about=about, reported=reported, details=details)
+        notebook = self.layout.notebook(name)
+        files = {kind: self.figures / f"{name}.{kind}" for kind in about.writes}
+        for path in (*files.values(), notebook, notebook.with_suffix(".json")):
+            if not path.is_file():
+                raise SettingsError(f"{path}: artefact '{name}' promises this file, but it is not there")
+        picture = Picture(png=files["png"].read_bytes(), href=self.link(files["png"]).href) if "png" in files else None
+        # A table to be read has Markdown, too; a CSV alone holds the data of a picture.
+        is_table = {"md", "csv"} <= set(files)
+        return Artefact(
+            name=name,
+            about=about,
+            reported=reported,
+            details=details,
+            cells=[cells[cell] for cell in about.cells],
+            picture=picture,
+            caption=_caption(files["md"]) if is_table else "",
+            table=_table(files["md"]) if is_table else None,
+            notebook_run=_run(notebook.with_suffix(".json")),
+            files=[self.link(path) for path in files.values()],
+            notebook=self.link(notebook),
+        )
+
+    def cell(self, name: str, about: CellDescription) -> Cell:
+        """A cell; empty if it was not run, or is left out now."""
+        path = self.layout.rows(name)
+        if about.left_out or not path.is_file():
+            return Cell(name=name, about=about)
+        rows = _csv(path, ["dataset", "source", "psnr", "status"])
+        failed = rows["status"] == "failed"
+        shards = [(seed, shard) for seed in about.seeds for shard in range(about.shards)]
+        records = [self.layout.reconstruction(name, *shard).with_suffix(".json") for shard in shards]
+        return Cell(
+            name=name,
+            about=about,
+            images=len(rows),
+            failed=int(failed.sum()),
+            exact=int((~failed & (rows["psnr"] == math.inf)).sum()),
+            sources=(rows["dataset"] + ": " + rows["source"]).unique().tolist(),
+            runs=[_run(record) for record in records],
+            rows=self.link(path),
+        )
+
+    def link(self, path: Path) -> Link:
+        return Link(text=path.name, href=quote(Path(os.path.relpath(path, self.base)).as_posix()))
+
+
+def _reported(paper_values: Path, verdicts: Path, about: Description) -> list[tuple[str, Reported]]:
+    """Every value of the paper, in the paper's order, after the name of its artefact."""
+    values = read_values(paper_values)
+    judged = {tuple(row[key] for key in VALUE): row for row in _records(_csv(verdicts, VERDICT_COLUMNS))}
+    found = []
+    for value in _records(values):
+        row = judged.get(tuple(value[key] for key in VALUE))
+        if row is None or row["paper_value"] != value["value"]:
+            raise SettingsError(f"{verdicts}: no verdict on {value['measure']} {value['value']} of '{value['cell']}'")
+        cell = about.cells.get(value["cell"])
+        label = cell.label if cell else value["cell"]
+        reported = Reported(cell=value["cell"], label=label, where=value["where"], note=value["note"], row=row)
+        found.append((value["id"], reported))
+    return found
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _caption(path: Path) -> str:
+    """What stands above the table in its Markdown file."""
+    return path.read_text().partition("\n|")[0].strip()
+
+
+def _table(path: Path) -> Table:
+    """The table of a Markdown file, which is the one to be read; the CSV may hold more."""
+    lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
+    columns, _, *rows = (_cells(line) for line in lines)
+    return Table(columns=columns, rows=rows[:LONGEST_TABLE], omitted=max(len(rows) - LONGEST_TABLE, 0))
+
+
+def _cells(line: str) -> list[str]:
+    """Of one line of a table in Markdown."""
+    inner = line.strip().removeprefix("|").removesuffix("|")
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inner)]
+
+
+def _run(path: Path) -> Run:
+    record = _json(path)
+    try:
+        changed = " with uncommitted changes" if record["uncommitted_changes"] else ""
+        return Run(
+            device=record["device"],
+            seconds=record["seconds"],
+            commit=record["commit"][:10] + changed,
+            versions=record["versions"],
+        )
+    except (KeyError, TypeError) as error:
+        raise SettingsError(f"{path}: not a record of invgrad: {error}") from None
+
+
+def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, usecols=columns, keep_default_na=False, na_values=[""])  # "n/a" may be a reason
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None

@@ -1,0 +1,303 @@
+"""The report of one scale: what it says, and how that becomes Markdown or one HTML file that loads nothing else.
+
+Everything here is pure; `invgrad.steps.report` reads the files.
+"""
+
+import math
+import re
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import Field
+
+from invgrad.experiments.description import ArtefactDescription, CellDescription, Description
+from invgrad.paper.verdicts import RULE, Verdict
+from invgrad.report.tables import mean_and_spread
+from invgrad.settings import Settings
+
+PAPER_SCALE = "paper"
+
+ALL = "all"
+"""Among the artefacts of an open detail: it concerns every one."""
+
+
+class OpenDetail(Settings):
+    """A detail that the paper leaves open; `source` is a file of the released code that bears on it."""
+
+    question: str = Field(min_length=1)
+    choice: str = Field(min_length=1)
+    why: str = Field(min_length=1)
+    artefacts: tuple[str, ...] = Field(min_length=1)
+    source: str | None
+
+
+class OpenDetails(Settings):
+    """`data/open_details.yaml`; `repository` is the address below which the sources lie."""
+
+    repository: str
+    details: tuple[OpenDetail, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Something to open, relative to the folder of the report."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Text in rows; `omitted` rows more are in the file alone."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    omitted: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A PNG: its bytes for the HTML, its place for the Markdown."""
+
+    png: bytes
+    href: str
+
+    @property
+    def embedded(self) -> str:
+        """As a data URL."""
+        return f"data:image/png;base64,{b64encode(self.png).decode()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One job, as its record tells."""
+
+    device: str
+    seconds: float
+    commit: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """One value of the paper beside ours; a row of `verdicts.csv` with the cell's label."""
+
+    cell: str
+    label: str
+    where: str
+    note: str
+    row: Mapping[str, Any]
+
+    @property
+    def verdict(self) -> Verdict:
+        """As decided by `invgrad.paper`."""
+        return self.row["verdict"]  # type: ignore[no-any-return]
+
+    @property
+    def reason(self) -> str:
+        """What the verdict rests on."""
+        return self.row["reason"]  # type: ignore[no-any-return]
+
+    @property
+    def paper(self) -> str:
+        """The printed value, and over how many images."""
+        shown = mean_and_spread(self.row["paper_value"], self.row["paper_std"])
+        return f"{shown} (one displayed image)" if self.row["paper_n"] == 1 else f"{shown} (n = {self.row['paper_n']})"
+
+    @property
+    def origin(self) -> str:
+        """How sure the printed value is, with the note on it."""
+        origin = "checked" if self.row["paper_checked"] else "recalled"
+        return self.note if self.note.startswith(origin) else f"{origin}; {self.note}"
+
+    @property
+    def ours(self) -> str:
+        """Our mean ± standard deviation over images, and over how many images and network seeds."""
+        if math.isnan(self.row["value"]):
+            return "–"
+        counts = f"n = {self.row['n_images']} × {self.row['n_seeds']} seeds"
+        return f"{mean_and_spread(self.row['value'], self.row['std_images'])} ({counts})"
+
+    @property
+    def difference(self) -> str:
+        """Ours minus the paper's, with its interval where there is one."""
+        if math.isnan(self.row["difference"]):
+            return "–"
+        shown = f"{self.row['difference']:+.2f}"
+        low, high = self.row["ci_low"], self.row["ci_high"]
+        return shown if math.isnan(low) else f"{shown} ({low:+.2f} to {high:+.2f})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell and what came of it: of `images` reconstructions, means leave out `failed` and `exact` ones."""
+
+    name: str
+    about: CellDescription
+    images: int = 0
+    failed: int = 0
+    exact: int = 0
+    sources: Sequence[str] = ()
+    runs: Sequence[Run] = ()
+    rows: Link | None = None
+
+    @property
+    def changes(self) -> list[str]:
+        """Every setting that is not the paper's."""
+        settings = self.about.settings.items()
+        return [f"{name}: {each.value} instead of {each.paper}" for name, each in settings if each.paper is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """A table or figure with all that belongs to it; only a made one has more than its description and numbers."""
+
+    name: str
+    about: ArtefactDescription
+    reported: Sequence[Reported] = ()
+    details: Sequence[int] = ()
+    cells: Sequence[Cell] = ()
+    picture: Picture | None = None
+    caption: str = ""
+    table: Table | None = None
+    notebook_run: Run | None = None
+    files: Sequence[Link] = ()
+    notebook: Link | None = None
+
+    @property
+    def outcome(self) -> str:
+        """Its reported values by verdict, or that there are none, and why it was not made, if so."""
+        made = self.about.not_made is None
+        pictures = "pictures, " if "png" in self.about.writes else ""
+        numbers = tally(self.reported) if self.reported else f"{pictures}no printed number" if made else ""
+        return "; ".join(filter(None, [numbers, "" if made else f"not made: {self.about.not_made}"]))
+
+    @property
+    def runs(self) -> list[Run]:
+        """The attacks and the notebook."""
+        return [run for cell in self.cells for run in cell.runs] + ([self.notebook_run] if self.notebook_run else [])
+
+    @property
+    def sources(self) -> list[str]:
+        """Where its images come from."""
+        return list(dict.fromkeys(source for cell in self.cells for source in cell.sources))
+
+    def total(self, count: Literal["images", "failed", "exact"]) -> int:
+        """A count over all cells."""
+        return sum(getattr(cell, count) for cell in self.cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that the report of one scale says; `others` are reported values that no artefact shows."""
+
+    about: Description
+    artefacts: Sequence[Artefact]
+    others: Sequence[Reported]
+    details: OpenDetails
+    verdicts: Link
+    html: Link
+    legend: Mapping[Verdict, str] = field(default_factory=lambda: RULE)
+
+    @property
+    def is_the_papers(self) -> bool:
+        """Whether this is the paper's own scale, unchanged."""
+        return self.about.scale == PAPER_SCALE and not self.about.changed
+
+    @property
+    def reported(self) -> list[Reported]:
+        """All reported values."""
+        return [value for artefact in self.artefacts for value in artefact.reported] + list(self.others)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cell that a made artefact shows, once."""
+        return list({cell.name: cell for artefact in self.artefacts for cell in artefact.cells}.values())
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every job, once, although artefacts share cells."""
+        notebooks = [artefact.notebook_run for artefact in self.artefacts if artefact.notebook_run]
+        return [run for cell in self.cells for run in cell.runs] + notebooks
+
+    @property
+    def sources(self) -> list[str]:
+        """Where all images come from."""
+        return list(dict.fromkeys(source for cell in self.cells for source in cell.sources))
+
+    @property
+    def names(self) -> set[str]:
+        """Of all artefacts, which can be linked to."""
+        return set(self.about.artefacts)
+
+
+def as_html(report: Report) -> str:
+    """One page with its pictures and style inside."""
+    return _render("page.html.jinja", report, autoescape=True)
+
+
+def as_markdown(report: Report) -> str:
+    """The same without every setting of every cell, to be kept in a repository: its links and pictures are files beside
+    it; what lies elsewhere, or is too large to be kept with it, is only named.
+    """
+    return _render("page.md.jinja", report, autoescape=False)
+
+
+def tally(reported: Iterable[Reported]) -> str:
+    """How many values have which verdict, e.g. `1 reproduced, 3 not run`."""
+    counts = Counter(value.verdict for value in reported)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict])
+
+
+def duration(seconds: float) -> str:
+    """`6.0 s`, `2 min 05 s` or `3 h 10 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def spent(runs: Sequence[Run]) -> str:
+    """The jobs' time in all and on which device."""
+    devices: dict[str, float] = {}
+    for run in runs:
+        devices[run.device] = devices.get(run.device, 0) + run.seconds
+    return "; ".join(f"{duration(seconds)} on {device}" for device, seconds in devices.items())
+
+
+def commits(runs: Sequence[Run]) -> list[str]:
+    """The source trees that the jobs ran."""
+    return list(dict.fromkeys(run.commit for run in runs))
+
+
+def versions(runs: Sequence[Run]) -> dict[str, str]:
+    """Each package with all versions that the jobs ran."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for package, version in run.versions.items():
+            found.setdefault(package, {})[version] = None
+    return {package: ", ".join(each) for package, each in found.items()}
+
+
+def plain(text: object) -> str:
+    """`text` on one line, so that Markdown shows it as it is, in a table too."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(text).split()))
+
+
+def _render(template: str, report: Report, *, autoescape: bool) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(plain=plain, tally=tally, duration=duration)
+    tools = {"spent": spent, "commits": commits, "versions": versions, "all": ALL}
+    return environment.get_template(template).render(report=report, **tools)

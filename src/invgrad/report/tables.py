@@ -1,0 +1,103 @@
+"""What the tables of several notebooks say, and tables as CSV, Markdown and LaTeX, from one frame."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+RECALLED = "†"
+"""Marks a value of the paper that was not checked."""
+RUN = ("iterations", "restarts")
+REPORTED = ("paper_value", "paper_std", "paper_checked")
+NONE = "–"
+
+
+def fixed(value: float) -> str:
+    """`18.00`, or a dash where there is no value."""
+    return NONE if math.isnan(value) else f"{value:.2f}"
+
+
+def mean_and_spread(mean: float, spread: float) -> str:
+    """`18.00 ± 3.33`, or a dash where there is no value."""
+    return fixed(mean) if math.isnan(mean) or math.isnan(spread) else f"{mean:.2f} ± {spread:.2f}"
+
+
+def difference_and_interval(difference: float, low: float, high: float) -> str:
+    """`+0.50 (-0.20 to +1.20)`, without an interval where there is none, or a dash where there is no difference."""
+    if math.isnan(difference):
+        return NONE
+    return f"{difference:+.2f}" if math.isnan(low) else f"{difference:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def comparison_text(numbers: pd.DataFrame) -> pd.DataFrame:
+    """`ArtefactResults.comparison` as people read it: the same rows, a dash where the paper reports nothing."""
+    return pd.DataFrame(
+        {
+            "cell": numbers["label"],
+            "data": numbers["dataset"],
+            "PSNR in dB (± images)": _texts(mean_and_spread, numbers["value"], numbers["std_images"]),
+            "± seeds": numbers["std_seeds"].map(fixed),
+            "n (images × seeds)": _texts("{} × {}".format, numbers["n_images"], numbers["n_seeds"]),
+            "failed / exact": _texts("{} / {}".format, numbers["n_failed"], numbers["n_exact"]),
+            "iterations × restarts": _texts(_run, *(numbers[f"{key}_{end}"] for key in RUN for end in ("min", "max"))),
+            f"paper ({RECALLED} recalled)": _texts(_reported, *(numbers[key] for key in REPORTED)),
+            "difference (95 % interval)": _texts(
+                difference_and_interval, *(numbers[key] for key in ("difference", "ci_low", "ci_high"))
+            ),
+            "verdict": numbers["verdict"].fillna(NONE),
+            "reason": numbers["reason"].fillna(NONE),
+        }
+    )
+
+
+def finite(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose PSNR can be averaged: neither failed nor exact."""
+    return rows[(rows["status"] == "ok") & (rows["psnr"] < math.inf)]
+
+
+def left_out(rows: pd.DataFrame) -> str:
+    """How many rows `finite` leaves out, e.g. `1 failed, 2 exact`; empty if none."""
+    failed = int((rows["status"] == "failed").sum())
+    exact = len(rows) - len(finite(rows)) - failed
+    return ", ".join(f"{count} {what}" for count, what in ((failed, "failed"), (exact, "exact")) if count)
+
+
+def mean_psnr(rows: pd.DataFrame) -> str:
+    """The mean of what can be averaged and how many rows cannot, e.g. `18.32 dB, 1 failed`; or only the latter."""
+    kept = finite(rows)["psnr"]
+    return ", ".join(filter(None, ["" if kept.empty else f"{kept.mean():.2f} dB", left_out(rows)])) or NONE
+
+
+def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    """A sentence on what keeps the cells of `ArtefactResults` from being compared with the paper's: first what concerns
+    all of them, then what concerns some; empty if nothing does.
+    """
+    every = [text for about in cells.values() for text in about["obstacles"]]
+    everywhere = {text: count == len(cells) for text, count in Counter(every).items()}
+    common = [text for text, applies in everywhere.items() if applies]
+    concerned: dict[str, list[str]] = {}
+    for about in cells.values():
+        if own := [text for text in about["obstacles"] if not everywhere[text]]:
+            concerned.setdefault("; ".join(own), []).append(about["label"])
+    parts = ["; ".join(common)] if common else []
+    parts += [f"{' / '.join(labels)}: {own}" for own, labels in concerned.items()]
+    return f"Unlike the paper: {'. '.join(parts)}." if parts else ""
+
+
+def _texts(text: Callable[..., str], *columns: Iterable[Any]) -> list[str]:
+    return [text(*values) for values in zip(*columns, strict=True)]
+
+
+def _reported(value: float, std: float, checked: object) -> str:
+    shown = mean_and_spread(value, std)
+    return shown if shown == NONE or checked else f"{shown} {RECALLED}"
+
+
+def _run(iterations: int, most_iterations: int, restarts: int, most_restarts: int) -> str:
+    return f"{_span(iterations, most_iterations)} × {_span(restarts, most_restarts)}"
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}–{high}"

@@ -1,0 +1,1 @@
+"""Result files, written atomically, each with its provenance record."""

@@ -1,0 +1,160 @@
+"""Provenance records of results."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invgrad import __version__
+from invgrad.results.files import sha256, write_json
+from invgrad.settings import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+
+
+RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "safetensors", "scikit-image", "snakemake")
+
+
+SOURCES = (
+    "src",
+    "workflow",
+    "config",
+    "notebooks",
+    "data",
+    "envs",
+    "Snakefile",
+    "params.yaml",
+    "pyproject.toml",
+    "setup.py",
+)
+"""What results come from in a checkout, beside which runs write figures, and users put scripts of their own."""
+
+
+RECORDED_VARIABLES = ("SLURM_JOB_ID", "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES")
+
+
+def read_record(result: Path) -> dict[str, Any]:
+    """What `Record.write` wrote beside a result; `SettingsError` if there is no record."""
+    path = result.with_suffix(".json")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        if content["file"] != result.name:
+            raise ValueError(f"it is about {content['file']}")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"{path}: not the record of {result.name}: {error}") from None
+    return content
+
+
+class Record:
+    """How a result came about; its clock starts when it is made."""
+
+    def __init__(self, settings: Mapping[str, Any], device: "torch.device | None" = None) -> None:
+        """`settings`: every resolved setting, seeds included, that the result depends on."""
+        self._settings = dict(settings)
+        self._device = device
+        self._started = time.time()
+        self.seconds_before = 0.0
+        """What earlier processes took for the part of the job that this one did not do again."""
+        self.devices_before: list[str] = []
+        """Where they did it."""
+
+    @property
+    def seconds(self) -> float:
+        """What the job has taken so far."""
+        return self.seconds_before + time.time() - self._started
+
+    def write(self, result: Path, **more: Any) -> None:
+        """Write the record beside `result`, as `<result's stem>.json`."""
+        commit, dirty = source_version()
+        content = {
+            "file": result.name,
+            "sha256": sha256(result),
+            "settings": self._settings,
+            **more,
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "commit": commit,
+            "uncommitted_changes": dirty,
+            "versions": {"python": platform.python_version(), **_versions()},
+            "device": ", then ".join(dict.fromkeys([*self.devices_before, device_name(self._device)])),
+            "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1,
+            "platform": platform.platform(),
+            "scheduler": {name: os.environ[name] for name in RECORDED_VARIABLES if name in os.environ},
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+            "seconds": round(self.seconds, 3),
+        }
+        write_json(result.with_suffix(".json"), content)
+
+
+def source_version() -> tuple[str, bool | None]:
+    """The commit of the source tree and whether it has uncommitted changes; ("unknown", None) outside a checkout, also
+    where the package is installed into an environment that lies in the checkout of something else.
+    """
+    here = Path(__file__)
+    is_tracked = ["ls-files", "--error-unmatch", here.name]
+    status_of_sources = ["status", "--porcelain", "--", *(f":/{source}" for source in SOURCES)]
+    try:
+        _, commit, status = (
+            subprocess.run(["git", "-C", here.parent, *arguments], capture_output=True, text=True, check=True).stdout
+            for arguments in (is_tracked, ["rev-parse", "HEAD"], status_of_sources)
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown", None
+    return commit.strip(), bool(status.strip())
+
+
+def device_name(device: "torch.device | None") -> str:
+    """A name that a reader of a table understands, e.g. `cuda: NVIDIA H100` or, also without one, `cpu: AMD EPYC`."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"{device.type if device else 'cpu'}: {_processor()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    """Of those that are installed: the attack alone needs fewer than the pipeline."""
+    found = {"invgrad": __version__}
+    for package in RECORDED_PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+SOFTWARE = f"invgrad {__version__}"
+
+
+def commit() -> str:
+    """Of the source tree, with `+changes` if it has uncommitted ones; `unknown` outside a checkout."""
+    name, changed = source_version()
+    return f"{name}+changes" if changed else name
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which code, which scale, which settings."""
+
+    commit: str
+    """What `commit` says."""
+    scale: str
+    settings: str
+    """What `Plan.settings_hash` says."""
+
+    def __str__(self) -> str:
+        return f"{SOFTWARE}, commit {self.commit}, scale {self.scale}, settings {self.settings}"

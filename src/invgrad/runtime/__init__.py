@@ -1,0 +1,1 @@
+"""Needs of a running job: device, signals, checkpoints, progress, environment."""

@@ -1,0 +1,51 @@
+"""Progress of a long loop: a bar in a terminal, a plain line now and then in a log."""
+
+import sys
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class ProgressBar:
+    """A display of how far a loop is; a context manager whose `show` may be called as often as you like."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title = title
+        self._total = total
+        self._started = self._last = time.monotonic()
+        self._bar = tqdm(total=total, desc=title, file=sys.stderr, leave=False) if sys.stderr.isatty() else None
+
+    def due(self) -> bool:
+        """Whether `show` would show something now; asks before a value is computed for it."""
+        return self._bar is not None or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES
+
+    def show(self, done: int, note: str = "") -> None:
+        """`done` of the total are done."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(done - self._bar.n)
+        elif self.due():
+            self._last = time.monotonic()
+            self._line(done, note)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if error is None:
+            self._line(self._total, "")
+
+    def _line(self, done: int, note: str) -> None:
+        seconds = time.monotonic() - self._started
+        tail = f", {note}" if note else ""
+        with suppress(BrokenPipeError):  # nobody reads it any more, which is no reason to stop
+            print(f"{self._title}: {done}/{self._total}, {seconds:.0f} s{tail}", file=sys.stderr, flush=True)

@@ -1,0 +1,196 @@
+"""Pictures of one's own: what a client that holds them would share, and what the attack recovers from it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from PIL import Image
+from pydantic import NonNegativeInt
+from torch import Tensor, nn
+
+from invgrad.attack.run import reconstruct_with_progress
+from invgrad.attack.settings import Attack
+from invgrad.clients.protocols import loss_of, sent_statistics, share
+from invgrad.clients.settings import Client, GradientClient
+from invgrad.clients.shared import Shared
+from invgrad.data.images import denormalise, fit_image, normalise
+from invgrad.data.registry import describe
+from invgrad.metrics.activations import activation_errors
+from invgrad.metrics.image_pairs import compare
+from invgrad.networks.checkpoint import VictimFile, load_victim, untrained
+from invgrad.networks.settings import Custom, Network
+from invgrad.results.files import sha256, write, write_csv
+from invgrad.results.provenance import Record, device_name
+from invgrad.runtime.devices import arithmetic
+from invgrad.settings import Settings, SettingsError
+
+
+class PictureAttack(Settings):
+    """An attack on one client that holds some pictures; the fields are options of `invgrad reconstruct`."""
+
+    network: Network | None = None
+    """Untrained, or with published parameters; None: that of the victim's checkpoint."""
+    dataset: str | None = None
+    """What the network is for: gives classes, image size and normalisation; None: the checkpoint's own, or cifar10."""
+    labels: tuple[NonNegativeInt, ...] = ()
+    """A class index for every picture; none at all: what the network itself predicts."""
+    labels_known: bool = True
+    """Whether the server knows them."""
+    shares: Client = GradientClient()
+    attack: Attack = Attack()
+    seed: NonNegativeInt = 0
+    """Of the network's initial parameters and of the noise that the attack starts from."""
+
+
+def attack_pictures(
+    step: PictureAttack, pictures: Sequence[Path], victim: Path | None, out: Path, device: torch.device
+) -> None:
+    """Write to the folder `out`: `original.png` and `reconstruction.png` in the network's resolution (of several
+    pictures: `original-1.png` …), `metrics.csv` with a row for each, its record `metrics.json`, and
+    `activation_errors.csv`.
+
+    Says on stdout what it made of the pictures. Raises `SettingsError` before any iteration if something given cannot
+    be used, or if a file that would be written is there.
+    """
+    files = _files(out, len(pictures))
+    record = Record(step.model_dump(mode="json"), device)
+    with arithmetic("float32", step.attack.deterministic, device):
+        about, build = _victim(step, victim, device)
+        data = describe(about.dataset)
+        _check_request(step, len(pictures), about.classes)
+        pixels = _read(pictures, about.size, data.resize)
+        network = build()
+        images = normalise(pixels, about.mean, about.std, torch.float32, device)
+        labels = _labels(step, network, images)
+        _say_labels(step, pictures, labels.tolist(), data.class_names)
+        shared = _share(step, network, about, images, labels)
+        result = reconstruct_with_progress(
+            "attack", network, step.shares, shared, step.attack, seed_key=f"pictures/{step.seed}"
+        )
+        seconds = round(record.seconds, 3)
+        attacked: dict[str, Tensor] = {name: tensor.cpu() for name, tensor in vars(result).items()}
+        measures, positions = compare(attacked, pixels[None], labels[None].cpu(), about.mean, about.std)
+        found = attacked["images"][0, positions[0]].float()
+        errors = activation_errors(network, images, found.to(device))
+    shown = denormalise(found, about.mean, about.std).clamp(0, 1).nan_to_num(0)  # black where it failed
+    _write_pngs(files["original"], pixels)
+    _write_pngs(files["reconstruction"], (255 * shown).round().to(torch.uint8))
+    measures.insert(0, "picture", [str(picture) for picture in pictures])
+    _say_measures(measures)
+    write_csv(files["activation_errors"][0], pd.DataFrame(errors))
+    write_csv(
+        files["metrics"][0],
+        measures.assign(precision=step.attack.precision, device=device_name(device), seconds=seconds),
+    )
+    record.write(
+        files["metrics"][0],
+        victim=about.model_dump(mode="json"),
+        checkpoint=sha256(victim) if victim else None,
+        pictures={str(picture): sha256(picture) for picture in pictures},
+    )
+
+
+def _files(out: Path, pictures: int) -> dict[str, list[Path]]:
+    """What will be written, none of which is there."""
+    numbers = [""] if pictures == 1 else [f"-{number}" for number in range(1, pictures + 1)]
+    files = {name: [out / f"{name}{number}.png" for number in numbers] for name in ("original", "reconstruction")}
+    files |= {name: [out / f"{name}.csv"] for name in ("metrics", "activation_errors")}
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"--out: {out} is a file; name a folder")
+    for file in [out / "metrics.json", *(file for group in files.values() for file in group)]:
+        if file.exists():
+            raise SettingsError(f"--out: {file} is there already; name another folder")
+    return files
+
+
+def _victim(
+    step: PictureAttack, checkpoint: Path | None, device: torch.device
+) -> tuple[VictimFile, Callable[[], nn.Module]]:
+    """What is known of the victim, and what gives it, which may take a download."""
+    if checkpoint is None:
+        if step.network is None:
+            raise SettingsError("--network: name one, or a checkpoint with --victim")
+        try:
+            about = untrained(step.network, step.dataset or "cifar10", step.seed)
+        except SettingsError as error:
+            raise SettingsError(f"--dataset: {error}; or name a checkpoint with --victim") from None
+        return about, lambda: about.build().to(device)
+    custom = step.network if isinstance(step.network, Custom) else None
+    network, told = load_victim(checkpoint, device, custom=custom)
+    for option, given, own in (("network", step.network, told.network), ("dataset", step.dataset, told.dataset)):
+        if given not in (None, own):
+            raise SettingsError(f"--{option}: {checkpoint} has {own!r}, not {given!r}; leave it out")
+    return told, lambda: network
+
+
+def _check_request(step: PictureAttack, pictures: int, classes: int) -> None:
+    if step.labels and len(step.labels) != pictures:
+        raise SettingsError(f"--label: {len(step.labels)} labels for {pictures} pictures; give one for each, or none")
+    if too_large := [label for label in step.labels if label >= classes]:
+        raise SettingsError(f"--label: the network has no class {too_large[0]}; nearest: {classes - 1}")
+    if step.attack.snapshots:
+        raise SettingsError("--set snapshots: images on the way are kept in the pipeline only; nearest: 0")
+    try:
+        step.shares.check(pictures)
+    except ValueError as error:
+        raise SettingsError(f"--shares: {error}") from None
+
+
+def _read(pictures: Sequence[Path], size: int, resize: int | None) -> Tensor:
+    """uint8 [n, 3, size, size]."""
+    pixels = []
+    for picture in pictures:
+        image, change = fit_image(picture, size=size, resize=resize)
+        if change:
+            print(f"{picture}: {change}")
+        pixels.append(image)
+    return torch.stack(pixels)
+
+
+@torch.no_grad()
+def _labels(step: PictureAttack, network: nn.Module, images: Tensor) -> Tensor:
+    """Class indices [n]."""
+    labels = torch.tensor(step.labels, device=images.device) if step.labels else network(images).argmax(1)
+    inferred = not step.labels_known and step.attack.unknown_labels == "inferred"
+    if inferred and len(labels.unique()) < len(labels):
+        raise SettingsError(
+            f"--unknown-labels: {labels.tolist()} cannot be inferred, since they are not distinct; "
+            "nearest: --set unknown_labels=optimised"
+        )
+    return labels
+
+
+def _share(step: PictureAttack, network: nn.Module, about: VictimFile, images: Tensor, labels: Tensor) -> Shared:
+    parameters = {name: value.detach() for name, value in network.named_parameters()}
+    tensors = share(step.shares, loss_of(step.shares, network), parameters, images, labels)
+    statistics = sent_statistics(step.shares, network)(parameters, images)
+    return Shared(
+        tensors=tuple(tensor.detach()[None] for tensor in tensors),
+        images=len(images),
+        shape=(3, about.size, about.size),
+        mean=about.mean,
+        std=about.std,
+        labels=labels[None] if step.labels_known else None,
+        statistics=tuple(each[None] for each in statistics),
+    )
+
+
+def _say_labels(step: PictureAttack, pictures: Sequence[Path], labels: Iterable[int], names: Sequence[str]) -> None:
+    origin = "as given" if step.labels else "the network's own prediction"
+    hidden = "" if step.labels_known else ", hidden from the server"
+    for picture, label in zip(pictures, labels, strict=True):
+        name = f" ({names[label]})" if names else ""
+        print(f"{picture}: label {label}{name}, {origin}{hidden}")
+
+
+def _say_measures(measures: pd.DataFrame) -> None:
+    for row in measures.itertuples():
+        words = f"PSNR {row.psnr:.2f} dB, SSIM {row.ssim:.3f}, matching cost {row.matching_cost:.4g}"
+        print(f"{row.picture}: {words if row.status == 'ok' else 'every restart failed'}")
+
+
+def _write_pngs(paths: Sequence[Path], images: Tensor) -> None:
+    """Images uint8 [n, 3, h, w]."""
+    for path, image in zip(paths, images.permute(0, 2, 3, 1).numpy(), strict=True):
+        write(path, Image.fromarray(image).save)

@@ -1,0 +1,1 @@
+"""Compiled and batched convolutions and matrix products under the tangent passes."""

@@ -1,0 +1,111 @@
+"""Every command explains itself, and what the user can mend is one line."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from invgrad import __version__
+from invgrad.cli.main import main
+
+PACKAGED = ["data", "--dataset", "cifar10", "--split", "validation", "--source", "packaged"]
+ATTACK = ["attack", "--settings", '{"attack": {}, "seed_key": "k"}', "--victim", "README.md"]
+ATTACK += ["--shared", "README.md", "--out", "x", "--device"]
+FOR_PEOPLE = ["reconstruct", "bench", "env", "schema", "check", "show", "plan"]
+STEPS = ["data", "train", "share", "attack", "measure", "activations", "describe", "verdict", "notebook", "report"]
+COMMANDS = [*FOR_PEOPLE, *STEPS]
+ROOT = Path(__file__).parents[2]
+
+
+class Result(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Invgrad = Callable[..., Result]
+
+
+@pytest.fixture
+def invgrad(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invgrad:
+    """The command line, in this process."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+    def run(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["invgrad", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Result(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_the_package_is_a_program() -> None:
+    command = [sys.executable, "-m", "invgrad", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Usage: invgrad" in said
+    assert all(command in said for command in COMMANDS)
+
+
+def test_help_has_the_commands_for_people_before_the_steps_of_the_pipeline(invgrad: Invgrad) -> None:
+    people, steps = invgrad("--help").stdout.split("Steps of the pipeline")
+    assert all(re.search(rf"^│ {command} ", people, re.MULTILINE) for command in FOR_PEOPLE)
+    assert all(re.search(rf"^│ {command} ", steps, re.MULTILINE) for command in STEPS)
+
+
+def test_version(invgrad: Invgrad) -> None:
+    result = invgrad("--version")
+    assert (result.returncode, result.stdout) == (0, f"invgrad {__version__}\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str, invgrad: Invgrad) -> None:
+    result = invgrad(command, "--help")
+    assert result.returncode == 0
+    assert "Usage: invgrad" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "scale=nonsense"], "unknown scale 'nonsense'"),
+        (["check", "demo"], "must be key=value"),
+        (["check", "override={"], "not valid YAML"),
+        (["data", "--dataset", "cifar", "--split", "train", "--source", "packaged", "--out", "x"], "'cifar'"),
+        ([*PACKAGED, "--root", "somewhere", "--out", "x"], "leave it out"),
+        (["train", "--settings", "{", "--validation", "README.md", "--out", "x"], "not valid JSON"),
+        (["train", "--settings", "{}", "--validation", "README.md", "--out", "x"], "network"),
+        ([*ATTACK, "cpu"], "README.md: not a result file"),
+        ([*ATTACK, "gpu"], "unknown device 'gpu'"),
+        (["reconstruct", "--image", "README.md", "--network", "vgg", "--out", "x"], "unknown name 'vgg'"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], words: str, tmp_path: Path, invgrad: Invgrad) -> None:
+    arguments = [str(tmp_path / "x") if argument == "x" else argument for argument in arguments]
+    result = invgrad(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_says_what_the_chosen_artefacts_cost(invgrad: Invgrad) -> None:
+    result = invgrad("plan", "--scale", "paper", "artefacts=[table1, fig6]")
+    assert result.returncode == 0, result.stderr
+    assert "| table1" in result.stdout
+    assert "| fig6" in result.stdout
+    assert "| fig5" not in result.stdout
+    assert "bench-gpu.json, timed with" in result.stdout
+
+
+def test_plan_names_a_wrong_scale(invgrad: Invgrad) -> None:
+    result = invgrad("plan", "--scale", "papr")
+    assert result.returncode == 2
+    assert "unknown scale 'papr'; nearest: 'paper'" in result.stderr

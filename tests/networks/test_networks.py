@@ -1,0 +1,402 @@
+"""Every kind of network: its size, its seed, its checkpoint, and one clear line where it cannot be built."""
+
+import json
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models._api import WeightsEnum
+
+from invgrad.clients.loss import cross_entropy
+from invgrad.clients.protocols import share
+from invgrad.clients.settings import GradientClient
+from invgrad.networks import resnet
+from invgrad.networks.build import build, outline
+from invgrad.networks.checkpoint import VictimFile, load_victim, save_victim
+from invgrad.networks.settings import (
+    MLP,
+    ConvNet,
+    Custom,
+    DenseNet,
+    IRevNet,
+    LeNetZhu,
+    MobileNet,
+    Network,
+    ResNet,
+    Torchvision,
+    source_file,
+)
+from invgrad.settings import Settings, SettingsError, parse
+
+FACTORY = '''
+from torch import nn
+
+
+class Tied(nn.Module):
+    """Two layers with the same weight."""
+
+    def __init__(self, inputs, width, classes):
+        super().__init__()
+        self.enter = nn.Linear(inputs, width)
+        self.once, self.again = nn.Linear(width, width), nn.Linear(width, width)
+        self.again.weight = self.once.weight
+        self.leave = nn.Linear(width, classes)
+
+    def forward(self, images):
+        return self.leave(self.again(self.once(self.enter(images.flatten(1)).tanh()).tanh()))
+
+
+def tied(*, classes, size, width=8):
+    return Tied(3 * size * size, width, classes)
+
+
+def without_classes(*, classes, size):
+    return Tied(3 * size * size, 8, classes + 1)
+
+
+def for_one_size(*, classes, size):
+    return Tied(3 * 5 * 5, 8, classes)
+
+
+def reads_values(*, classes, size):
+    width = next(nn.Linear(1, 1).parameters()).isfinite().sum().item()
+    return Tied(3 * size * size, width, classes)
+
+
+def twins(*, classes, size):
+    network = tied(classes=classes, size=size)
+    network.again = network.once
+    return network
+
+
+def nothing(*, classes, size):
+    return None
+
+
+number = 3
+'''
+
+STEPS = ("train", "share", "attack", "measure")
+TIED = Custom(factory="nets.mine:tied", arguments={"width": 4})
+KINDS: dict[str, Network] = {
+    "lenet-zhu": LeNetZhu(),
+    "convnet": ConvNet(width=4),
+    "resnet": ResNet(depth=20, width=4),
+    "mlp": MLP(widths=(16,)),
+    "densenet": DenseNet(growth=4, blocks=(2, 1)),
+    "mobilenet": MobileNet(),
+    "irevnet": IRevNet(blocks=(2, 1), width=4),
+    "torchvision": Torchvision(model="squeezenet1_1"),
+    "torchvision with versions in its checkpoints": Torchvision(model="mnasnet0_5"),
+    "custom": TIED,
+}
+
+
+class Holder(Settings):
+    network: Network
+
+
+@pytest.fixture(autouse=True)
+def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of the user's own, on the path; its modules are imported anew by every test."""
+    folder = tmp_path / "code" / "nets"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "mine.py").write_text(FACTORY)
+    (folder / "broken.py").write_text("import there_is_no_such_module\n")
+    (folder / "misspelt.py").write_text("def (:\n")
+    monkeypatch.syspath_prepend(folder.parent)
+    for name in [name for name in sys.modules if name.split(".")[0] == "nets"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def parameters(network: nn.Module) -> list[Tensor]:
+    return [parameter.detach() for parameter in network.parameters()]
+
+
+def victim(network: Network, **changes: Any) -> VictimFile:
+    facts = {"dataset": "cifar10", "classes": 10, "size": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3, "seed": 1}
+    return VictimFile(network=network, **facts | changes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_mode_and_precision(kind: str) -> None:
+    network = build(KINDS[kind], classes=7, size=40, seed=0)
+    assert network(torch.rand(2, 3, 40, 40)).shape == (2, 7)
+    assert not any(module.training for module in network.modules())
+    assert {tensor.dtype for tensor in parameters(network)} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_seed_alone_decides_the_parameters(kind: str) -> None:
+    state = torch.get_rng_state()
+    first = build(KINDS[kind], classes=10, size=32, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(5)
+    again, other = (parameters(build(KINDS[kind], classes=10, size=32, seed=seed)) for seed in (3, 4))
+    assert all(map(torch.equal, parameters(first), again))
+    assert not all(map(torch.equal, again, other))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_is_differentiable_with_respect_to_the_images(kind: str) -> None:
+    network = build(KINDS[kind], classes=10, size=32, seed=0)
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss, labels = cross_entropy(network), torch.tensor([2])
+    shared = share(GradientClient(), loss, {k: v.detach() for k, v in network.named_parameters()}, images, labels)
+    (slope,) = torch.autograd.grad(sum((tensor**2).sum() for tensor in shared), images)
+    assert slope.isfinite().all()
+    assert slope.abs().max() > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_holds_the_whole_network(kind: str, tmp_path: Path) -> None:
+    about = victim(KINDS[kind])
+    network = about.build()
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.add_(1)
+    save_victim(tmp_path / "victim.safetensors", about, network)
+    loaded, described = load_victim(tmp_path / "victim.safetensors", torch.device("cpu"), custom=TIED)
+    assert described == about
+    saved, read = network.state_dict(), loaded.state_dict()
+    assert saved.keys() == read.keys()
+    assert all(torch.equal(saved[name], read[name]) for name in saved)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_settings_survive_json(kind: str) -> None:
+    text = Holder(network=KINDS[kind]).model_dump_json()
+    assert Holder.model_validate_json(text).network == KINDS[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_outline_has_the_shapes_but_no_values(kind: str) -> None:
+    shapes = [tensor.shape for tensor in parameters(build(KINDS[kind], classes=10, size=32, seed=0))]
+    counted = parameters(outline(KINDS[kind], classes=10, size=32))
+    assert [tensor.shape for tensor in counted] == shapes
+    assert {tensor.device.type for tensor in counted} == {"meta"}
+
+
+@pytest.mark.parametrize("network", [Torchvision(model="regnet_x_400mf"), Custom(factory="nets.mine:reads_values")])
+def test_an_outline_of_a_network_that_computes_while_it_is_built(network: Network) -> None:
+    state = torch.get_rng_state()
+    shapes = [tensor.shape for tensor in parameters(build(network, classes=10, size=32, seed=0))]
+    assert [tensor.shape for tensor in parameters(outline(network, classes=10, size=32))] == shapes
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_mobilenet_differs_from_torchvisions_in_its_strides_only() -> None:
+    mine, theirs = build(MobileNet(), classes=10, size=32, seed=0), models.mobilenet_v2(num_classes=10).eval()
+    assert [tensor.shape for tensor in parameters(mine)] == [tensor.shape for tensor in parameters(theirs)]
+    images = torch.zeros(1, 3, 32, 32)
+    assert mine.features(images).shape[-1] == 4 * theirs.features(images).shape[-1]
+
+
+@pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_residual_blocks_are_those_of_torchvision(name: str, stride: int) -> None:
+    """Names, order, initial values and results to the last bit, with and without a convolution beside."""
+    blocks = []
+    for module in (resnet, models.resnet):
+        kind = getattr(module, name)
+        channels = 4 * kind.expansion
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            shortcut = nn.Conv2d(channels, channels, 1, stride=stride) if stride > 1 else None
+            blocks.append(kind(channels, 4, stride, shortcut))
+    mine, theirs = blocks
+    assert [name for name, _ in mine.named_modules()] == [name for name, _ in theirs.named_modules()]
+    assert list(mine.state_dict()) == list(theirs.state_dict())
+    assert all(map(torch.equal, mine.state_dict().values(), theirs.state_dict().values()))
+    features = torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(mine(features.clone()), theirs(features.clone()))
+
+
+def test_jobs_start_without_torchvision() -> None:
+    """It takes as long as all the rest, in every job; only networks that are torchvision's own need it."""
+    modules = ", ".join(f"invgrad.{name}" for name in ("experiments.config", *(f"steps.{step}" for step in STEPS)))
+    code = f"import json, sys, {modules}; print(json.dumps(list(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"torchvision", "torch._dynamo"} & set(json.loads(shown))
+
+
+def test_a_dense_layer_puts_its_own_features_first() -> None:
+    layer = build(DenseNet(growth=4, blocks=(1,)), classes=10, size=32, seed=0)[1]
+    features = torch.rand(1, 8, 5, 5)
+    assert torch.equal(layer(features)[:, 4:], features)
+    assert layer(features).shape == (1, 12, 5, 5)
+
+
+def test_a_reversible_block_can_be_undone() -> None:
+    """What makes an i-RevNet one: the inputs follow from the outputs."""
+    block = build(IRevNet(blocks=(1, 1), width=4), classes=10, size=32, seed=0).blocks[1].double()
+    a, b = torch.rand(2, 1, 4, 6, 6, dtype=torch.float64)
+    kept, changed = block(a, b)
+    for whole, squares in ((b, kept), (a, changed - block.change(b))):
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            channel = 4 * (2 * row + column)
+            torch.testing.assert_close(squares[:, channel : channel + 4], whole[:, :, row::2, column::2])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"name": "resnte"}, "network: unknown name 'resnte'; nearest: 'resnet'"),
+        ({"name": "torchvision", "model": "resnet19"}, "model: unknown model 'resnet19'; nearest: 'resnet1"),
+        ({"name": "torchvision", "model": "inception_v3"}, "'inception_v3' has auxiliary heads"),
+        (
+            {"name": "torchvision", "model": "resnet18", "weights": "IMAGENET1K_V2"},
+            "weights: unknown weights 'IMAGENET1K_V2'; nearest: 'IMAGENET1K_V1'",
+        ),
+        ({"name": "torchvision", "model": "vgg16", "weights": "IMAGENET1K_FEATURES"}, "unknown weights"),
+        ({"name": "custom", "factory": "nets.mine.tied"}, "factory: string should match pattern"),
+        ({"name": "irevnet", "width": 6}, "width: input should be a multiple of 4"),
+        ({"name": "densenet", "blocks": []}, "blocks: tuple should have at least 1 item"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(Holder, {"network": settings}, "here")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (Custom(factory="there.is:nothing"), "its module cannot be imported: No module named 'there'"),
+        (Custom(factory="nets.broken:tied"), "No module named 'there_is_no_such_module'"),
+        (Custom(factory="nets.misspelt:tied"), "misspelt.py, line 1"),
+        (Custom(factory="nets.mine:tide"), "unknown factory 'tide'; nearest: 'tied'"),
+        (Custom(factory="nets.mine:number"), "is a int, not a function"),
+        (Custom(factory="nets.mine:nothing"), "returns a NoneType instead of a torch.nn.Module"),
+        (Custom(factory="nets.mine:twins"), "'once' and 'again' are one module; share its parameters instead"),
+        (Custom(factory="nets.mine:tied", arguments={"depth": 3}), "unexpected keyword argument 'depth'"),
+        (Custom(factory="nets.mine:tied", arguments={"classes": 3}), "multiple values for keyword argument 'classes'"),
+        (Custom(factory="nets.mine:without_classes"), "is [1, 11] instead of logits [1, 10]"),
+        (Custom(factory="nets.mine:for_one_size"), "takes no 32×32 images: mat1 and mat2 shapes"),
+        (Torchvision(model="alexnet"), "takes no 32×32 images: Given input size"),
+        (Torchvision(model="maxvit_t"), "takes no 32×32 images: Input size (8, 8)"),
+        (Torchvision(model="resnet18", weights="DEFAULT"), "the weights are for 1000 classes, the data has 10"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_one_clear_line(network: Network, words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build(network, classes=10, size=32, seed=0)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_invertible_network_needs_a_side_that_it_can_halve() -> None:
+    with pytest.raises(SettingsError, match="takes no 30×30 images"):
+        build(IRevNet(blocks=(1, 1, 1), width=4), classes=10, size=30, seed=0)
+
+
+def test_a_transformer_is_built_for_the_size_of_its_images() -> None:
+    network = outline(Torchvision(model="vit_b_32"), classes=10, size=64)
+    assert network.state_dict()["encoder.pos_embedding"].shape[1] == 1 + 2 * 2
+
+
+def test_default_weights_get_their_name() -> None:
+    assert Torchvision(model="resnet50", weights="DEFAULT").weights == "IMAGENET1K_V2"
+
+
+def test_published_weights_are_fetched_once_and_never_for_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Torchvision(model="densenet121", weights="IMAGENET1K_V1")
+    published = build(settings.with_(weights=None), classes=1000, size=32, seed=7)
+    # The published file has the names of an earlier torchvision.
+    former = OrderedDict((name.replace(".norm1.", ".norm.1."), value) for name, value in published.state_dict().items())
+    assert former.keys() != published.state_dict().keys()
+    fetched = []
+
+    def fetch(entry: WeightsEnum, **options: Any) -> Any:
+        assert (options["check_hash"], options["weights_only"]) == (True, True)
+        fetched.append(entry)
+        return former
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", fetch)
+    outline(settings, classes=1000, size=32)
+    assert fetched == []
+    about = victim(settings, classes=1000)
+    network = about.build()
+    assert fetched == [models.DenseNet121_Weights.IMAGENET1K_V1]
+    assert all(map(torch.equal, parameters(network), parameters(published)))
+    save_victim(tmp_path / "victim.safetensors", about, network)
+    loaded, _ = load_victim(tmp_path / "victim.safetensors", torch.device("cpu"))
+    assert all(map(torch.equal, parameters(loaded), parameters(published)))
+    assert len(fetched) == 1
+
+
+def test_without_a_connection_the_error_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(*_: Any, **__: Any) -> Any:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "/cache")
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", fetch)
+    with pytest.raises(SettingsError) as caught:
+        build(Torchvision(model="resnet18", weights="IMAGENET1K_V1"), classes=1000, size=32, seed=0)
+    assert "https://download.pytorch.org/models/resnet18-f37072fd.pth (<urlopen error no route to" in str(caught.value)
+    assert str(caught.value).endswith("put that file at /cache/checkpoints/resnet18-f37072fd.pth")
+
+
+def test_a_cached_file_of_another_network_or_with_code_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
+    place.parent.mkdir(parents=True)
+    settings = Torchvision(model="squeezenet1_1", weights="DEFAULT")
+    for content, words in (
+        ({"weight": torch.zeros(1)}, "the published weights do not fit: Error"),
+        ({"weight": Path("code")}, "Weights only load failed"),
+    ):
+        torch.save(content, place)
+        with pytest.raises(SettingsError, match=words):
+            build(settings, classes=1000, size=32, seed=0)
+    place.write_bytes(b"not a checkpoint")
+    with pytest.raises(SettingsError, match="cannot read https"):
+        build(settings, classes=1000, size=32, seed=0)
+    torch.save(build(settings.with_(weights=None), classes=1000, size=32, seed=5).state_dict(), place)
+    assert build(settings, classes=1000, size=32, seed=0)(torch.rand(1, 3, 32, 32)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("trusted", [None, TIED.with_(arguments={}), TIED.with_(factory="nets.other:tied")])
+def test_a_checkpoint_runs_no_code_that_the_settings_do_not_name(trusted: Custom | None, tmp_path: Path) -> None:
+    path = tmp_path / "victim.safetensors"
+    save_victim(path, victim(TIED), victim(TIED).build())
+    for name in ("nets", "nets.mine"):
+        del sys.modules[name]
+    with pytest.raises(SettingsError, match=r"names the code nets\.mine:tied"):
+        load_victim(path, torch.device("cpu"), custom=trusted)
+    assert "nets.mine" not in sys.modules
+
+
+def test_tied_layers_stay_tied(tmp_path: Path) -> None:
+    path = tmp_path / "victim.safetensors"
+    save_victim(path, victim(TIED), victim(TIED).build())
+    network, _ = load_victim(path, torch.device("cpu"), custom=TIED)
+    assert network.again.weight is network.once.weight
+
+
+def test_tensors_that_are_missing_or_unknown_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "victim.safetensors"
+    network = victim(MLP(widths=(4,))).build()
+    network.append(nn.Linear(10, 10))
+    save_victim(path, victim(MLP(widths=(4,))), network)
+    with pytest.raises(SettingsError, match=r"does not fit its own description: '4\.bias' is in one of them only"):
+        load_victim(path, torch.device("cpu"))
+
+
+def test_the_source_of_a_custom_network_is_its_module(tmp_path: Path) -> None:
+    assert source_file(TIED) == tmp_path / "code" / "nets" / "mine.py"
+    assert source_file(LeNetZhu()) is None

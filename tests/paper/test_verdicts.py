@@ -1,0 +1,429 @@
+"""The reported values and the verdict rule, against arithmetic done here by hand."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from invgrad.paper.values import COLUMNS
+from invgrad.paper.verdicts import RULE, VERDICT_COLUMNS, Verdict, compare, read_values, verdicts
+from invgrad.settings import SettingsError
+from invgrad.steps.verdict import judge as judge_tables
+
+ROOT = Path(__file__).parents[2]
+VALUES = ROOT / "data" / "paper_values.csv"
+FIGURES = ROOT / "figures/small"
+LINE = "table1,some-cell,psnr_mean,18.00,3.33,100,dB,Table 1,true,quoted"
+ROW_COLUMNS = ["cell", "seed", "image", "psnr", "status"]
+
+
+def rows(by_seed: Sequence[Sequence[float]], cell: str = "some-cell") -> pd.DataFrame:
+    """One row per PSNR: `by_seed[seed][image]`, NaN for a failed trial."""
+    return pd.DataFrame(
+        [
+            (cell, seed, image, psnr, "failed" if math.isnan(psnr) else "ok")
+            for seed, images in enumerate(by_seed)
+            for image, psnr in enumerate(images)
+        ],
+        columns=ROW_COLUMNS,
+    )
+
+
+def value(paper: float, std: float, n: int) -> pd.DataFrame:
+    """One reported value; `std` is NaN for a displayed image."""
+    shown = math.isnan(std)
+    line = ("table1", "some-cell", "psnr_shown" if shown else "psnr_mean", paper, std, n, "dB", "Table 1", True, "")
+    return pd.DataFrame([line], columns=COLUMNS)
+
+
+def judge(paper: pd.DataFrame, ours: pd.DataFrame, *obstacles: str) -> Any:
+    return verdicts(paper, ours, {"some-cell": obstacles}).iloc[0]
+
+
+def write(path: Path, *lines: str, header: str = ",".join(COLUMNS)) -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+# The file of reported values
+
+
+def test_the_file_holds_every_reported_value() -> None:
+    values = read_values(VALUES)
+    assert values.groupby("id").size().to_dict() == {"table1": 8, "fig5": 10, "fig6": 4, "table2": 5, "ablation": 4}
+    assert (values["measure"] == "psnr_shown").sum() == 9
+    assert values["std"].isna().equals(values["measure"] == "psnr_shown")
+    assert values["checked"].dtype == bool
+
+
+def test_only_the_quoted_value_is_marked_as_checked() -> None:
+    values = read_values(VALUES)
+    assert values.loc[values["checked"], "cell"].tolist() == ["lenet-untrained-proposed"]
+
+
+def test_standard_errors_of_the_ablation_are_stored_as_standard_deviations() -> None:
+    ablation = read_values(VALUES).query("id == 'ablation'")
+    printed = ablation["note"].str.extract(r"standard error (\S+)$")[0].astype(float)
+    assert (ablation["std"] / math.sqrt(10) - printed).abs().max() < 0.001
+
+
+def test_columns_may_come_in_another_order_and_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "values.csv"
+    lines = [",".join(reversed(COLUMNS)), ",".join(reversed(LINE.split(",")))]
+    path.write_text("\n".join(lines), encoding="utf-8-sig")
+    assert read_values(path).equals(read_values(write(tmp_path / "plain.csv", LINE)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("18.00", "eighteen", "line 3: value: .*number.*'eighteen'"),
+        ("18.00", "nan", "line 3: value: .*finite"),
+        ("3.33", "?", "line 3: std: .*number.*'\\?'"),
+        ("3.33", "-1", "line 3: std: '-1' is out of range"),
+        ("3.33", "", "line 3: std: psnr_mean needs one"),
+        ("100", "1", "line 3: n: psnr_shown is one image"),
+        ("100", "many", "line 3: n: .*integer.*'many'"),
+        ("psnr_mean", "psnr_shown", "line 3: n: psnr_shown is one image"),
+        ("psnr_mean", "ssim", "line 3: measure: .*'psnr_mean' or 'psnr_shown', got 'ssim'"),
+        ("dB", "percent", "line 3: unit: .*(?i:'dB'), got 'percent'"),
+        ("true", "yes", "line 3: checked: .*'true' or 'false', got 'yes'"),
+        ("some-cell", "Some cell", "line 3: cell: .*'Some cell'"),
+        ("Table 1", "", "line 3: where: .*got None"),
+        (",quoted", "", "line 3: 9 cells for 10 columns"),
+        ("some-cell", "other-cell", "line 3: cell, measure: 'other-cell', 'psnr_mean' is already in line 2"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    other = LINE.replace("some-cell", "other-cell")
+    path = write(tmp_path / "values.csv", other, LINE.replace(old, new, 1))
+    with pytest.raises(SettingsError, match=message) as error:
+        read_values(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (",".join(COLUMNS[:-1]), "line 1: column 'note' must be there once, is there 0 times"),
+        (",".join([*COLUMNS, "note"]), "line 1: column 'note' must be there once, is there 2 times"),
+        (",".join([*COLUMNS[:-1], "notes"]), "line 1: unknown column 'notes'; nearest: 'note'"),
+        ("", "line 1: column 'id' must be there once"),
+    ],
+)
+def test_a_bad_header_is_named(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_values(write(tmp_path / "values.csv", LINE, header=header))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"none\.csv: cannot be read"):
+        read_values(tmp_path / "none.csv")
+
+
+# The interval
+
+
+def test_interval_of_one_network_seed() -> None:
+    # Ours: 10, 12, 14, so mean 12, variance 4, over three images 4/3. Paper: 13 with std 3 over 9 images, so 9/9 = 1.
+    # Degrees of freedom (1 + 4/3)² / (1²/8 + (4/3)²/2) = (49/9) / (73/72) = 392/73 = 5.36986.
+    # Student's t at 0.975 is 2.570582 for 5 and 2.446912 for 6 degrees of freedom.
+    ours = compare(rows([[10, 12, 14]]), 13, 3, 9)
+    assert (ours.value, ours.difference, ours.std_images) == (12, -1, 2)
+    assert math.isnan(ours.std_seeds)
+    assert (ours.n_images, ours.n_seeds) == (3, 1)
+    quantile = (ours.ci_high - ours.difference) / math.sqrt(1 + 4 / 3)
+    assert 2.446912 < quantile < 2.570582
+    assert student_t_cdf(quantile, 392 / 73) == pytest.approx(0.975, abs=1e-6)
+    assert ours.difference - ours.ci_low == pytest.approx(ours.ci_high - ours.difference)
+
+
+def test_interval_of_three_network_seeds() -> None:
+    # Every seed has deviations (-1, 0, 1) from its mean, so the pooled variance is 1 and the images give 1/3 whatever
+    # the number of seeds. Seed means 10, 12, 14: s² = 4, times 1 + 1/3. Paper: std 4 over 16 images, so 1.
+    ours = compare(rows([[9, 10, 11], [11, 12, 13], [13, 14, 15]]), 11, 4, 16)
+    assert (ours.value, ours.difference, ours.std_images, ours.std_seeds) == (12, 1, 1, 2)
+    assert (ours.n_images, ours.n_seeds) == (3, 3)
+    total = 1 + 1 / 3 + 16 / 3
+    freedom = total**2 / (1 / 15 + (1 / 9) / 2 + (256 / 9) / 2)
+    assert student_t_cdf((ours.ci_high - 1) / math.sqrt(total), freedom) == pytest.approx(0.975, abs=1e-6)
+
+
+def test_interval_of_a_displayed_image_uses_our_spread() -> None:
+    # Variance 4 over three images; one displayed image: 4 · (1 + 1/3) with 2 degrees of freedom, t = 4.302653.
+    ours = compare(rows([[10, 12, 14]]), 12, math.nan, 1)
+    assert ours.ci_high == pytest.approx(4.302653 * math.sqrt(16 / 3), rel=1e-6)
+
+
+def student_t_cdf(t: float, freedom: float) -> float:
+    """By Simpson's rule on the density, so that the test does not lean on the library under test."""
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+    steps = 2000
+    weights = [1, *[4, 2] * (steps // 2 - 1), 4, 1]
+    density = [math.pow(1 + (t * i / steps) ** 2 / freedom, -(freedom + 1) / 2) for i in range(steps + 1)]
+    return 0.5 + scale * t / steps / 3 * sum(w * d for w, d in zip(weights, density, strict=True))
+
+
+def test_an_image_attacked_twice_under_one_seed_counts_once() -> None:
+    once = rows([[10, 12, 14]])
+    twice = pd.concat([once, once.assign(psnr=once["psnr"] + 2)])
+    assert asdict(compare(twice, 13, 3, 9)) == pytest.approx(
+        asdict(compare(rows([[11, 13, 15]]), 13, 3, 9)), nan_ok=True
+    )
+
+
+def test_every_network_seed_counts_the_same_however_many_images_it_has() -> None:
+    ours = compare(rows([[10, 12, 14, 16], [20, 22, math.nan, math.nan]]), 13, 3, 9)
+    assert (ours.value, ours.n_images, ours.n_seeds) == (17, 4, 2)
+    # Deviations ±3, ±1 and ±1: 20 + 2 over 3 + 1 degrees of freedom.
+    assert ours.std_images == pytest.approx(math.sqrt(22 / 4))
+
+
+# The verdicts
+
+
+def test_reproduced() -> None:
+    row = judge(value(12.5, 3, 100), rows([[10, 12, 14, 12], [11, 13, 15, 12]]))
+    assert row["verdict"] == "reproduced"
+    assert row["reason"] == "the interval includes 0 and the difference is within ±3.00 dB"
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+def test_jpeg_copies_are_named(lossy: bool) -> None:
+    ours = rows([[10, 12, 14, 12], [11, 13, 15, 12]]).assign(lossy=lossy)
+    row = judge(value(12.5, 3, 100), ours)
+    assert row["verdict"] == "reproduced"
+    assert ("JPEG copies" in row["reason"]) == lossy
+
+
+def test_differs() -> None:
+    row = judge(value(20, 3, 100), rows([[10, 12, 14, 12], [10, 12, 14, 12.1]]))
+    assert row["verdict"] == "differs"
+    assert row["reason"] == "the interval excludes 0"
+    assert row["ci_low"] < row["ci_high"] < 0
+
+
+def test_differs_even_within_the_margin() -> None:
+    row = judge(value(20, 5, 1000), rows([[18 + i % 2 / 100 for i in range(50)]]))
+    assert abs(row["difference"]) < 5
+    assert row["verdict"] == "differs"
+
+
+def test_undecided() -> None:
+    ours = rows([[10, 12, 14], [20, 22, 24]])
+    row = judge(value(21, 3, 100), ours)
+    assert row["ci_low"] < 0 < row["ci_high"]
+    assert row["verdict"] == "undecided"
+    assert row["reason"] == "the interval includes 0, but the difference is beyond ±3.00 dB"
+    assert row["difference"] == -4
+    assert judge(value(21, 4, 100), ours)["verdict"] == "reproduced"
+
+
+def test_not_comparable_lists_the_obstacles_and_still_gives_the_numbers() -> None:
+    row = judge(
+        value(12.5, 3, 100), rows([[10, 12, 14], [11, 13, 15]]), "other data", "1200 iterations instead of 4800"
+    )
+    assert row["verdict"] == "not comparable"
+    assert row["reason"] == "other data; 1200 iterations instead of 4800"
+    assert row["difference"] == 0
+    assert row["ci_low"] < 0 < row["ci_high"]
+
+
+@pytest.mark.parametrize("ours", [rows([[12.0]], cell="other-cell"), pd.DataFrame(columns=ROW_COLUMNS)])
+def test_not_run(ours: pd.DataFrame) -> None:
+    row = judge(value(12.5, 3, 100), ours, "other data")
+    assert (row["verdict"], row["reason"]) == ("not run", "no rows of this cell")
+    assert (row["n_images"], row["n_seeds"], row["n_failed"], row["n_exact"]) == (0, 0, 0, 0)
+    assert row[["value", "difference", "ci_low", "ci_high"]].isna().all()
+
+
+def test_a_cell_that_was_left_out_says_why() -> None:
+    table = verdicts(value(12.5, 3, 100), pd.DataFrame(columns=ROW_COLUMNS), {}, {"some-cell": "no time"})
+    assert table[["verdict", "reason"]].values.tolist() == [["not run", "no time"]]
+
+
+def test_one_network_seed_is_said() -> None:
+    row = judge(value(12.5, 3, 100), rows([[10, 12, 14]]))
+    assert row["verdict"] == "reproduced"
+    assert row["reason"].endswith("; one network seed: its spread is not in the interval")
+
+
+def test_one_image_gives_no_interval_for_a_mean() -> None:
+    row = judge(value(12.5, 3, 100), rows([[12], [13]]))
+    assert row["verdict"] == "undecided"
+    assert row["reason"] == "too few images or network seeds for an interval"
+    assert row[["ci_low", "ci_high", "std_images"]].isna().all()
+
+
+def test_exact_reconstructions_are_counted_and_not_averaged() -> None:
+    row = judge(value(12.5, 3, 100), rows([[10, 12, 14, math.inf], [10, math.inf, 14, math.inf]]))
+    assert (row["value"], row["n_exact"], row["n_images"]) == (12, 3, 3)
+    assert row["reason"].endswith("; 3 exact (infinite PSNR), not in the mean")
+
+
+def test_failed_rows_are_counted_and_not_averaged() -> None:
+    ours = rows([[10, 12, 14, math.nan], [10, 12, 14, 12]])
+    ours.loc[ours["status"] == "failed", "psnr"] = 99.0
+    row = judge(value(12.5, 3, 100), ours)
+    assert (row["value"], row["n_failed"], row["n_images"]) == (12, 1, 4)
+    assert row["reason"].endswith("; 1 failed, not in the mean")
+
+
+@pytest.mark.parametrize("psnr", [math.nan, math.inf])
+def test_no_finite_psnr_is_undecided(psnr: float) -> None:
+    row = judge(value(12.5, 3, 100), rows([[psnr, psnr]]))
+    count = "2 failed" if math.isnan(psnr) else "2 exact (infinite PSNR)"
+    assert (row["verdict"], row["reason"]) == ("undecided", f"no finite PSNR; {count}, not in the mean")
+
+
+@pytest.mark.parametrize("ours", [rows([[math.nan]]), rows([[12.0]]), rows([[10, 12, 14], [20, 22, 24]])])
+def test_a_setting_that_differs_is_not_comparable_rather_than_undecided(ours: pd.DataFrame) -> None:
+    assert judge(value(21, 3, 100), ours)["verdict"] == "undecided"
+    assert judge(value(21, 3, 100), ours, "other data")["verdict"] == "not comparable"
+
+
+@pytest.mark.parametrize("other", [20.0, math.nan])
+def test_a_displayed_image_is_not_compared_with_a_mean(other: float) -> None:
+    row = judge(value(19.0, math.nan, 1), rows([[19, other], [20, other]]))
+    assert row["verdict"] == "not comparable"
+    assert row["reason"].startswith("which image is shown is not known")
+
+
+@pytest.mark.parametrize(("paper", "verdict"), [(20.5, "reproduced"), (30.0, "differs")])
+def test_a_displayed_image_is_compared_with_our_only_image(paper: float, verdict: str) -> None:
+    # Seeds 19, 20, 21: s² = 1, times 1 + 1/3; two degrees of freedom, t = 4.302653.
+    row = judge(value(paper, math.nan, 1), rows([[19], [20], [21]]))
+    assert row["verdict"] == verdict
+    assert row["ci_high"] - row["difference"] == pytest.approx(4.302653 * math.sqrt(4 / 3), rel=1e-6)
+    assert row["reason"].endswith("; the image shown is taken to be ours, so the interval covers network seeds only")
+
+
+def test_a_displayed_image_beyond_three_decibels_is_undecided() -> None:
+    row = judge(value(23.1, math.nan, 1), rows([[19], [20], [21]]))
+    assert row["verdict"] == "undecided"
+    assert row["reason"].startswith("the interval includes 0, but the difference is beyond ±3.00 dB")
+
+
+def test_a_displayed_image_and_one_network_seed_give_no_interval() -> None:
+    row = judge(value(19.0, math.nan, 1), rows([[19]]))
+    assert row["verdict"] == "undecided"
+    assert row["reason"].startswith("too few images or network seeds")
+
+
+def test_every_verdict_has_its_rule() -> None:
+    assert tuple(RULE) == get_args(Verdict)
+
+
+def test_the_committed_verdicts_are_those_of_the_committed_rows() -> None:
+    settings = json.loads((FIGURES / "verdicts.json").read_text())["settings"]
+    again = verdicts(
+        read_values(VALUES), pd.read_csv(FIGURES / "rows.csv"), settings["obstacles"], settings["left_out"]
+    )
+    pd.testing.assert_frame_equal(again, pd.read_csv(FIGURES / "verdicts.csv"), rtol=1e-12)
+    counted = json.loads((FIGURES / "metrics.json").read_text())["verdicts"]
+    assert again["verdict"].value_counts().to_dict() == counted
+
+
+def test_one_row_per_reported_value_in_their_order() -> None:
+    values = read_values(VALUES)
+    table = verdicts(values, rows([[17, 18, 20], [18, 20, 19]], cell="lenet-untrained-proposed"), {})
+    assert table.columns.tolist() == VERDICT_COLUMNS
+    assert table[["cell", "measure"]].equals(values[["cell", "measure"]])
+    run = table[table["verdict"] != "not run"].iloc[0]
+    assert (run["cell"], run["paper_value"], run["paper_std"], run["paper_n"]) == (
+        "lenet-untrained-proposed",
+        18.0,
+        3.33,
+        100,
+    )
+    assert bool(run["paper_checked"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"status": "fine"}, "unknown status 'fine'; nearest: 'failed'"),
+        ({"psnr": math.nan}, "cell 'some-cell', seed 0, image 0: status is 'ok', but psnr is nan"),
+        ({"psnr": -math.inf}, "status is 'ok', but psnr is -inf"),
+        ({"seed": math.nan}, "column 'seed' has an empty value"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        judge(value(12.5, 3, 100), rows([[10, 12]]).assign(**change))
+
+
+def test_rows_without_a_column_are_refused() -> None:
+    with pytest.raises(SettingsError, match="rows: no column 'seed'"):
+        judge(value(12.5, 3, 100), rows([[10, 12]]).drop(columns="seed"))
+
+
+# Properties
+
+psnrs = st.floats(0, 60)
+tables = st.integers(1, 12).flatmap(
+    lambda n_images: st.lists(st.lists(psnrs, min_size=n_images, max_size=n_images), min_size=1, max_size=4)
+)
+quick = settings(max_examples=50, deadline=None)
+
+
+@quick
+@given(
+    # Six degrees of freedom and more in every term: with fewer, those of Welch and Satterthwaite grow so fast with the
+    # paper's share of the variance that a wider spread can give a narrower interval.
+    images=st.lists(psnrs, min_size=7, max_size=20),
+    shifts=st.one_of(st.just([0.0]), st.lists(st.floats(-5, 5), min_size=7, max_size=9)),
+    std=st.floats(0.1, 30),
+    wider=st.floats(1, 10),
+    place=st.floats(-0.999, 0.999),
+)
+def test_widening_the_spread_of_the_paper_keeps_what_is_reproduced(
+    images: list[float], shifts: list[float], std: float, wider: float, place: float
+) -> None:
+    ours = rows([[psnr + shift for psnr in images] for shift in shifts])
+    around = compare(ours, 0, std, 10)
+    paper = around.value + place * min(around.ci_high - around.difference, std)
+    assert judge(value(paper, std, 10), ours)["verdict"] == "reproduced"
+    assert judge(value(paper, std * wider, 10), ours)["verdict"] == "reproduced"
+
+
+@quick
+@given(table=tables, paper=psnrs, std=st.floats(0.1, 30), shift=st.floats(-20, 20))
+def test_shifting_every_psnr_shifts_the_difference(
+    table: list[list[float]], paper: float, std: float, shift: float
+) -> None:
+    before, after = (
+        compare(rows(t), paper, std, 10) for t in (table, [[p + shift for p in images] for images in table])
+    )
+    assert after.difference - before.difference == pytest.approx(shift, abs=1e-9)
+    assert after.ci_high - before.ci_high == pytest.approx(shift, abs=1e-6, nan_ok=True) or math.isnan(before.ci_high)
+
+
+@quick
+@given(table=tables, paper=psnrs, data=st.data())
+def test_the_order_of_the_rows_does_not_matter(table: list[list[float]], paper: float, data: st.DataObject) -> None:
+    ours = rows(table)
+    shuffled = ours.iloc[data.draw(st.permutations(range(len(ours))))]
+    before, after = (verdicts(value(paper, 3, 100), r, {}) for r in (ours, shuffled))
+    pd.testing.assert_frame_equal(before, after)
+
+
+def test_a_run_without_attacks_has_no_number(tmp_path: Path) -> None:
+    description = tmp_path / "description.json"
+    description.write_text(json.dumps({"cells": {"some-cell": {"obstacles": [], "left_out": "no time"}}}))
+    values = tmp_path / "values.csv"
+    values.write_text(",".join(COLUMNS) + f"\n{LINE}\n")
+    rows_file, metrics, out = (tmp_path / name for name in ("rows.csv", "metrics.json", "verdicts.csv"))
+    judge_tables([], values, description, rows_file, metrics, out)
+    (judged,) = pd.read_csv(out).to_dict("records")
+    assert (judged["verdict"], judged["reason"], judged["n_images"]) == ("not run", "no time", 0)
+    assert pd.read_csv(rows_file).empty
+    assert json.loads(metrics.read_text()) == {"verdicts": {"not run": 1}, "failed": 0, "psnr": {}}

@@ -1,0 +1,274 @@
+"""Faults injected on purpose: each ends in a clear message, and nothing is lost or built upon."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import projects
+import pytest
+import torch
+import yaml
+from projects import done, environment, mini, run
+from test_steps import step as share_step
+
+from invgrad.attack.settings import LBFGS, Attack, AttackStep
+from invgrad.data.registry import PACKAGED
+from invgrad.data.sources import load
+from invgrad.data.splits import save_split
+from invgrad.networks.settings import LeNetZhu, TrainStep
+from invgrad.objective.settings import SquaredEuclidean
+from invgrad.results.files import read_tensors, write_tensors
+from invgrad.results.integrity import SEEN, set_damaged_aside
+from invgrad.results.provenance import Record
+from invgrad.steps.attack import attack_shard
+from invgrad.steps.measure import rows
+from invgrad.steps.share import share_shard
+from invgrad.steps.train import train_victim
+
+CPU = torch.device("cpu")
+MEASURED = ("snakemake", "--cores", "2", "metrics")
+UNFINISHED = "results/mini/unfinished/reconstructions/*/*.safetensors"
+SLOWER = mini("lenet-untrained-proposed", shards=2, iterations=2500)
+"""Two attacks of some seconds."""
+
+
+def project(folder: Path, scale: dict[str, Any]) -> Path:
+    return projects.project(folder, "mini", scale, artefacts=["table1"])
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose first run was stopped by Ctrl-C in the middle of an attack, and a second beside it refused."""
+    folder = project(tmp_path_factory.mktemp("finished"), SLOWER)
+    first = started(folder, *MEASURED)
+    wait_for(folder, ".snakemake/locks/*")
+    second = run(folder, *MEASURED)
+    assert second.returncode != 0
+    assert "Directory cannot be locked" in second.stdout + second.stderr
+    wait_for(folder, UNFINISHED)
+    os.killpg(first.pid, signal.SIGINT)
+    said, _ = first.communicate()
+    assert first.returncode != 0
+    assert "stopped by SIGINT" in said
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(interrupted: Path) -> Path:
+    """The project after another run."""
+    assert list(interrupted.glob(UNFINISHED))
+    done(run(interrupted, *MEASURED))
+    return interrupted
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What networks, clients and attacks came to; tables and records hold times."""
+    root = folder / "results/mini"
+    parts = ("victims", "shared", "truth", "reconstructions")
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for part in parts
+        for path in root.glob(f"{part}/*/*.safetensors")
+    }
+
+
+def started(folder: Path, *command: str) -> subprocess.Popen[str]:
+    """A command as from a terminal, at work."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True, **pipes)
+
+
+def wait_for(folder: Path, pattern: str) -> None:
+    """Until there is such a file."""
+    deadline = time.monotonic() + 120
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline, pattern
+        time.sleep(0.05)
+
+
+def assert_undisturbed(folder: Path, elsewhere: Path) -> None:
+    """Every reconstruction is, to the last bit, what its command comes to if nothing stops it."""
+    for record in folder.glob("results/mini/reconstructions/*/*.json"):
+        words, again = json.loads(record.read_text())["command"][1:], elsewhere / f"{record.stem}.safetensors"
+        words[words.index("--out") + 1] = str(again)
+        kept = words.index("--checkpoint")
+        del words[kept : kept + 2]
+        done(run(folder, sys.executable, "-m", "invgrad", *words))
+        assert again.read_bytes() == record.with_suffix(".safetensors").read_bytes()
+
+
+def errors_of(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("error:")]
+
+
+@contextmanager
+def mounted(folder: Path, *how: str) -> Iterator[None]:
+    """A file system of its own at this folder; skips the test where that is not allowed."""
+    mount = run(folder, "mount", *how, str(folder))
+    if mount.returncode:
+        pytest.skip(f"mounting is not allowed here: {mount.stderr.strip()}")
+    try:
+        yield
+    finally:
+        done(run(folder.parent, "umount", "--lazy", str(folder)))
+
+
+@pytest.mark.slow
+def test_a_full_disk(tmp_path: Path) -> None:
+    folder, begin = project(tmp_path, mini("lenet-trained-proposed")), ("snakemake", "--cores", "2", "datasets")
+    disk = folder / "results"
+    disk.mkdir()
+    with mounted(disk, "-t", "tmpfs", "-o", "size=400k", "tmpfs"):
+        result = run(folder, *begin)
+        assert result.returncode != 0
+        errors = errors_of(result)
+        assert errors
+        assert all("No space left on device" in line for line in errors)
+        assert not list(disk.rglob(".*.safetensors")), "no halves"
+        for path in disk.rglob("*.safetensors"):
+            read_tensors(path)  # whole, if it is there
+        done(run(disk, "mount", "-o", "remount,size=100m", str(disk)))
+        done(run(folder, *begin))
+        assert "Nothing to be done" in done(run(folder, *begin))
+
+
+@pytest.mark.slow
+def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / "results/mini/metrics/lenet-untrained-proposed.csv").unlink()
+    before = results(folder)
+    disk = folder / "results"
+    with mounted(disk, "--bind", str(disk)):
+        done(run(disk, "mount", "-o", "remount,ro,bind", str(disk)))
+        result = run(folder, *MEASURED)
+        assert result.returncode != 0
+        assert re.search("Write-protected|Read-only file system", result.stdout + result.stderr)
+    assert results(folder) == before
+
+
+@pytest.mark.slow
+def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) -> None:
+    """Cut off, or with one bit changed: data, a checkpoint, a shard of shared gradients, what was found in it, rows."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    before, root = results(folder), folder / "results/mini"
+    cut = ["data/cifar10-validation.safetensors", "shared/lenet-untrained/seed0-shard0.safetensors"]
+    tampered = ["victims/lenet-untrained/seed0.safetensors", "metrics/lenet-untrained-proposed.csv"]
+    tampered += [f"reconstructions/lenet-untrained-proposed/seed0-shard{shard}.safetensors" for shard in (0, 1)]
+    for name in cut:
+        (root / name).write_bytes((root / name).read_bytes()[:-100])
+    for name in tampered:
+        content = bytearray((root / name).read_bytes())
+        content[-1] ^= 1
+        (root / name).write_bytes(content)
+    said = done(run(folder, *MEASURED))
+    for name in cut + tampered:
+        assert f"{name}: damaged: its sha256 is" in said
+    assert results(folder) == before
+    assert len(list((root / "damaged").iterdir())) == len(cut + tampered)
+    assert "Nothing to be done" in done(run(folder, *MEASURED))
+
+
+@pytest.mark.slow
+def test_results_of_unknown_settings_are_refused(finished: Path, tmp_path: Path) -> None:
+    """Without its bookkeeping Snakemake would take them for those of any settings."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    shutil.rmtree(folder / ".snakemake")
+    result = run(folder, *MEASURED)
+    assert result.returncode != 0
+    assert "error: results/mini: holds results, but .snakemake/metadata does not say" in result.stderr
+    shutil.rmtree(folder / "results/mini")
+    done(run(folder, *MEASURED, "--dry-run", "--quiet", "all"))
+
+
+def test_what_was_compared_once_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        write_tensors(tmp_path / f"x/{name}.safetensors", {"a": torch.rand(3)}, {})
+        Record({}).write(tmp_path / f"x/{name}.safetensors")
+    assert set_damaged_aside(tmp_path) == []
+    reads: list[Path] = []
+    monkeypatch.setattr("invgrad.results.integrity.sha256", lambda path: reads.append(path) or "other")
+    assert set_damaged_aside(tmp_path) == []
+    assert reads == []
+    (tmp_path / "x/a.safetensors").touch()
+    assert [sentence.split(":")[0] for sentence in set_damaged_aside(tmp_path)] == [str(tmp_path / "x/a.safetensors")]
+    assert set(reads) == {tmp_path / "x/a.safetensors"}
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
+        *("a.json", "b.json", "b.safetensors", "other-a.safetensors", SEEN)
+    }
+
+
+@pytest.mark.slow
+def test_a_data_file_with_a_wrong_checksum(tmp_path: Path) -> None:
+    folder = project(tmp_path, SLOWER)
+    entry = yaml.safe_load(PACKAGED.read_text())["datasets"]["cifar10"]
+    files = entry["sources"]["packaged"]["packages"][0]["files"]
+    files["cifar10_07_6.png"] = "0000" + files["cifar10_07_6.png"][4:]
+    (folder / "data/datasets.yaml").write_text(yaml.safe_dump({"datasets": {"cifar10": entry}}))
+    result = run(folder, "snakemake", "--cores", "2", "datasets")
+    assert result.returncode != 0
+    errors = errors_of(result)
+    assert len(set(errors)) == 1
+    assert re.search(r"cifar10_07_6\.png: sha256 is [0-9a-f]{64}, not 0000[0-9a-f]{60}", errors[0])
+    assert not list(folder.glob("results/mini/data/cifar10-*.safetensors"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_middle(finished: Path, tmp_path: Path) -> None:
+    """What was done is kept, nothing stays locked, and the next run ends as if nothing had been. (For a run that is
+    killed, see the night on a cluster.)
+    """
+    assert_undisturbed(finished, tmp_path)
+    records = finished.glob("results/mini/reconstructions/*/*.json")
+    assert 1 in {json.loads(record.read_text())["resumed"] for record in records}
+    assert not list(finished.glob("results/mini/unfinished/*/*/*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Attack(iterations=20, restarts=2),
+        Attack(iterations=3, optimiser=LBFGS(), distance=SquaredEuclidean(), box=False),
+    ],
+    ids=["adam", "l-bfgs"],
+)
+def test_a_trial_that_is_not_a_number_fails_alone(
+    attack: Attack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that shares a value that is not a number has a row that says that it failed; all others are the same,
+    bit for bit.
+    """
+    monkeypatch.chdir(projects.ROOT)
+    data, victim, shared, truth = (tmp_path / f"{name}.safetensors" for name in ("data", "victim", "shared", "truth"))
+    save_split(load("cifar10", "validation", "packaged", None), data)
+    train_victim(TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0), None, None, victim, None, CPU)
+    share_shard(share_step(last=3), victim, data, shared, truth, CPU)
+
+    def attacked(name: str) -> Path:
+        attack_shard(AttackStep(attack=attack, seed_key="k"), victim, shared, tmp_path / name, None, CPU)
+        return tmp_path / name
+
+    whole = attacked("whole.safetensors")
+    tensors, about = read_tensors(shared)
+    first = next(name for name in tensors if name.startswith("shared."))
+    tensors[first][1].view(-1)[5] = torch.nan
+    write_tensors(shared, tensors, about)
+    one_bad = attacked("bad.safetensors")
+    good, bad = read_tensors(whole)[0], read_tensors(one_bad)[0]
+    for client in (0, 2):
+        assert all(torch.equal(good[name][client], bad[name][client]) for name in good if len(good[name]) == 3)
+    expected, table = (rows("cell", 0, path, truth) for path in (whole, one_bad))
+    assert table.status.tolist() == ["ok", "failed", "ok"]
+    assert table.psnr.isna().tolist() == [False, True, False]
+    assert table.psnr[[0, 2]].tolist() == expected.psnr[[0, 2]].tolist()

@@ -1,0 +1,141 @@
+"""FINDINGS.md and docs/verdicts.md are what their templates say of the committed results."""
+
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from findings import (
+    TABLE1,
+    hours,
+    layer_errors,
+    ours,
+    paired,
+    places,
+    rendered,
+    restarts,
+    rows,
+    signed,
+    table1,
+    wrapped,
+)
+from refresh import TEMPLATES
+
+from invgrad.paper.verdicts import RULE
+from invgrad.settings import read_yaml
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "figures/small"
+EVERY_TEMPLATE = sorted((ROOT / "docs").glob("*.jinja"))
+
+
+@pytest.mark.parametrize(("page", "template"), TEMPLATES.items())
+def test_a_page_is_what_its_template_renders(page: str, template: str) -> None:
+    assert (ROOT / page).read_text() == rendered(template)
+
+
+@pytest.mark.parametrize("template", EVERY_TEMPLATE, ids=lambda path: path.name)
+def test_no_number_with_decimals_is_typed(template: Path) -> None:
+    """Measured and printed numbers have decimals, and are computed; a setting is written like `1e-2`."""
+    assert template.name in TEMPLATES.values()
+    assert re.findall(r"\d+\.\d+", template.read_text()) == []
+
+
+@pytest.mark.parametrize("page", TEMPLATES)
+def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    anchors = {
+        "#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall("^#+ (.*)$", text, re.M)
+    }
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+    assert links
+    for link in links:
+        assert link in anchors if link.startswith("#") else ((ROOT / page).parent / link).exists(), link
+
+
+def test_the_rule_of_every_verdict_is_shown() -> None:
+    report, page = (FIGURES / "index.md").read_text(), (ROOT / "docs/verdicts.md").read_text()
+    for verdict, when in RULE.items():
+        assert f"| {verdict} | {when} |" in report
+        assert f"| `{verdict}` | {when} |" in page
+
+
+def test_the_answer_comes_first_in_ten_lines() -> None:
+    answer = (ROOT / "FINDINGS.md").read_text().partition("[figures/small/index.md]")[0]
+    lines = [line for line in answer.splitlines()[1:] if line]
+    assert len(lines) <= 10
+
+
+@pytest.mark.parametrize("page", TEMPLATES)
+def test_no_line_but_of_a_table_is_long(page: str) -> None:
+    lines = [line for line in (ROOT / page).read_text().splitlines() if not line.startswith("|")]
+    assert max(map(len, lines)) <= 120
+
+
+def test_a_paragraph_is_filled_and_a_table_stays() -> None:
+    long, table = "word " * 40, "| a |\n|---|\n| " + "b " * 100 + "|"
+    text = wrapped(f"# Title\n\none\ntwo\n\n- {long}\n  end\n- next\n{table}\n")
+    first, second = ("word " * 23).strip(), "  " + "word " * 17 + "end"
+    assert text == f"# Title\n\none two\n\n- {first}\n{second}\n- next\n{table}\n"
+
+
+def test_table_1_has_every_value_of_the_verdicts() -> None:
+    judged = pd.read_csv(FIGURES / "verdicts.csv").query("id == 'table1'").set_index("cell")
+    assert set(TABLE1) == set(judged.index)
+    for cell, line in zip(TABLE1, table1(), strict=True):
+        row = judged.loc[cell]
+        assert line.verdict == row.verdict
+        numbers = [line.paper, line.ours, line.difference]
+        decimals = [float(text) for text in re.findall(r"[+-]?\d+\.\d+", " ".join(numbers).replace("−", "-"))]
+        columns = ["paper_value", "paper_std", "value", "std_images", "difference", "ci_low", "ci_high"]
+        assert decimals == [pytest.approx(row[column], abs=0.005001) for column in columns]
+        assert (line.why == "") == (line.verdict != "not comparable")
+        assert row.reason.startswith(line.why)
+
+
+def test_a_mean_is_that_of_the_rows() -> None:
+    table = pd.read_csv(FIGURES / "rows.csv").set_index("cell")
+    for cell in ("lenet-untrained-proposed", "lenet-trained-tv1e-1", "convnet-circular"):
+        assert ours(cell).value == pytest.approx(table.loc[[cell], "psnr"].mean())
+    first = rows("lenet-untrained-proposed", "image < 20", "seed == 1")
+    assert len(first) == 20
+    assert ours("lenet-untrained-proposed", "image < 20", "seed == 1").value == pytest.approx(first["psnr"].mean())
+    assert ours("lenet-untrained-proposed", "image < 20").difference == pytest.approx(
+        rows("lenet-untrained-proposed", "image < 20")["psnr"].mean() - 18.0
+    )
+    assert math.isnan(ours("lenet-trained-tv1e-1").difference)
+
+
+def test_a_change_is_that_of_the_means() -> None:
+    change = paired("lenet-untrained-unsigned", "lenet-untrained-tv1e-2")
+    assert len(change) == 30
+    means = [ours(cell).value for cell in ("lenet-untrained-unsigned", "lenet-untrained-tv1e-2")]
+    assert change.mean() == pytest.approx(means[0] - means[1])
+
+
+def test_tables_of_an_artefact_are_read() -> None:
+    trained = restarts("lenet-trained-convergence")
+    assert [trained.correlation_within, trained.lost, trained.lost_by_chance] == [-0.87, 0.12, 1.26]
+    errors = layer_errors("lenet-untrained-proposed")
+    assert errors.index.tolist() == list(range(1, 9))
+    assert errors[1] > 10 * errors[8]
+
+
+def test_hours_of_artefacts_add_up() -> None:
+    assert hours("small", "fig5", "fig7") == pytest.approx(hours("small", "fig5") + hours("small", "fig7"))
+    assert 0 < hours("paper", "fig5") < hours("paper", "total")
+
+
+def test_every_measurement_is_used_and_has_its_origin() -> None:
+    kept = read_yaml(ROOT / "docs/measurements.yaml")
+    templates = "".join(path.read_text() for path in EVERY_TEMPLATE)
+    assert set(kept) == set(re.findall(r'measured\("([^"]+)"\)', templates))
+    assert all(set(measurement) == {"value", "what", "how"} for measurement in kept.values())
+
+
+@pytest.mark.parametrize(("number", "shown"), [(-0.924, "−0.92"), (2.574, "2.57")])
+def test_numbers_are_shown_with_two_decimals_and_a_minus(number: float, shown: str) -> None:
+    assert places(number) == shown
+    assert signed(number) == (shown if number < 0 else f"+{shown}")
+    assert places(number, 0) == f"{number:.0f}".replace("-", "−")

@@ -1,0 +1,121 @@
+"""The common look of charts: everything fits, nothing overlaps, and a legend names each thing once."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from invgrad.report.charts import legend_below, log_scale, mark, subplots
+from invgrad.report.image_grid import FONT_POINTS
+
+TITLE = "A title that is much too long for a single line above a single panel. " * 3
+
+
+@pytest.fixture(autouse=True)
+def _defaults_restored() -> Iterator[None]:
+    with mpl.rc_context():
+        yield
+    plt.close("all")
+
+
+def _filled(rows: int, columns: int, title: str = TITLE) -> tuple[Figure, np.ndarray]:
+    figure, axes = subplots(rows, columns, title, note=TITLE)
+    for panel in axes.flat:
+        panel.plot([0, 1], [0, 1], label="mean")
+        panel.plot([0, 1], [1, 0], label="one image")
+        panel.set(xlabel="iterations", ylabel="PSNR in dB", title="panel")
+        mark(panel, 0.5, "paper")
+    return figure, axes
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 4), (2, 3)])
+def test_axes_are_an_array_of_rows_and_columns(rows: int, columns: int) -> None:
+    assert subplots(rows, columns, "title")[1].shape == (rows, columns)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 3)])
+def test_title_panels_and_legend_stay_inside_the_figure_and_apart(rows: int, columns: int) -> None:
+    figure, axes = _filled(rows, columns)
+    legend_below(figure)
+    figure.canvas.draw()
+    title, note = figure.texts
+    boxes = [part.get_tightbbox() for part in (title, note, *axes.flat, *figure.legends)]
+    edge = figure.bbox
+    assert all(edge.x0 <= b.x0 and edge.y0 <= b.y0 and b.x1 <= edge.x1 and b.y1 <= edge.y1 for b in boxes)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_a_longer_title_makes_the_figure_taller_not_the_panels_smaller() -> None:
+    (short, few), (long, many) = _filled(1, 1, "title"), _filled(1, 1)
+    for figure in (short, long):
+        figure.canvas.draw()
+    assert long.get_figheight() > short.get_figheight()
+    assert many[0, 0].get_window_extent().height == pytest.approx(few[0, 0].get_window_extent().height, rel=0.1)
+
+
+def test_all_type_has_the_same_size() -> None:
+    figure, _ = _filled(2, 2)
+    legend_below(figure)
+    figure.canvas.draw()
+    assert {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()} == {FONT_POINTS}
+
+
+def test_panels_have_no_frame() -> None:
+    _, axes = subplots(1, 1, "title")
+    assert [side for side, spine in axes[0, 0].spines.items() if spine.get_visible()] == ["left", "bottom"]
+
+
+def test_axes_are_shared_as_asked() -> None:
+    _, axes = subplots(1, 2, "title", share_y="all")
+    axes[0, 0].set(ylim=(3, 4), xlim=(5, 6))
+    assert axes[0, 1].get_ylim() == (3, 4)
+    assert axes[0, 1].get_xlim() != (5, 6)
+
+
+def test_the_legend_names_each_thing_once() -> None:
+    figure, axes = _filled(1, 3)
+    axes[0, 2].plot([0, 1], [0, 0], label="only here")
+    legend_below(figure)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mean", "one image", "only here"]
+
+
+def test_a_mark_stands_at_its_place_and_leaves_the_limits_of_the_other_axis() -> None:
+    _, axes = subplots(1, 1, "title")
+    axes[0, 0].plot([0, 1], [2, 3])
+    before = axes[0, 0].get_ylim()
+    mark(axes[0, 0], 0.25, "paper")
+    assert list(axes[0, 0].lines[-1].get_xdata()) == [0.25, 0.25]
+    assert axes[0, 0].texts[0].get_text() == "paper"
+    assert axes[0, 0].get_ylim() == before
+
+
+@pytest.mark.parametrize("span", [1.1, 2, 3, 5, 8, 30, 90, 1e3, 1e8])
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_a_logarithmic_axis_has_a_few_plain_numbers(which: str, span: float) -> None:
+    figure, axes = subplots(1, 1, "title")
+    axes[0, 0].plot([3e-5, 3e-5 * span], [3e-5, 3e-5 * span])
+    log_scale(axes[0, 0], which)
+    figure.canvas.draw()
+    axis, limits = (
+        (axes[0, 0].xaxis, axes[0, 0].get_xlim()) if which == "x" else (axes[0, 0].yaxis, axes[0, 0].get_ylim())
+    )
+    shown = [tick for tick in axis.get_major_ticks() if limits[0] <= tick.get_loc() <= limits[1]]
+    boxes = [tick.label1.get_window_extent() for tick in shown]
+    assert 1 <= len(shown) <= 6
+    assert [float(tick.label1.get_text()) for tick in shown] == pytest.approx([tick.get_loc() for tick in shown])
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert not any(label.get_text() for label in axis.get_minorticklabels())
+
+
+@pytest.mark.parametrize("values", [[], [float("nan")], [0, -1]])
+def test_without_positive_data_an_axis_stays_linear(values: list[float]) -> None:
+    figure, axes = subplots(1, 1, "title")
+    axes[0, 0].plot(range(len(values)), values)
+    log_scale(axes[0, 0], "y")
+    figure.canvas.draw()
+    assert axes[0, 0].get_yscale() == "linear"

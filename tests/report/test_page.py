@@ -1,0 +1,321 @@
+"""The report says what the files say, stands alone, and names what is missing."""
+
+import json
+import re
+from base64 import b64encode
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+import yaml
+
+from invgrad.paper.verdicts import RULE, verdicts
+from invgrad.report.export import save_table
+from invgrad.report.page import Run, duration, plain, spent, versions
+from invgrad.results.provenance import Stamp
+from invgrad.settings import SettingsError
+from invgrad.steps.report import read_details, write_report
+
+ROOT = Path(__file__).parents[2]
+PNG = b"\x89PNG\r\n\x1a\n a picture"
+PAPER = """id,cell,measure,value,std,n,unit,where,checked,note
+table1,good,psnr_mean,18.00,3.33,100,dB,Table 1,true,quoted
+table1,absent,psnr_mean,46.25,12.66,100,dB,Table 1,false,recalled
+fig9,good,psnr_shown,17.24,,1,dB,Figure 9,false,recalled
+"""
+
+
+def description() -> dict[str, Any]:
+    setting = {"value": "300", "provenance": "code", "paper": "4800"}
+    cell = {
+        "label": "LeNet <i>&</i> friends | all",
+        "network": "LeNet",
+        "training": "7 epochs",
+        "attack": "LeNet <i>&</i> friends | all",
+        "variant": "",
+        "variant_of": None,
+        "clients": "some",
+        "victim": "lenet",
+        "epoch": 7,
+        "swapped_rows": False,
+        "seeds": [0, 1],
+        "shards": 1,
+        "images_per_client": 1,
+        "total_variation": 0.01,
+        "step_decay": True,
+        "obstacles": ["iterations 300 instead of 4800"],
+        "settings": {
+            "attack.iterations": setting,
+            "attack.box": {"value": "true", "provenance": "code", "paper": None},
+        },
+    }
+    artefact = {"where": "Table 1", "about": "What it shows.", "cells": ["good"], "not_made": None}
+    return {
+        "scale": "demo",
+        "about": "Scale demo: little of everything.",
+        "changed": {},
+        "artefacts": {
+            "table1": artefact | {"title": "Table 1: numbers", "writes": ["csv", "md", "tex"]},
+            "fig2": artefact | {"title": "Figure 2: pictures", "writes": ["png", "pdf", "csv"]},
+            "fig3": artefact
+            | {"title": "Figure 3", "cells": ["gone"], "writes": ["png"], "not_made": "there is no ImageNet here"},
+        },
+        "cells": {"good": cell},
+    }
+
+
+def record(seconds: float, device: str = "cpu: fast", commit: str = "0123456789abcdef") -> str:
+    return json.dumps(
+        {
+            "device": device,
+            "seconds": seconds,
+            "commit": commit,
+            "uncommitted_changes": False,
+            "versions": {"torch": "2.14"},
+        }
+    )
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A made table, a made figure and one that is not made."""
+    results, figures = tmp_path / "results/demo", tmp_path / "figures/demo"
+    for folder in (results / "metrics", results / "notebooks", results / "reconstructions/good", figures):
+        folder.mkdir(parents=True)
+    (tmp_path / "paper.csv").write_text(PAPER)
+    detail = {"question": "Which <b>?", "choice": "This.", "why": "So.", "source": "a b.py", "artefacts": ["fig2"]}
+    everywhere = detail | {"question": "Where?", "source": None, "artefacts": ["all"]}
+    content = {"repository": "https://example.org/blob", "details": [detail, everywhere]}
+    (tmp_path / "details.yaml").write_text(yaml.safe_dump(content))
+    (results / "description.json").write_text(json.dumps(description()))
+    rows = pd.DataFrame(
+        {
+            "cell": "good",
+            "seed": [0, 0, 0, 1, 1, 1],
+            "image": [0, 1, 2, 0, 1, 2],
+            "dataset": "cifar10",
+            "source": "first 3 images",
+            "psnr": [20.0, 22.0, float("inf"), 21.0, 24.0, float("nan")],
+            "status": ["ok"] * 5 + ["failed"],
+        }
+    )
+    rows.to_csv(results / "metrics/good.csv", index=False)
+    values = pd.read_csv(tmp_path / "paper.csv")
+    judged = verdicts(values, rows, {"good": ["iterations 300 instead of 4800"]})
+    judged.to_csv(figures / "verdicts.csv", index=False)
+    for seed in (0, 1):
+        (results / f"reconstructions/good/seed{seed}-shard0.json").write_text(record(60, commit=f"{seed}" * 40))
+    for name, device in (("table1", "cpu: fast"), ("fig2", "cuda: faster")):
+        (results / f"notebooks/{name}.ipynb").write_text("{}")
+        (results / f"notebooks/{name}.json").write_text(record(5, device))
+    table = pd.DataFrame({"network": ["A|B <script>"] * 110, "PSNR": ["007.50 ± 1.00"] * 110})
+    save_table(table, figures / "table1", "A caption.", Stamp("0123abcd", "tiny", "fedcba9876543210"))
+    (figures / "fig2.csv").write_text("step,value\n1,31.4159\n")
+    (figures / "fig2.png").write_bytes(PNG)
+    (figures / "fig2.pdf").write_text("x")
+    return tmp_path
+
+
+def made(tree: Path) -> tuple[str, str]:
+    figures = tree / "figures/demo"
+    write_report(
+        tree / "results/demo/description.json",
+        tree / "paper.csv",
+        tree / "details.yaml",
+        tree / "results/demo",
+        figures,
+        figures / "report.html",
+        figures / "index.md",
+    )
+    return (figures / "report.html").read_text(), (figures / "index.md").read_text()
+
+
+class Page(HTMLParser):
+    """What a browser would load, show and link to; checks that every element is closed in its turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.tags: set[str] = set()
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert not self.open
+        self.words = " ".join("".join(self.text).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset", "data", "poster", "background"):
+                self.loaded.append(value or "")
+            elif name == "href":
+                self.links.append(value or "")
+            elif name == "id":
+                self.ids.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_both_forms_show_the_numbers_of_the_files(tree: Path) -> None:
+    html, markdown = made(tree)
+    judged = pd.read_csv(tree / "figures/demo/verdicts.csv").set_index(["id", "cell"]).loc[("table1", "good")]
+    ours = f"{judged.value:.2f} ± {judged.std_images:.2f}"
+    assert ours == "21.75 ± 1.80"
+    difference = f"{judged.difference:+.2f} ({judged.ci_low:+.2f} to {judged.ci_high:+.2f})"
+    for text in (Page(html).words, markdown):
+        for shown in (
+            *("Table 1: numbers", "Figure 2: pictures", "Figure 3", "not made: there is no ImageNet here"),
+            *(ours, difference, "18.00 ± 3.33 (n = 100)", "46.25 ± 12.66", "17.24 (one displayed image)"),
+            *("A caption.", "007.50 ± 1.00", "10 rows more are in the file."),
+            *("1 not comparable, 1 not run", "2 not comparable, 1 not run", "pictures, no printed number"),
+            *("attack.iterations: 300 instead of 4800", "cifar10: first 3 images"),
+            *("2 min 05 s on cpu: fast", "2 min 00 s on cpu: fast; 5.0 s on cuda: faster"),
+            *("0000000000, 1111111111, 0123456789", "not the paper's settings: scale “demo”"),
+            *("Reported numbers of artefacts that are not configured", *RULE.values()),
+        ):
+            assert shown in text, shown
+        assert "31.4159" not in text  # the data of a picture is a file to download, not a table to read
+    assert "| 6 | 1 | 1 |" in markdown
+    assert "<td>6</td><td>1</td><td>1</td>" in html
+    assert "clients some with 1 image each; victim lenet after 7 epochs of training" in Page(html).words
+    assert "2 min 05 s on cpu: fast; 5.0 s on cuda: faster. Source tree" in markdown  # shared attacks count once
+
+
+def test_the_page_loads_nothing(tree: Path) -> None:
+    html, _ = made(tree)
+    page = Page(html)
+    assert page.loaded == [f"data:image/png;base64,{b64encode(PNG).decode()}"]
+    assert not page.tags & {"script", "link", "iframe", "object", "embed"}
+    assert not re.search(r"@import|url\(", html)
+
+
+def test_text_is_text(tree: Path) -> None:
+    html, markdown = made(tree)
+    page = Page(html)
+    for text in ("LeNet <i>&</i> friends | all", "A|B <script>", "Which <b>?"):
+        assert text in page.words
+        assert plain(text) in markdown
+    tables = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
+    assert len(tables) >= 7
+    for table in tables:
+        columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(columns) == 1, table
+        assert re.fullmatch(r"[|:-]+", table.splitlines()[1])
+
+
+def test_links_lead_somewhere(tree: Path) -> None:
+    html, markdown = made(tree)
+    page = Page(html)
+    assert len(page.ids) == len(set(page.ids))
+    anchors = set(re.findall(r'<a id="([^"]+)">', markdown))
+    inline = re.findall(r"\]\(([^)]+)\)", markdown)
+    for links, ids in ((page.links, set(page.ids)), (inline, anchors)):
+        assert {"fig2.pdf", "https://example.org/blob/a%20b.py"} <= set(links)
+        for link in links:
+            if link.startswith("#"):
+                assert link[1:] in ids, link
+            elif not link.startswith("https://"):
+                assert (tree / "figures/demo" / unquote(link)).is_file(), link
+    notebook = "../../results/demo/notebooks/table1.ipynb"
+    assert notebook in page.links
+    assert notebook in markdown
+    assert not any(link.startswith("..") for link in inline), "the page is kept where the results are not"
+
+
+def test_open_details_are_numbered_and_linked_from_what_they_concern(tree: Path) -> None:
+    html, markdown = made(tree)
+    sections = dict(re.findall(r'<section>\n<h2 id="(\w+)">(.*?)</section>', html, re.DOTALL))
+    assert re.findall(r"#detail-\d", sections["table1"]) == ["#detail-2"]
+    assert re.findall(r"#detail-\d", sections["fig2"]) == ["#detail-1", "#detail-2"]
+    assert '1. <a id="detail-1"></a>**Which' in markdown
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        *("figures/demo/fig2.png", "figures/demo/table1.tex", "results/demo/notebooks/fig2.json"),
+        "results/demo/reconstructions/good/seed1-shard0.json",
+    ],
+)
+def test_a_promised_file_that_is_missing_is_named(tree: Path, missing: str) -> None:
+    (tree / missing).unlink()
+    with pytest.raises(SettingsError, match=re.escape(missing)):
+        made(tree)
+    assert not (tree / "figures/demo/report.html").exists()
+
+
+def test_a_cell_that_was_not_run_is_said(tree: Path) -> None:
+    (tree / "results/demo/metrics/good.csv").unlink()
+    html, _ = made(tree)
+    assert "No rows: it was not run." in html
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "message"),
+    [
+        (
+            "results/demo/description.json",
+            '"cells": ["good"]',
+            '"cells": ["god"]',
+            "unknown cell 'god'; nearest: 'good'",
+        ),
+        ("results/demo/description.json", '"not_made"', '"unmade"', "unknown key 'unmade'; nearest: 'not_made'"),
+        ("results/demo/metrics/good.csv", "psnr", "snr", "metrics/good.csv: cannot be read"),
+        ("results/demo/notebooks/fig2.json", "seconds", "second", "not a record of invgrad: 'seconds'"),
+        ("figures/demo/verdicts.csv", "18.0", "18.5", "verdicts.csv: no verdict on psnr_mean 18.0 of 'good'"),
+        ("details.yaml", "why: So.", "because: So.", "details.0: unknown key 'because'"),
+        ("details.yaml", "choice: This.", "choice: ''", "details.0.choice: "),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(tree: Path, file: str, before: str, after: str, message: str) -> None:
+    path = tree / file
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after, 1))
+    with pytest.raises(SettingsError, match=re.escape(message)) as error:
+        made(tree)
+    assert "\n" not in str(error.value)
+
+
+def test_the_papers_own_scale_has_no_warning_unless_settings_were_changed(tree: Path) -> None:
+    path = tree / "results/demo/description.json"
+    content = description() | {"scale": "paper"}
+    path.write_text(json.dumps(content))
+    assert all("not the paper's settings" not in text for text in made(tree))
+    path.write_text(json.dumps(content | {"changed": {"cells": {"*": {"attack": {"iterations": 7}}}}}))
+    for text in made(tree):
+        assert "not the paper's settings" in text
+        assert "iterations" in text
+
+
+def test_the_details_of_this_repository_are_valid() -> None:
+    details = read_details(ROOT / "data/open_details.yaml").details
+    assert len(details) >= 25
+    assert len({detail.question for detail in details}) == len(details)
+    known = {
+        *("fig1", "prop1", "table1", "fig2", "fig3", "fig4", "fig5", "fig6", "table2", "fig7", "ablation", "labelflip"),
+        *("batch100", "table2-images", "more-cifar", "more-imagenet", "hyperparameters", "all"),
+    }
+    assert {name for detail in details for name in detail.artefacts} <= known
+
+
+def test_times_and_versions_are_summed_over_jobs() -> None:
+    assert [duration(seconds) for seconds in (5.96, 59.97, 60, 125.4, 3599.6, 11400)] == [
+        *("6.0 s", "1 min 00 s", "1 min 00 s", "2 min 05 s", "1 h 00 min", "3 h 10 min")
+    ]
+    runs = [
+        Run(device=device, seconds=seconds, commit="c", versions={"torch": version})
+        for device, seconds, version in (("a", 1, "2.14"), ("b", 2, "2.15"), ("a", 3, "2.14"))
+    ]
+    assert spent(runs) == "4.0 s on a; 2.0 s on b"
+    assert versions(runs) == {"torch": "2.14, 2.15"}

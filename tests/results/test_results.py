@@ -1,0 +1,169 @@
+"""Files are whole or not there, say how they came about, and are refused when they are something else."""
+
+import json
+import stat
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from invgrad import __version__
+from invgrad.networks.checkpoint import VictimFile, load_victim, save_victim
+from invgrad.networks.settings import LeNetZhu
+from invgrad.results import files as results
+from invgrad.settings import SettingsError
+
+ABOUT = VictimFile(
+    network=LeNetZhu(), dataset="cifar10", classes=10, size=32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), seed=4
+)
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "table.csv"
+    results.write(target, lambda path: path.write_text("old"))
+
+    def fail(path: Path) -> None:
+        path.write_text("half of the new")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        results.write(target, fail)
+    assert target.read_text() == "old"
+    assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
+
+
+def test_others_may_read_a_result_if_they_may_read_files(tmp_path: Path) -> None:
+    results.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(3)}, {})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    target = tmp_path / "table[1].csv"
+    others = {".table[1].json", ".table.4711.csv", ".table[1].v2.4711.csv"}
+    for name in (".table[1].4711.csv", *others):
+        (tmp_path / name).write_text("half")
+    results.write(target, lambda path: path.write_text("whole"))
+    assert {path.name for path in tmp_path.iterdir()} == {"table[1].csv", *others}
+
+
+def test_a_full_disk_is_an_error_of_the_system_for_tensors_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match=r"x\.safetensors: .*No space left"):
+        results.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(3)}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensors_come_back_with_what_was_said_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    tensors = {"a": torch.rand(2, 3), "b": torch.arange(4)}
+    results.write_tensors(path, tensors, {"names": ["p", "q"]})
+    back, about = results.read_tensors(path)
+    assert about == {"names": ["p", "q"]}
+    assert {name: tensor.tolist() for name, tensor in back.items()} == {k: t.tolist() for k, t in tensors.items()}
+
+
+@pytest.mark.parametrize("of", ["a tensor", "what is said"])
+def test_a_file_in_which_a_bit_was_changed_is_refused(tmp_path: Path, of: str) -> None:
+    path = tmp_path / "x.safetensors"
+    results.write_tensors(path, {"a": torch.rand(100)}, {"names": ["a client of some name"]})
+    content = bytearray(path.read_bytes())
+    content[-1 if of == "a tensor" else content.index(b"some name")] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"x\.safetensors: damaged: its sha256 is"):
+        results.read_tensors(path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "truncated", "foreign"])
+def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "x.safetensors"
+    results.write_tensors(path, {"a": torch.rand(100)}, {})
+    match damage:
+        case "missing":
+            path.unlink()
+        case "text":
+            path.write_text("hello")
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:-40])
+        case "foreign":
+            save_file({"a": torch.rand(3)}, path)
+    with pytest.raises(SettingsError, match=r"x\.safetensors: not a result file"):
+        results.read_tensors(path)
+
+
+def test_the_record_says_how_a_result_came_about(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    record = results.Record({"alpha": 0.01, "seed": 3})
+    results.write_csv(path, pd.DataFrame({"a": [1]}))
+    record.write(path, images=2)
+    content = json.loads((tmp_path / "rows.json").read_text())
+    assert content["settings"] == {"alpha": 0.01, "seed": 3}
+    assert content["sha256"] == results.sha256(path)
+    assert content["images"] == 2
+    assert content["versions"]["torch"] == version("torch")
+    assert {"commit", "uncommitted_changes", "device", "threads", "seconds", "started", "command"} <= set(content)
+
+
+def test_what_a_result_comes_from_has_changed_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures, and what users put beside the sources, are no changes."""
+    code = tmp_path / "src/invgrad/results.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("1")
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "1"],
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(results, "__file__", str(code))
+    (tmp_path / "figures").mkdir()
+    for beside in ("run-tonight.sh", "figures/rows.csv"):
+        (tmp_path / beside).write_text("2")
+    assert results.source_version()[1] is False
+    new = code.with_name("new.py")
+    new.write_text("2")
+    assert results.source_version()[1] is True
+    monkeypatch.setattr(results, "__file__", str(new))
+    assert results.source_version() == ("unknown", None), "installed into the checkout of something else"
+
+
+def test_packages_that_are_not_installed_are_left_out_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RECORDED_PACKAGES", ("torch", "no-such-package"))
+    assert results._versions() == {"invgrad": __version__, "torch": version("torch")}
+
+
+def test_tables_with_other_columns_are_not_joined(tmp_path: Path) -> None:
+    for name, column in (("a", "psnr"), ("b", "mse")):
+        pd.DataFrame({column: [1.0]}).to_csv(tmp_path / f"{name}.csv", index=False)
+    with pytest.raises(SettingsError, match=r"b\.csv: columns \['mse'\] differ"):
+        results.read_tables([tmp_path / "a.csv", tmp_path / "b.csv"])
+
+
+def test_a_victim_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "victim.safetensors"
+    network = ABOUT.build()
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    save_victim(path, ABOUT, network)
+    loaded, about = load_victim(path, torch.device("cpu"))
+    assert about == ABOUT
+    for mine, theirs in zip(network.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert not loaded.training
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444
+
+
+def test_a_victim_of_another_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "victim.safetensors"
+    save_victim(path, ABOUT, ABOUT.with_(classes=7).build())
+    with pytest.raises(SettingsError, match="does not fit its own description"):
+        load_victim(path, torch.device("cpu"))

@@ -1,0 +1,399 @@
+"""Steps from files to files: what they write, and what they refuse."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from invgrad.attack.settings import Analytic, AnyAttack, Attack, AttackStep
+from invgrad.clients.settings import FederatedAveraging, GradientClient, ShareStep
+from invgrad.data.images import normalise
+from invgrad.data.sources import load
+from invgrad.data.splits import read_split, save_split
+from invgrad.metrics.image_pairs import read_gallery, read_trajectories
+from invgrad.networks.checkpoint import load_victim, save_victim, untrained
+from invgrad.networks.settings import MLP, LeNetZhu, Network, Training, TrainStep
+from invgrad.results.files import read_tensors, write_tensors
+from invgrad.results.provenance import Record
+from invgrad.runtime.checkpoints import Unfinished, remove_states
+from invgrad.runtime.settings import Keeping
+from invgrad.settings import SettingsError, parse
+from invgrad.steps.attack import attack_shard
+from invgrad.steps.measure import rows
+from invgrad.steps.share import share_shard, swapped
+from invgrad.steps.train import train_victim
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with CIFAR-10's first images and an untrained victim for them."""
+    monkeypatch.chdir(ROOT)
+    save_split(load("cifar10", "validation", "packaged", None), tmp_path / "cifar10.safetensors")
+    step = TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0)
+    train_victim(step, None, None, tmp_path / "victim.safetensors", None, CPU)
+    return tmp_path
+
+
+def share_into(folder: Path, step: ShareStep) -> None:
+    files = [folder / f"{name}.safetensors" for name in ("victim", "cifar10", "shared", "truth")]
+    share_shard(step, *files, CPU)
+
+
+def step(**changes: object) -> ShareStep:
+    settings = {"shares": GradientClient(), "start": 0, "images_per_client": 1, "distinct_labels": True}
+    return ShareStep.model_validate({**settings, "labels_known": True, "first": 0, "last": 2, **changes})
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_labels_reach_the_server_only_if_they_are_known(made: Path, known: bool) -> None:
+    share_into(made, step(labels_known=known))
+    tensors, about = read_tensors(made / "shared.safetensors")
+    assert ("labels" in tensors) == known
+    assert all("cifar" not in name for name in about["names"]), "a name must not say which image it is"
+    assert read_tensors(made / "truth.safetensors")[0]["labels"].tolist() == [[3], [8]]
+
+
+def test_a_shard_is_a_part_of_the_whole(made: Path) -> None:
+    share_into(made, step(first=0, last=4))
+    whole, about = read_tensors(made / "shared.safetensors")
+    share_into(made, step(first=2, last=4))
+    part, about_part = read_tensors(made / "shared.safetensors")
+    assert about_part["names"] == about["names"][2:]
+    for name, tensor in part.items():
+        torch.testing.assert_close(tensor, whole[name][2:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"first": 2}, "must be less than"),
+        ({"last": 30}, "are enough for 20 clients"),
+        ({"images_per_client": 4, "shares": FederatedAveraging(steps=1, batch_size=3)}, "does not divide 4 images"),
+    ],
+)
+def test_clients_that_cannot_be_are_refused(made: Path, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        share_into(made, step(**changes))
+    assert not (made / "shared.safetensors").exists()
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Validation and training split of a few photographs."""
+    monkeypatch.chdir(ROOT)
+    paths = tmp_path / "validation.safetensors", tmp_path / "train.safetensors"
+    for split, path in zip(("validation", "train"), paths, strict=True):
+        save_split(load("photos10", split, "packaged", None, limit=40), path)
+    return paths
+
+
+def training_of(**changes: Any) -> TrainStep:
+    recipe = Training(epochs=4, batch_size=16, milestones=(3,))
+    settings = {"network": LeNetZhu(), "dataset": "photos10", "training": recipe, "seed": 0, "snapshots": (4, 0, 2)}
+    return TrainStep(**settings | changes)
+
+
+EVERY_STEP = Keeping(iterations=1)
+
+
+def stopped(steps: int, step: TrainStep, photos: tuple[Path, Path], out: Path, kept: Path) -> None:
+    """A training that is stopped as by kill -9, after it took and kept so many steps (3 are an epoch)."""
+    with pytest.MonkeyPatch.context() as patch:
+        calls = iter(range(steps))
+        keep = Unfinished.keep
+
+        def keep_or_die(self: Unfinished, tensors: dict[str, Tensor]) -> None:
+            keep(self, tensors)
+            if next(calls) == steps - 1:
+                raise KeyboardInterrupt
+
+        patch.setattr(Unfinished, "keep", keep_or_die)
+        patch.setattr("invgrad.runtime.checkpoints.LEAST_WORK", 0)
+        with pytest.raises(KeyboardInterrupt):
+            train_victim(step, *photos, out, kept, CPU, EVERY_STEP)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
+
+
+def curve(record: Path) -> list[dict[str, Any]]:
+    return json.loads(record.read_text())["curve"]
+
+
+def test_a_stopped_training_ends_as_if_it_had_not_been(
+    photos: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Snakemake removes what a failed job was to write, so only the checkpoint's folder may be relied upon."""
+    step, kept = training_of(), tmp_path / "unfinished" / "seed0.safetensors"
+    train_victim(step, *photos, tmp_path / "whole" / "seed0.safetensors", None, CPU)
+    for steps in (1, 4, 3):  # within an epoch, within another, right before the accuracy of one is measured
+        stopped(steps, step, photos, tmp_path / "parts" / "seed0.safetensors", kept)
+        assert not (tmp_path / "parts").exists()
+    train_victim(step, *photos, tmp_path / "parts" / "seed0.safetensors", kept, CPU)
+    assert f"{kept}: the training goes on in epoch 3" in capsys.readouterr().out
+    assert json.loads((tmp_path / "parts" / "seed0.json").read_text())["resumed"] == 3
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert list(contents(tmp_path / "whole")) == [
+        f"seed0{after}.safetensors" for after in ("-epoch0", "-epoch2", "-epoch4", "")
+    ]
+    records = {file.stem: curve(file) for file in (tmp_path / "parts").glob("*.json")}
+    assert records == {file.stem: curve(file) for file in (tmp_path / "whole").glob("*.json")}
+    assert {name: len(each) for name, each in records.items()} == {
+        "seed0": 4,
+        "seed0-epoch0": 0,
+        "seed0-epoch2": 2,
+        "seed0-epoch4": 4,
+    }
+    (tmp_path / "parts" / "seed0.safetensors").unlink()  # before Snakemake saw it
+    train_victim(step, *photos, tmp_path / "parts" / "seed0.safetensors", kept, CPU)
+    assert f"{kept}: the training had come to its end" in capsys.readouterr().out
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    remove_states(kept.parent, tmp_path / "parts")
+    assert not list(kept.parent.iterdir())
+
+
+def test_snapshots_are_victims_of_shorter_trainings(photos: tuple[Path, Path], tmp_path: Path) -> None:
+    """The milestones are the same, since they do not depend on how many epochs are run."""
+    train_victim(training_of(), *photos, tmp_path / "long.safetensors", None, CPU)
+    for epochs in (0, 2, 4):
+        short = training_of(training=training_of().training.with_(epochs=epochs), snapshots=())
+        shown = (photos[0], photos[1] if epochs else None)
+        train_victim(short, *shown, tmp_path / "short.safetensors", None, CPU)
+        first, _ = load_victim(tmp_path / "short.safetensors", CPU)
+        second, _ = load_victim(tmp_path / f"long-epoch{epochs}.safetensors", CPU)
+        assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
+
+
+@pytest.mark.parametrize(
+    "damage", ["other settings", "other data", "other code", "not a checkpoint", "cut", "tampered", "snapshot"]
+)
+def test_a_checkpoint_that_does_not_belong_is_not_used(
+    damage: str,
+    photos: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept, out = tmp_path / "unfinished" / "seed0.safetensors", tmp_path / "made" / "seed0.safetensors"
+    step = training_of(seed=1) if damage == "other settings" else training_of()
+    stopped(7, step, photos, out, kept)
+    words = f"{kept}: is of other settings, data or code"
+    match damage:
+        case "other code":
+            monkeypatch.setattr("invgrad.runtime.checkpoints.fingerprint", lambda files: "of this code")
+        case "other data":
+            save_split(load("photos10", "train", "packaged", None, limit=39), photos[1])
+        case "not a checkpoint":
+            kept.write_text("not a checkpoint")
+            words = f"{kept}: not a result file"
+        case "cut":
+            kept.write_bytes(kept.read_bytes()[:-1000])
+            words = f"{kept}: not a result file"
+        case "tampered":
+            content = bytearray(kept.read_bytes())
+            content[-1] ^= 1
+            kept.write_bytes(content)
+            words = f"{kept}: damaged: its sha256 is"
+        case "snapshot":
+            kept.with_stem("seed0-epoch2").write_bytes(kept.with_stem("seed0-epoch0").read_bytes()[:-8])
+            words = f"{kept}: lacks its snapshot"
+    train_victim(training_of(), *photos, out, kept, CPU)
+    said = capsys.readouterr().out
+    assert said.startswith(words)
+    assert said.count("\n") == 1
+    assert said.endswith("; starts anew\n")
+    assert json.loads(out.with_suffix(".json").read_text())["resumed"] == 0
+    made = contents(out.parent)
+    train_victim(training_of(), *photos, out, None, CPU)
+    assert contents(out.parent) == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "validation", "training", "words"),
+    [
+        ({}, True, False, "a victim that is to be trained needs both splits"),
+        ({"dataset": "cifar10"}, True, True, "holds photos10, but the settings are for cifar10"),
+        ({"training": None, "snapshots": ()}, True, True, "the settings say that this victim is not trained"),
+        ({"training": Training(epochs=0), "snapshots": ()}, True, True, "is not trained"),
+        ({"training": None, "snapshots": ()}, False, False, "--validation: give this split, since photos10 has no"),
+    ],
+)
+def test_files_must_be_those_that_the_settings_need(
+    changes: dict[str, Any], validation: bool, training: bool, words: str, photos: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = [path if wanted else None for path, wanted in zip(photos, (validation, training), strict=True)]
+    with pytest.raises(SettingsError, match=words):
+        train_victim(training_of(**changes), *given, tmp_path / "out" / "victim.safetensors", None, CPU)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_untrained_victim_needs_no_images(made: Path, tmp_path: Path) -> None:
+    step = training_of(dataset="cifar10", training=Training(epochs=0), snapshots=(0,))
+    for name, images in (("with", made / "cifar10.safetensors"), ("without", None)):
+        train_victim(step, images, None, tmp_path / name / "victim.safetensors", None, CPU)
+    assert contents(tmp_path / "with") == contents(tmp_path / "without")
+    network, about = load_victim(tmp_path / "without" / "victim-epoch0.safetensors", CPU)
+    assert about.dataset == "cifar10"
+    assert all(map(torch.equal, network.state_dict().values(), about.build().state_dict().values()))
+
+
+def test_there_is_no_snapshot_after_the_end() -> None:
+    with pytest.raises(SettingsError, match="the training has no epoch 5; nearest: 4"):
+        parse(TrainStep, training_of().model_dump() | {"snapshots": (1, 5)}, "here")
+
+
+def measured(folder: Path, selected: list[int], failed: int | None = None) -> pd.DataFrame:
+    share_into(folder, step())
+    truth, _ = read_tensors(folder / "truth.safetensors")
+    images = (truth["images"].float() / 255 - 0.5) / 0.25
+    if failed is not None:
+        images[failed] = torch.nan
+    return rows_of(folder, images, truth["labels"], selected)
+
+
+def rows_of(folder: Path, images: Tensor, labels: Tensor, selected: list[int]) -> pd.DataFrame:
+    """The rows of a result file as an attack on two clients with two restarts would have written it."""
+    tensors = {
+        "images": images,
+        "labels": labels,
+        "matching_cost": torch.tensor([[0.3, 0.1], [0.2, 0.4]]),
+        "iterations": torch.tensor([[5, 7], [9, 2]]),
+        "selected": torch.tensor(selected),
+    }
+    about = {"mean": [0.5] * 3, "std": [0.25] * 3, "precision": "float32"}
+    write_tensors(folder / "found.safetensors", tensors, about)
+    Record({}, CPU).write(folder / "found.safetensors")
+    return rows("cell", 4, folder / "found.safetensors", folder / "truth.safetensors")
+
+
+def test_a_failed_trial_is_a_row_without_measures(made: Path) -> None:
+    table = measured(made, [1, -1], failed=1)
+    assert table.status.tolist() == ["ok", "failed"]
+    assert table.psnr[0] > 60
+    assert table.matching_cost[0] == pytest.approx(0.1)
+    assert table.iterations.tolist() == [7, 9]
+    assert table.loc[1, ["psnr", "mse", "ssim", "matching_cost"]].isna().all()
+    assert table.seed.tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+def test_rows_say_whether_jpeg_copies_are_among_the_images(made: Path, lossy: bool) -> None:
+    data = made / "cifar10.safetensors"
+    save_split(replace(read_split(data), lossy=lossy), data)
+    assert measured(made, [0, 0]).lossy.tolist() == [lossy, lossy]
+
+
+def test_averaged_restarts_have_no_matching_cost(made: Path) -> None:
+    table = measured(made, [-1, -1])
+    assert table.status.tolist() == ["ok", "ok"]
+    assert table.matching_cost.isna().all()
+
+
+def test_images_whose_order_the_attack_could_not_know_are_assigned(made: Path) -> None:
+    """The first client's labels are in their order, the second's are not: only there may reconstructions move."""
+    share_into(made, step(images_per_client=3))
+    truth, _ = read_tensors(made / "truth.safetensors")
+    images = (truth["images"].float() / 255 - 0.5) / 0.25
+    images[0, [0, 1]] = images[0, [1, 0]]
+    turned = [2, 0, 1]
+    images[1], labels = images[1, turned], truth["labels"].clone()
+    labels[1] = labels[1, turned]
+    table = rows_of(made, images, labels, [0, 0])
+    assert table.matched_by.tolist() == ["position"] * 3 + ["assignment"] * 3
+    assert (table.psnr > 60).tolist() == [False, False, True, True, True, True]
+    assert table.attacked_label.tolist() == table.label.tolist()
+    shown = read_gallery([str(made / "found.safetensors")], [str(made / "truth.safetensors")], 6)
+    assert shown.psnr == table.psnr.tolist()
+
+
+def attack_into(folder: Path, attack: AnyAttack, network: Network | None = None) -> dict[str, Tensor]:
+    """What the attack on the clients of this folder writes."""
+    if network:
+        about = untrained(network, "cifar10", seed=0)
+        save_victim(folder / "victim.safetensors", about, about.build())
+    share_into(folder, step())
+    names = ("victim", "shared", "found")
+    files = [folder / f"{name}.safetensors" for name in names]
+    attack_shard(AttackStep(attack=attack, seed_key="k"), *files, None, CPU)
+    return read_tensors(folder / "found.safetensors")[0]
+
+
+def test_trajectories_are_written_if_there_are_any(made: Path) -> None:
+    settings = Attack(iterations=4, restarts=2)
+    plain, watched = (attack_into(made, each) for each in (settings, settings.with_(snapshots=3)))
+    trajectory = {"trajectory", "trajectory_cost", "trajectory_iteration"}
+    assert set(watched) - set(plain) == trajectory
+    assert watched["trajectory_iteration"].tolist() == [0, 2, 4]
+    assert watched["trajectory"].shape == (2, 2, 3, 1, 3, 32, 32)
+    assert watched["trajectory"].dtype == torch.float16
+    for name, tensor in plain.items():
+        assert torch.equal(tensor, watched[name])
+    files = [str(made / "found.safetensors")], [str(made / "truth.safetensors")]
+    last = read_trajectories(*files).query("iteration == 4").set_index(["image", "restart"])
+    table = rows("cell", 0, Path(files[0][0]), Path(files[1][0]))
+    for row in table.itertuples():
+        ended = last.loc[(row.image, row.selected_restart)]
+        assert ended.psnr == pytest.approx(row.psnr, abs=0.01)
+        assert ended.matching_cost == pytest.approx(row.matching_cost)
+
+
+def test_an_analytic_attack_is_measured_like_any_other(made: Path) -> None:
+    found = attack_into(made, Analytic(), MLP(widths=(16,)))
+    assert not {name for name in found if name.startswith("trajectory")}
+    table = rows("cell", 0, made / "found.safetensors", made / "truth.safetensors")
+    assert table.status.tolist() == ["ok", "ok"]
+    assert (table.psnr > 80).all()
+    assert table.matching_cost.isna().all()
+    assert table.matched_by.tolist() == ["position"] * 2
+    assert (
+        table[["restarts", "selected_restart", "iterations", "attacked_label"]].to_numpy().tolist()
+        == [[1, 0, 0, -1]] * 2
+    )
+
+
+def test_an_analytic_attack_needs_a_network_that_it_can_invert(made: Path) -> None:
+    with pytest.raises(SettingsError, match="not a Conv2d"):
+        attack_into(made, Analytic())
+    assert not (made / "found.safetensors").exists()
+
+
+def test_an_attack_without_a_kind_is_one_by_optimisation() -> None:
+    attack = parse(AttackStep, {"attack": {"iterations": 7}, "seed_key": "k"}, "here").attack
+    assert attack == Attack(iterations=7)
+    with pytest.raises(SettingsError, match="here: attack: unknown kind 'analitic'; nearest: 'analytic'"):
+        parse(AttackStep, {"attack": {"kind": "analitic"}, "seed_key": "k"}, "here")
+
+
+def test_swapped_rows_give_the_gradient_of_a_network_whose_rows_are_swapped(made: Path) -> None:
+    share_into(made, step(swapped_rows=True, last=3))
+    shared, truth = (read_tensors(made / f"{name}.safetensors")[0] for name in ("shared", "truth"))
+    assert truth["labels"].flatten().tolist() == [3, 8, 8]
+    assert shared["labels"].flatten().tolist() == [2, 9, 9], "what the server works with"
+
+    network, about = load_victim(made / "victim.safetensors", CPU)
+    *_, weight, bias = network.parameters()
+    order = torch.tensor([1, 0, 3, 2, 5, 4, 7, 6, 9, 8])
+    with torch.no_grad():
+        weight.copy_(weight[order])
+        bias.copy_(bias[order])
+    image = normalise(truth["images"][0], about.mean, about.std, torch.float32, CPU)
+    loss = torch.nn.functional.cross_entropy(network(image), truth["labels"][0])
+    *others, of_weight, of_bias = torch.autograd.grad(loss, list(network.parameters()))
+    expected = [*others, of_weight[order], of_bias[order]]
+    for (name, _), gradient in zip(network.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(shared[f"shared.{name}"][0], gradient)
+    norm = sum(gradient.double().square().sum() for gradient in expected) ** 0.5
+    assert truth["shared_norm"][0].item() == pytest.approx(norm.item(), rel=1e-6)
+
+
+def test_the_last_of_an_odd_number_of_classes_keeps_its_row() -> None:
+    assert swapped(torch.tensor([0, 1, 2, 3, 4]), classes=5).tolist() == [1, 0, 3, 2, 4]
