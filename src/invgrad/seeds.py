@@ -1,8 +1,10 @@
 """Randomness derived from names, so that a result does not depend on what else runs."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(*parts: object) -> int:
@@ -11,6 +13,8 @@ def derive(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator(*parts: object) -> torch.Generator:
+def generator(*parts: object) -> "torch.Generator":
     """A fresh CPU generator seeded from `parts`."""
+    import torch
+
     return torch.Generator().manual_seed(derive(*parts))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from invgrad.attack.analytic import first_layer, recover_inputs, row_quotients
 from invgrad.attack.result import Reconstruction
+from invgrad.attack.run import reconstruct
 from invgrad.attack.settings import Analytic
 from invgrad.clients.loss import cross_entropy
 from invgrad.clients.protocols import share
@@ -32,7 +33,7 @@ def shared_by(network: nn.Module, images: Tensor, labels: Tensor) -> Shared:
 
 
 def attacked(network: nn.Module, shared: Shared, attack: Analytic = EXACT) -> Reconstruction:
-    return attack.run(network, GradientClient(), shared, seed_key="k")
+    return reconstruct(network, GradientClient(), shared, attack, seed_key="k")
 
 
 def random_images(*shape: int, seed: int = 0) -> Tensor:
@@ -153,6 +154,6 @@ def test_what_does_not_belong_together_is_refused() -> None:
     network = build(MLP(widths=(8,)), classes=4, size=4, seed=0)
     shared = shared_by(network, random_images(1, 1, 3, 4, 4).float(), torch.tensor([[1]]))
     with pytest.raises(SettingsError, match=r"needs a gradient, not federated-averaging \(nearest: gradient\)"):
-        Analytic().run(network, FederatedAveraging(steps=1), shared, seed_key="k")
+        reconstruct(network, FederatedAveraging(steps=1), shared, Analytic(), seed_key="k")
     with pytest.raises(SettingsError, match="the network has 8 parameters"):
         attacked(build(LeNetZhu(), classes=4, size=32, seed=0), shared)

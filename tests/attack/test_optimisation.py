@@ -121,14 +121,14 @@ def test_a_trial_that_is_not_finite_fails_alone(optimiser: Adam | SGD | LBFGS) -
 def test_selection_takes_the_best_of_the_restarts_that_did_not_fail() -> None:
     candidates = torch.arange(3.0)[None, :, None, None, None, None].expand(1, 3, 1, 3, 4, 4).clone()
     cost = torch.tensor([[torch.nan, 2.0, 3.0]])
-    images, selected = select(candidates, cost, Exact())
+    images, selected = select(candidates, cost, "matching-cost")
     assert selected.tolist() == [1]
     assert images.unique().tolist() == [1.0]
-    averaged, nobody = select(candidates, cost, Exact(selection="pixel-mean"))
+    averaged, nobody = select(candidates, cost, "pixel-mean")
     assert averaged.unique().tolist() == [1.5]
     assert nobody.tolist() == [-1]
     candidates[0, 1, ..., 0] = 5
-    assert select(candidates, cost, Exact(selection="total-variation"))[1].tolist() == [2]
+    assert select(candidates, cost, "total-variation")[1].tolist() == [2]
 
 
 def test_inferred_labels_are_the_true_ones() -> None:

@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from invgrad.clients.assignment import clients
-from invgrad.data import sources as data
 from invgrad.data.availability import find_source
-from invgrad.data.crops import cut
+from invgrad.data.crops import cut, photo_crops
 from invgrad.data.images import denormalise, normalise, to_unit
 from invgrad.data.registry import PACKAGED, Crops, describe
 from invgrad.data.sources import load
-from invgrad.data.splits import Split, read_split, save_split
+from invgrad.data.splits import TENSORS, Split, read_split, save_split
 from invgrad.results.files import write_tensors
 from invgrad.settings import SettingsError
 
@@ -354,7 +353,7 @@ def test_photos10_is_the_same_every_time_and_depends_on_the_seed(tmp_path: Path)
             datasets["photos10"]["images"] = {"train": 20, "validation": 20}
             datasets["photos10"]["crops"]["seed"] = seed
 
-        data.photo_crops.cache_clear()
+        photo_crops.cache_clear()
         registry = edited_registry(tmp_path / "datasets.yaml", fewer)
         return load("photos10", "validation", "packaged", None, registry).images
 
@@ -510,7 +509,7 @@ def test_save_and_read(tmp_path: Path) -> None:
     for name, value in vars(split).items():
         other = getattr(back, name)
         assert type(other) is type(value)
-        assert torch.equal(other, value) and other.dtype == value.dtype if name in data.TENSORS else other == value
+        assert torch.equal(other, value) and other.dtype == value.dtype if name in TENSORS else other == value
 
 
 def test_reading_something_else(tmp_path: Path) -> None:

@@ -1,16 +1,79 @@
-"""Settings that a plan reads import no torch."""
+"""Planning imports neither torch nor torchvision, so that `invgrad plan` and Snakemake start at once."""
 
+import os
 import subprocess
 import sys
-from types import ModuleType
+from pathlib import Path
 
 import pytest
 
 from invgrad.attack import settings as attack_settings
+from invgrad.clients import settings as clients_settings
+from invgrad.networks import settings as networks_settings
 from invgrad.objective import settings as objective_settings
+from invgrad.runtime import settings as runtime_settings
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = [attack_settings, clients_settings, networks_settings, objective_settings, runtime_settings]
+SLOW = {"torch", "torchvision"}
+PLANNING = """
+from invgrad.experiments.allocation import Allocation
+from invgrad.experiments.config import CONFIG, load
+from invgrad.experiments.plan import Plan
+from invgrad.experiments.summary import describe, notebook_json
+from invgrad.settings import read_yaml
+
+plan = Plan(load(read_yaml(CONFIG) | {{"scale": "{scale}"}}))
+allocation = Allocation(plan)
+for victim in plan.victims:
+    plan.train_json(victim, 0)
+for name, clients in plan.clients.items():
+    for shard in range(len(clients.shards())):
+        plan.share_json(name, shard)
+for cell in plan.cells:
+    plan.attack_json(cell, 0)
+    plan.activation_options(cell)
+    allocation.threads(cell, 8)
+for artefact in plan.artefacts:
+    notebook_json(plan, artefact)
+describe(plan)
+"""
+RULES = """
+import re
+from pathlib import Path
+
+for rules in Path("workflow/rules").glob("*.smk"):
+    exec("\\n".join(re.findall(r"^(?:from|import) .*$", rules.read_text(), re.MULTILINE)))
+"""
+"""What rules import; all on lines of their own."""
 
 
-@pytest.mark.parametrize("module", [attack_settings, objective_settings], ids=lambda module: module.__name__)
-def test_settings_import_no_torch(module: ModuleType) -> None:
-    code = f"import sys; import {module.__name__}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def imported(code: str, cache: Path) -> set[str]:
+    """Which slow packages a process that runs this code imports."""
+    command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
+    variables = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    result = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return SLOW & set(result.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what plans have found out of networks."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("module", [module.__name__ for module in SETTINGS])
+def test_settings_import_no_torch(module: str, cache: Path) -> None:
+    assert imported(f"import {module}", cache) == set()
+
+
+@pytest.mark.parametrize("scale", ["demo", "small", "paper"])
+def test_a_plan_is_made_without_torch_once_its_networks_are_known(scale: str, cache: Path) -> None:
+    planning = PLANNING.format(scale=scale)
+    imported(planning, cache)
+    assert imported(planning, cache) == set()
+
+
+def test_rules_import_no_torch(cache: Path) -> None:
+    assert imported(RULES, cache) == set()

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from invgrad import __version__
 from invgrad.networks.checkpoint import VictimFile, load_victim, save_victim
 from invgrad.networks.settings import LeNetZhu
-from invgrad.results import files as results
+from invgrad.results import files, provenance
 from invgrad.settings import SettingsError
 
 ABOUT = VictimFile(
@@ -25,20 +25,20 @@ ABOUT = VictimFile(
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "table.csv"
-    results.write(target, lambda path: path.write_text("old"))
+    files.write(target, lambda path: path.write_text("old"))
 
     def fail(path: Path) -> None:
         path.write_text("half of the new")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        results.write(target, fail)
+        files.write(target, fail)
     assert target.read_text() == "old"
     assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
 
 
 def test_others_may_read_a_result_if_they_may_read_files(tmp_path: Path) -> None:
-    results.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(3)}, {})
+    files.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(3)}, {})
     (tmp_path / "other").touch()
     assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
@@ -48,7 +48,7 @@ def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> 
     others = {".table[1].json", ".table.4711.csv", ".table[1].v2.4711.csv"}
     for name in (".table[1].4711.csv", *others):
         (tmp_path / name).write_text("half")
-    results.write(target, lambda path: path.write_text("whole"))
+    files.write(target, lambda path: path.write_text("whole"))
     assert {path.name for path in tmp_path.iterdir()} == {"table[1].csv", *others}
 
 
@@ -59,15 +59,15 @@ def test_a_full_disk_is_an_error_of_the_system_for_tensors_too(tmp_path: Path, m
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match=r"x\.safetensors: .*No space left"):
-        results.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(3)}, {})
+        files.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(3)}, {})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_tensors_come_back_with_what_was_said_of_them(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     tensors = {"a": torch.rand(2, 3), "b": torch.arange(4)}
-    results.write_tensors(path, tensors, {"names": ["p", "q"]})
-    back, about = results.read_tensors(path)
+    files.write_tensors(path, tensors, {"names": ["p", "q"]})
+    back, about = files.read_tensors(path)
     assert about == {"names": ["p", "q"]}
     assert {name: tensor.tolist() for name, tensor in back.items()} == {k: t.tolist() for k, t in tensors.items()}
 
@@ -75,18 +75,18 @@ def test_tensors_come_back_with_what_was_said_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("of", ["a tensor", "what is said"])
 def test_a_file_in_which_a_bit_was_changed_is_refused(tmp_path: Path, of: str) -> None:
     path = tmp_path / "x.safetensors"
-    results.write_tensors(path, {"a": torch.rand(100)}, {"names": ["a client of some name"]})
+    files.write_tensors(path, {"a": torch.rand(100)}, {"names": ["a client of some name"]})
     content = bytearray(path.read_bytes())
     content[-1 if of == "a tensor" else content.index(b"some name")] ^= 1
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"x\.safetensors: damaged: its sha256 is"):
-        results.read_tensors(path)
+        files.read_tensors(path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "truncated", "foreign"])
 def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "x.safetensors"
-    results.write_tensors(path, {"a": torch.rand(100)}, {})
+    files.write_tensors(path, {"a": torch.rand(100)}, {})
     match damage:
         case "missing":
             path.unlink()
@@ -97,17 +97,17 @@ def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, damage: str) -> 
         case "foreign":
             save_file({"a": torch.rand(3)}, path)
     with pytest.raises(SettingsError, match=r"x\.safetensors: not a result file"):
-        results.read_tensors(path)
+        files.read_tensors(path)
 
 
 def test_the_record_says_how_a_result_came_about(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    record = results.Record({"alpha": 0.01, "seed": 3})
-    results.write_csv(path, pd.DataFrame({"a": [1]}))
+    record = provenance.Record({"alpha": 0.01, "seed": 3})
+    files.write_csv(path, pd.DataFrame({"a": [1]}))
     record.write(path, images=2)
     content = json.loads((tmp_path / "rows.json").read_text())
     assert content["settings"] == {"alpha": 0.01, "seed": 3}
-    assert content["sha256"] == results.sha256(path)
+    assert content["sha256"] == files.sha256(path)
     assert content["images"] == 2
     assert content["versions"]["torch"] == version("torch")
     assert {"commit", "uncommitted_changes", "device", "threads", "seconds", "started", "command"} <= set(content)
@@ -115,7 +115,7 @@ def test_the_record_says_how_a_result_came_about(tmp_path: Path) -> None:
 
 def test_what_a_result_comes_from_has_changed_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures, and what users put beside the sources, are no changes."""
-    code = tmp_path / "src/invgrad/results.py"
+    code = tmp_path / "src/invgrad/provenance.py"
     code.parent.mkdir(parents=True)
     code.write_text("1")
     for command in (
@@ -124,28 +124,28 @@ def test_what_a_result_comes_from_has_changed_or_not(tmp_path: Path, monkeypatch
         ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "1"],
     ):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    monkeypatch.setattr(results, "__file__", str(code))
+    monkeypatch.setattr(provenance, "__file__", str(code))
     (tmp_path / "figures").mkdir()
     for beside in ("run-tonight.sh", "figures/rows.csv"):
         (tmp_path / beside).write_text("2")
-    assert results.source_version()[1] is False
+    assert provenance.source_version()[1] is False
     new = code.with_name("new.py")
     new.write_text("2")
-    assert results.source_version()[1] is True
-    monkeypatch.setattr(results, "__file__", str(new))
-    assert results.source_version() == ("unknown", None), "installed into the checkout of something else"
+    assert provenance.source_version()[1] is True
+    monkeypatch.setattr(provenance, "__file__", str(new))
+    assert provenance.source_version() == ("unknown", None), "installed into the checkout of something else"
 
 
 def test_packages_that_are_not_installed_are_left_out_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "RECORDED_PACKAGES", ("torch", "no-such-package"))
-    assert results._versions() == {"invgrad": __version__, "torch": version("torch")}
+    monkeypatch.setattr(provenance, "RECORDED_PACKAGES", ("torch", "no-such-package"))
+    assert provenance._versions() == {"invgrad": __version__, "torch": version("torch")}
 
 
 def test_tables_with_other_columns_are_not_joined(tmp_path: Path) -> None:
     for name, column in (("a", "psnr"), ("b", "mse")):
         pd.DataFrame({column: [1.0]}).to_csv(tmp_path / f"{name}.csv", index=False)
     with pytest.raises(SettingsError, match=r"b\.csv: columns \['mse'\] differ"):
-        results.read_tables([tmp_path / "a.csv", tmp_path / "b.csv"])
+        files.read_tables([tmp_path / "a.csv", tmp_path / "b.csv"])
 
 
 def test_a_victim_comes_back_as_it_was(tmp_path: Path) -> None:

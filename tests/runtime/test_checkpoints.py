@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from projects import ROOT, done, invgrad, run
-from test_attack import shared_by
+from test_optimisation import shared_by
 from test_steps import step as share_step
 from torch import Tensor
 

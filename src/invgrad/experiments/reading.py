@@ -254,7 +254,7 @@ def _loosened(schema: Any) -> Any:
     match schema:
         case {"type": "object", "patternProperties": dict() as named}:
             return {"type": "object", "additionalProperties": next(iter(named.values()))}
-        case {"type": "integer" | "number" | "boolean" | "array"}:
+        case {"type": "integer" | "number" | "boolean" | "array"} | {"type": "string", "pattern": _}:
             return {"anyOf": [schema, {"type": "string", "pattern": "{"}]}
         case dict():
             kept = {key: value for key, value in schema.items() if key not in ("required", "discriminator")}

@@ -12,13 +12,6 @@ from safetensors import SafetensorError, safe_open
 
 from invgrad.settings import SettingsError
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from torch import Tensor
-
-
-from typing import TYPE_CHECKING
-
 if TYPE_CHECKING:  # both take a while to import, most steps write no table, and some no tensors
     import pandas as pd
     from torch import Tensor

@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
 LEAST_WORK = 20.0
 """Of work between two writes, in times of what the last one took: a state of gigabytes must not eat the job."""
 
