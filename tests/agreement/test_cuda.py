@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from invgrad.attack.batching import fitting
-from invgrad.attack.options import Keeper, RunOptions
+from invgrad.attack.options import Checkpointer, RunOptions
 from invgrad.attack.result import Reconstruction
 from invgrad.attack.run import reconstruct
 from invgrad.attack.settings import LBFGS, Attack
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 
 
 def attacked(
-    network: Network, client: Client, attack: Attack, device: str, keeper: Keeper | None = None
+    network: Network, client: Client, attack: Attack, device: str, checkpoint: Checkpointer | None = None
 ) -> Reconstruction:
     victim = build(network, classes=10, size=32, seed=0).double()
     generator = torch.Generator().manual_seed(1)
@@ -40,7 +40,9 @@ def attacked(
     tensors = tuple(torch.stack(tensors) for tensors in zip(*each, strict=True))
     zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     shared = Shared(tensors=tensors, images=1, shape=(3, 32, 32), mean=zeros, std=ones, labels=labels)
-    return reconstruct(victim.to(device), client, shared, attack, seed_key="k", options=RunOptions(checkpoint=keeper))
+    return reconstruct(
+        victim.to(device), client, shared, attack, seed_key="k", options=RunOptions(checkpoint=checkpoint)
+    )
 
 
 @pytest.mark.parametrize("network", [LeNetZhu(), ConvNet(width=8), ResNet(depth=18, width=8)], ids=lambda x: x.name)
@@ -110,12 +112,12 @@ class StopsOnce:
 
 
 def test_a_deterministic_attack_that_was_stopped_ends_as_if_it_had_not_been() -> None:
-    attack, keeper = Attack(iterations=20, deterministic=True), StopsOnce()
+    attack, checkpoint = Attack(iterations=20, deterministic=True), StopsOnce()
     whole = attacked(ConvNet(width=8), GradientClient(), attack, "cuda")
     with pytest.raises(KeyboardInterrupt):
-        attacked(ConvNet(width=8), GradientClient(), attack, "cuda", keeper)
-    rest = attacked(ConvNet(width=8), GradientClient(), attack, "cuda", keeper)
-    assert keeper.iterations > 7
+        attacked(ConvNet(width=8), GradientClient(), attack, "cuda", checkpoint)
+    rest = attacked(ConvNet(width=8), GradientClient(), attack, "cuda", checkpoint)
+    assert checkpoint.iterations > 7
     assert torch.equal(whole.images, rest.images)
 
 

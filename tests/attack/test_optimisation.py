@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from examples import MEAN, STD, shared_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -18,8 +19,6 @@ from invgrad.attack.result import Reconstruction
 from invgrad.attack.run import reconstruct
 from invgrad.attack.selection import select
 from invgrad.attack.settings import LBFGS, SGD, Adam, Attack
-from invgrad.clients.loss import cross_entropy
-from invgrad.clients.protocols import share
 from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.clients.shared import Shared
 from invgrad.networks.build import build
@@ -28,23 +27,11 @@ from invgrad.objective.settings import RandomLayers, SquaredEuclidean
 from invgrad.settings import SettingsError
 
 Exact = partial(Attack, precision="float64")
-MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 IMAGES = 3
 
 
 def victim(network: Network) -> nn.Module:
     return build(network, classes=10, size=32, seed=3).double()
-
-
-def shared_by(network: nn.Module, clients: int = IMAGES) -> Shared:
-    generator = torch.Generator().manual_seed(5)
-    images = torch.rand(clients, 1, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
-    labels = torch.randint(10, (clients, 1), generator=generator)
-    loss, parameters = cross_entropy(network), dict(network.named_parameters())
-    each = [share(GradientClient(), loss, parameters, x, y) for x, y in zip(images, labels, strict=True)]
-    tensors = tuple(torch.stack(of_parameter).detach() for of_parameter in zip(*each, strict=True))
-    names = tuple(f"image-{client}" for client in range(clients))
-    return Shared(tensors=tensors, images=1, shape=(3, 32, 32), mean=MEAN, std=STD, labels=labels, names=names)
 
 
 def only(shared: Shared, client: int) -> Shared:
@@ -65,7 +52,7 @@ def only(shared: Shared, client: int) -> Shared:
 )
 def test_a_trial_alone_is_the_same_as_in_a_batch(network: Network, attack: Attack) -> None:
     net = victim(network)
-    shared = shared_by(net)
+    shared = shared_by(net, IMAGES)
     together = reconstruct(net, GradientClient(), shared, attack, seed_key="k")
     split = reconstruct(net, GradientClient(), shared, attack, seed_key="k", options=RunOptions(memory=1))
     torch.testing.assert_close(split.images, together.images, rtol=1e-6, atol=1e-6)
@@ -77,7 +64,7 @@ def test_a_trial_alone_is_the_same_as_in_a_batch(network: Network, attack: Attac
 
 def test_seeds_repeat_and_differ() -> None:
     net = victim(LeNetZhu())
-    shared, attack = shared_by(net), Exact(iterations=3, restarts=2)
+    shared, attack = shared_by(net, IMAGES), Exact(iterations=3, restarts=2)
     first, again = (reconstruct(net, GradientClient(), shared, attack, seed_key="a") for _ in range(2))
     other = reconstruct(net, GradientClient(), shared, attack, seed_key="b")
     torch.testing.assert_close(first.images, again.images, rtol=0, atol=0)
@@ -90,7 +77,7 @@ def test_seeds_repeat_and_differ() -> None:
 def test_the_box_is_never_left(step: float, signed: bool) -> None:
     net = victim(LeNetZhu())
     attack = Exact(iterations=4, optimiser=Adam(step_size=step, signed=signed))
-    images = reconstruct(net, GradientClient(), shared_by(net), attack, seed_key="k").images
+    images = reconstruct(net, GradientClient(), shared_by(net, IMAGES), attack, seed_key="k").images
     low, high = box(*(torch.tensor(each, dtype=torch.float64)[:, None, None] for each in (MEAN, STD)))
     assert bool((images >= low).all())
     assert bool((images <= high).all())
@@ -108,7 +95,7 @@ def test_the_attack_reduces_the_matching_cost() -> None:
 @pytest.mark.parametrize("optimiser", [Adam(), SGD(), LBFGS()])
 def test_a_trial_that_is_not_finite_fails_alone(optimiser: Adam | SGD | LBFGS) -> None:
     net = victim(LeNetZhu())
-    shared, attack = shared_by(net), Exact(iterations=3, optimiser=optimiser)
+    shared, attack = shared_by(net, IMAGES), Exact(iterations=3, optimiser=optimiser)
     sound = reconstruct(net, GradientClient(), shared, attack, seed_key="k")
     tensors = tuple(tensor.clone() for tensor in shared.tensors)
     tensors[0][1] = torch.nan
@@ -133,7 +120,7 @@ def test_selection_takes_the_best_of_the_restarts_that_did_not_fail() -> None:
 
 def test_inferred_labels_are_the_true_ones() -> None:
     net = victim(LeNetZhu())
-    shared = shared_by(net)
+    shared = shared_by(net, IMAGES)
     blind = replace(shared, labels=None)
     result = reconstruct(net, GradientClient(), blind, Exact(iterations=1), seed_key="k")
     assert shared.labels is not None
@@ -196,7 +183,7 @@ def test_a_network_without_a_linear_layer_shows_no_labels() -> None:
 
 def test_soft_labels_find_the_label() -> None:
     net = victim(LeNetZhu())
-    shared = shared_by(net)
+    shared = shared_by(net, IMAGES)
     attack = Exact(iterations=150, unknown_labels="optimised")
     result = reconstruct(net, GradientClient(), replace(shared, labels=None), attack, seed_key="k")
     assert shared.labels is not None
@@ -205,11 +192,11 @@ def test_soft_labels_find_the_label() -> None:
 
 def test_precision_is_that_of_the_settings_and_leaves_the_network_alone() -> None:
     net = victim(LeNetZhu())
-    result = reconstruct(net, GradientClient(), shared_by(net), Attack(iterations=2), seed_key="k")
+    result = reconstruct(net, GradientClient(), shared_by(net, IMAGES), Attack(iterations=2), seed_key="k")
     assert result.images.dtype == torch.float32
     assert next(net.parameters()).dtype == torch.float64
     with pytest.raises(SettingsError, match=r"tf32 needs a GPU.*nearest: float32"):
-        reconstruct(net, GradientClient(), shared_by(net), Attack(iterations=2, precision="tf32"), seed_key="k")
+        reconstruct(net, GradientClient(), shared_by(net, IMAGES), Attack(iterations=2, precision="tf32"), seed_key="k")
 
 
 def test_deterministic_mode_holds_during_the_attack_only() -> None:
@@ -220,14 +207,16 @@ def test_deterministic_mode_holds_during_the_attack_only() -> None:
         seen.append((done, total, torch.are_deterministic_algorithms_enabled()))
 
     attack = Exact(iterations=2, deterministic=True)
-    reconstruct(net, GradientClient(), shared_by(net), attack, seed_key="k", options=RunOptions(progress=progress))
+    reconstruct(
+        net, GradientClient(), shared_by(net, IMAGES), attack, seed_key="k", options=RunOptions(progress=progress)
+    )
     assert seen == [(IMAGES, 2 * IMAGES, True), (2 * IMAGES, 2 * IMAGES, True)]
     assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_a_trial_rests_at_the_tolerance() -> None:
     net = victim(LeNetZhu())
-    shared = shared_by(net)
+    shared = shared_by(net, IMAGES)
     whole = reconstruct(net, GradientClient(), shared, Exact(iterations=60), seed_key="k")
     limit = whole.matching_cost.median().item()
     rested = reconstruct(net, GradientClient(), shared, Exact(iterations=60, tolerance=limit), seed_key="k")
@@ -239,7 +228,7 @@ def test_a_trial_rests_at_the_tolerance() -> None:
 def test_batch_statistics_need_a_client_that_sends_them() -> None:
     net = victim(ConvNet(width=4))
     with pytest.raises(SettingsError, match="sent no batch-norm statistics"):
-        reconstruct(net, GradientClient(), shared_by(net), Exact(batch_statistics=0.1), seed_key="k")
+        reconstruct(net, GradientClient(), shared_by(net, IMAGES), Exact(batch_statistics=0.1), seed_key="k")
 
 
 @pytest.mark.parametrize(
@@ -255,14 +244,14 @@ def test_batch_statistics_need_a_client_that_sends_them() -> None:
 )
 def test_what_does_not_belong_together_is_refused(changes: dict[str, Any], words: str) -> None:
     net = victim(LeNetZhu())
-    shared = replace(shared_by(net), **changes)
+    shared = replace(shared_by(net, IMAGES), **changes)
     with pytest.raises(SettingsError, match=words):
         reconstruct(net, GradientClient(), shared, Exact(iterations=1), seed_key="k")
 
 
 def test_a_network_in_training_mode_is_refused() -> None:
     net = victim(ConvNet(width=4))
-    shared = shared_by(net)
+    shared = shared_by(net, IMAGES)
     with pytest.raises(SettingsError, match=r"training mode; call network.eval\(\)"):
         reconstruct(net.train(), GradientClient(), shared, Exact(iterations=1), seed_key="k")
 
@@ -271,7 +260,7 @@ def test_mini_batches_must_fill_the_images() -> None:
     net = victim(LeNetZhu())
     client = FederatedAveraging(steps=2, batch_size=2)
     with pytest.raises(SettingsError, match="does not divide 1 images"):
-        reconstruct(net, client, shared_by(net), Exact(iterations=1), seed_key="k")
+        reconstruct(net, client, shared_by(net, IMAGES), Exact(iterations=1), seed_key="k")
 
 
 ADAM = Exact(iterations=7, restarts=2)
@@ -286,7 +275,7 @@ WATCHED = [
 def followed(attack: Attack, shared: Shared | None = None, memory: int | None = None) -> Reconstruction:
     net = victim(LeNetZhu())
     return reconstruct(
-        net, GradientClient(), shared or shared_by(net), attack, seed_key="k", options=RunOptions(memory=memory)
+        net, GradientClient(), shared or shared_by(net, IMAGES), attack, seed_key="k", options=RunOptions(memory=memory)
     )
 
 
@@ -294,7 +283,7 @@ def followed(attack: Attack, shared: Shared | None = None, memory: int | None = 
 @pytest.mark.parametrize("memory", [None, 1])
 def test_watching_an_attack_does_not_change_it(attack: Attack, memory: int | None) -> None:
     """Not even where memory is short."""
-    shared = shared_by(victim(LeNetZhu()))
+    shared = shared_by(victim(LeNetZhu()), IMAGES)
     if attack.unknown_labels == "optimised":
         shared = replace(shared, labels=None)
     plain, watched = (followed(each, shared, memory) for each in (attack, attack.with_(snapshots=3)))
@@ -333,7 +322,7 @@ def test_a_snapshot_is_what_a_shorter_attack_ends_with(attack: Attack) -> None:
 
 def test_the_first_snapshot_is_the_start_and_each_cost_is_of_its_images() -> None:
     net = victim(LeNetZhu())
-    shared = shared_by(net)
+    shared = shared_by(net, IMAGES)
     start = torch.randn(IMAGES, 1, 1, 3, 32, 32, generator=torch.Generator().manual_seed(2)).half()
     attack = Exact(iterations=6, snapshots=3, optimiser=Adam(step_size=0.125), box=False)
     watched = reconstruct(net, GradientClient(), shared, attack, seed_key="k", start=start.float())
@@ -349,7 +338,7 @@ def test_the_first_snapshot_is_the_start_and_each_cost_is_of_its_images() -> Non
 
 def test_a_trial_that_rests_stays_in_its_snapshots() -> None:
     net = victim(LeNetZhu())
-    shared = shared_by(net)
+    shared = shared_by(net, IMAGES)
     attack = Exact(iterations=60, snapshots=13)
     limit = followed(attack).matching_cost.max().item()
     rested = followed(attack.with_(tolerance=limit), shared)

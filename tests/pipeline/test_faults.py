@@ -17,8 +17,8 @@ import projects
 import pytest
 import torch
 import yaml
+from examples import share_step
 from projects import done, environment, mini, run
-from test_steps import step as share_step
 
 from invgrad.attack.settings import LBFGS, Attack, AttackStep
 from invgrad.data.registry import PACKAGED

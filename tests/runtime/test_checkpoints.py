@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from examples import share_step, shared_by
 from projects import ROOT, done, invgrad, run
-from test_optimisation import shared_by
-from test_steps import step as share_step
 from torch import Tensor
 
 from invgrad.attack.options import RunOptions
@@ -48,7 +47,7 @@ class Killed(Exception):  # noqa: N818
     """Stands for the end of the process."""
 
 
-class Keeper:
+class Checkpoint:
     """Keeps the state after every iteration, and dies after some."""
 
     def __init__(self, state: Mapping[str, Tensor] | None = None, lives: int = 10**9) -> None:
@@ -94,30 +93,30 @@ def test_an_attack_goes_on_as_if_never_stopped(attack: Attack, memory: int | Non
         shared = replace(shared, labels=None)
     network = network.float()
 
-    def attacked(keeper: Keeper | None) -> Reconstruction:
+    def attacked(checkpoint: Checkpoint | None) -> Reconstruction:
         return reconstruct(
             network,
             GradientClient(),
             shared,
             attack,
             seed_key="k",
-            options=RunOptions(memory=memory, checkpoint=keeper),
+            options=RunOptions(memory=memory, checkpoint=checkpoint),
         )
 
     whole = attacked(None)
-    observed = Keeper()
+    observed = Checkpoint()
     assert same(attacked(observed), whole)
     assert len(observed.states) >= 3
     for state in observed.states:
-        assert same(attacked(Keeper(state)), whole)
+        assert same(attacked(Checkpoint(state)), whole)
     state, stops = None, 0
     while True:
-        keeper = Keeper(state, lives=2)
+        checkpoint = Checkpoint(state, lives=2)
         try:
-            assert same(attacked(keeper), whole)
+            assert same(attacked(checkpoint), whole)
             break
         except Killed:
-            state, stops = keeper.states[-1], stops + 1
+            state, stops = checkpoint.states[-1], stops + 1
     assert stops >= len(observed.states) // 2 - 1
 
 
@@ -125,11 +124,13 @@ def test_the_general_path_goes_on_too() -> None:
     network, client = build(ConvNet(width=2), classes=10, size=32, seed=3), FederatedAveraging(steps=1)
     shared, attack = shared_by(network.double(), clients=2), Attack(iterations=3)
     whole = reconstruct(network, client, shared, attack, seed_key="k")
-    observed = Keeper()
+    observed = Checkpoint()
     reconstruct(network, client, shared, attack, seed_key="k", options=RunOptions(checkpoint=observed))
     for state in observed.states:
         assert same(
-            reconstruct(network, client, shared, attack, seed_key="k", options=RunOptions(checkpoint=Keeper(state))),
+            reconstruct(
+                network, client, shared, attack, seed_key="k", options=RunOptions(checkpoint=Checkpoint(state))
+            ),
             whole,
         )
 

@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from examples import share_step
 from torch import Tensor
 
 from invgrad.attack.settings import Analytic, AnyAttack, Attack, AttackStep
-from invgrad.clients.settings import FederatedAveraging, GradientClient, ShareStep
+from invgrad.clients.settings import FederatedAveraging, ShareStep
 from invgrad.data.images import normalise
 from invgrad.data.sources import load
 from invgrad.data.splits import read_split, save_split
@@ -47,14 +48,9 @@ def share_into(folder: Path, step: ShareStep) -> None:
     share_shard(step, *files, CPU)
 
 
-def step(**changes: object) -> ShareStep:
-    settings = {"shares": GradientClient(), "start": 0, "images_per_client": 1, "distinct_labels": True}
-    return ShareStep.model_validate({**settings, "labels_known": True, "first": 0, "last": 2, **changes})
-
-
 @pytest.mark.parametrize("known", [True, False])
 def test_labels_reach_the_server_only_if_they_are_known(made: Path, known: bool) -> None:
-    share_into(made, step(labels_known=known))
+    share_into(made, share_step(labels_known=known))
     tensors, about = read_tensors(made / "shared.safetensors")
     assert ("labels" in tensors) == known
     assert all("cifar" not in name for name in about["names"]), "a name must not say which image it is"
@@ -62,9 +58,9 @@ def test_labels_reach_the_server_only_if_they_are_known(made: Path, known: bool)
 
 
 def test_a_shard_is_a_part_of_the_whole(made: Path) -> None:
-    share_into(made, step(first=0, last=4))
+    share_into(made, share_step(first=0, last=4))
     whole, about = read_tensors(made / "shared.safetensors")
-    share_into(made, step(first=2, last=4))
+    share_into(made, share_step(first=2, last=4))
     part, about_part = read_tensors(made / "shared.safetensors")
     assert about_part["names"] == about["names"][2:]
     for name, tensor in part.items():
@@ -81,7 +77,7 @@ def test_a_shard_is_a_part_of_the_whole(made: Path) -> None:
 )
 def test_clients_that_cannot_be_are_refused(made: Path, changes: dict[str, object], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
-        share_into(made, step(**changes))
+        share_into(made, share_step(**changes))
     assert not (made / "shared.safetensors").exists()
 
 
@@ -252,7 +248,7 @@ def test_there_is_no_snapshot_after_the_end() -> None:
 
 
 def measured(folder: Path, selected: list[int], failed: int | None = None) -> pd.DataFrame:
-    share_into(folder, step())
+    share_into(folder, share_step())
     truth, _ = read_tensors(folder / "truth.safetensors")
     images = (truth["images"].float() / 255 - 0.5) / 0.25
     if failed is not None:
@@ -300,7 +296,7 @@ def test_averaged_restarts_have_no_matching_cost(made: Path) -> None:
 
 def test_images_whose_order_the_attack_could_not_know_are_assigned(made: Path) -> None:
     """The first client's labels are in their order, the second's are not: only there may reconstructions move."""
-    share_into(made, step(images_per_client=3))
+    share_into(made, share_step(images_per_client=3))
     truth, _ = read_tensors(made / "truth.safetensors")
     images = (truth["images"].float() / 255 - 0.5) / 0.25
     images[0, [0, 1]] = images[0, [1, 0]]
@@ -320,7 +316,7 @@ def attack_into(folder: Path, attack: AnyAttack, network: Network | None = None)
     if network:
         about = untrained(network, "cifar10", seed=0)
         save_victim(folder / "victim.safetensors", about, about.build())
-    share_into(folder, step())
+    share_into(folder, share_step())
     names = ("victim", "shared", "found")
     files = [folder / f"{name}.safetensors" for name in names]
     attack_shard(AttackStep(attack=attack, seed_key="k"), *files, None, CPU)
@@ -374,7 +370,7 @@ def test_an_attack_without_a_kind_is_one_by_optimisation() -> None:
 
 
 def test_swapped_rows_give_the_gradient_of_a_network_whose_rows_are_swapped(made: Path) -> None:
-    share_into(made, step(swapped_rows=True, last=3))
+    share_into(made, share_step(swapped_rows=True, last=3))
     shared, truth = (read_tensors(made / f"{name}.safetensors")[0] for name in ("shared", "truth"))
     assert truth["labels"].flatten().tolist() == [3, 8, 8]
     assert shared["labels"].flatten().tolist() == [2, 9, 9], "what the server works with"

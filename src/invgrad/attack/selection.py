@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from invgrad.attack.settings import Selection
 from invgrad.objective.priors import total_variation
 
 
-def select(candidates: Tensor, cost: Tensor, by: str) -> tuple[Tensor, Tensor]:
+def select(candidates: Tensor, cost: Tensor, by: Selection) -> tuple[Tensor, Tensor]:
     """Select or average the restarts of every client, `by` as in `Attack.selection`; returns the images
     [clients, n, 3, h, w] and the selected restart [clients], −1 where none was.
 

@@ -72,6 +72,9 @@ Start = Annotated[Normal | Uniform | Zeros | FromImage, Field(discriminator="kin
 """Initialisation of a trial's candidate images."""
 
 
+Selection = Literal["matching-cost", "total-variation", "pixel-mean", "pixel-median"]
+
+
 class AttackSettings(Settings):
     """Settings of an attack of some kind."""
 
@@ -99,7 +102,7 @@ class Attack(AttackSettings):
     """Weight of the distance to the batch-norm statistics that a client sent along."""
     box: bool = True
     median_filter_every: int | None = Field(default=None, ge=1)
-    selection: Literal["matching-cost", "total-variation", "pixel-mean", "pixel-median"] = "matching-cost"
+    selection: Selection = "matching-cost"
     unknown_labels: Literal["inferred", "optimised"] = "inferred"
     """Treatment of labels that the server does not know: infer them from the gradient, or optimise a soft label
     per image along with the images, from standard normal values (Zhu et al. 2019).
