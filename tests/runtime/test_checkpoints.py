@@ -47,8 +47,8 @@ class Killed(Exception):  # noqa: N818
     """Stands for the end of the process."""
 
 
-class Checkpoint:
-    """Keeps the state after every iteration, and dies after some."""
+class InMemory:
+    """Checkpointer that keeps the state after every iteration, and dies after some."""
 
     def __init__(self, state: Mapping[str, Tensor] | None = None, lives: int = 10**9) -> None:
         self._state = state
@@ -85,7 +85,7 @@ def same(one: Reconstruction, other: Reconstruction) -> bool:
     ids=["adam", "sgd", "l-bfgs", "random layers", "soft labels", "tolerance"],
 )
 @pytest.mark.parametrize("memory", [None, 1], ids=["together", "one by one"])
-def test_an_attack_goes_on_as_if_never_stopped(attack: Attack, memory: int | None) -> None:
+def test_an_attack_resumes_as_if_never_stopped(attack: Attack, memory: int | None) -> None:
     """Wherever it was stopped, also between batches, and several times."""
     network = build(LeNetZhu(), classes=10, size=32, seed=3)
     shared = shared_by(network.double(), clients=2)
@@ -93,7 +93,7 @@ def test_an_attack_goes_on_as_if_never_stopped(attack: Attack, memory: int | Non
         shared = replace(shared, labels=None)
     network = network.float()
 
-    def attacked(checkpoint: Checkpoint | None) -> Reconstruction:
+    def attacked(checkpoint: InMemory | None) -> Reconstruction:
         return reconstruct(
             network,
             GradientClient(),
@@ -104,14 +104,14 @@ def test_an_attack_goes_on_as_if_never_stopped(attack: Attack, memory: int | Non
         )
 
     whole = attacked(None)
-    observed = Checkpoint()
+    observed = InMemory()
     assert same(attacked(observed), whole)
     assert len(observed.states) >= 3
     for state in observed.states:
-        assert same(attacked(Checkpoint(state)), whole)
+        assert same(attacked(InMemory(state)), whole)
     state, stops = None, 0
     while True:
-        checkpoint = Checkpoint(state, lives=2)
+        checkpoint = InMemory(state, lives=2)
         try:
             assert same(attacked(checkpoint), whole)
             break
@@ -120,17 +120,15 @@ def test_an_attack_goes_on_as_if_never_stopped(attack: Attack, memory: int | Non
     assert stops >= len(observed.states) // 2 - 1
 
 
-def test_the_general_path_goes_on_too() -> None:
+def test_the_general_path_resumes_too() -> None:
     network, client = build(ConvNet(width=2), classes=10, size=32, seed=3), FederatedAveraging(steps=1)
     shared, attack = shared_by(network.double(), clients=2), Attack(iterations=3)
     whole = reconstruct(network, client, shared, attack, seed_key="k")
-    observed = Checkpoint()
+    observed = InMemory()
     reconstruct(network, client, shared, attack, seed_key="k", options=RunOptions(checkpoint=observed))
     for state in observed.states:
         assert same(
-            reconstruct(
-                network, client, shared, attack, seed_key="k", options=RunOptions(checkpoint=Checkpoint(state))
-            ),
+            reconstruct(network, client, shared, attack, seed_key="k", options=RunOptions(checkpoint=InMemory(state))),
             whole,
         )
 
