@@ -16,13 +16,13 @@ import pandas as pd
 from invgrad.attack.optimisers import milestones
 from invgrad.report.charts import FAINT, legend_below, log_scale, mark, subplots
 from invgrad.report.artefact import ArtefactResults
-from invgrad.metrics.restart_choice import chosen, ends, judge
+from invgrad.metrics.restart_choice import choice_of, chosen, ends
 from invgrad.report.tables import NONE, fixed, unlike_paper
 
 results = ArtefactResults.open(artefact)
 trajectories = {cell: results.trajectories(cell) for cell in results.cells}
 numbers = pd.DataFrame(
-    {"cell": cell, "label": about["label"]} | asdict(judge(trajectories[cell])) | {"obstacles": "; ".join(about["obstacles"])}
+    {"cell": cell, "label": about["label"]} | asdict(choice_of(trajectories[cell])) | {"obstacles": "; ".join(about["obstacles"])}
     for cell, about in results.cells.items()
 )
 

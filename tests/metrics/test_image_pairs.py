@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from invgrad.metrics.image_pairs import read_gallery, read_trajectories
+from invgrad.metrics.image_pairs import read_image_pairs, read_trajectories
 from invgrad.metrics.image_quality import psnr
 from invgrad.results.files import write_tensors
 from invgrad.settings import SettingsError
@@ -72,7 +72,7 @@ def files(shards: list[Shard]) -> tuple[list[str], list[str]]:
 
 
 def test_a_gallery_shows_all_images_beside_their_reconstructions(shards: list[Shard]) -> None:
-    shown = read_gallery(*files(shards))
+    shown = read_image_pairs(*files(shards))
     assert shown.dataset == "some"
     assert shown.client == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert shown.index == [i for shard in shards for i in shard.index.flatten().tolist()]
@@ -86,20 +86,20 @@ def test_a_gallery_shows_all_images_beside_their_reconstructions(shards: list[Sh
 
 @pytest.mark.parametrize("count", [1, 6, 7, 12, 50])
 def test_a_gallery_may_show_the_first_images_only(shards: list[Shard], count: int) -> None:
-    shown, everything = read_gallery(*files(shards), count=count), read_gallery(*files(shards))
+    shown, everything = read_image_pairs(*files(shards), count=count), read_image_pairs(*files(shards))
     for name in ("client", "index", "label", "attacked_label", "psnr"):
         assert getattr(shown, name) == getattr(everything, name)[:count]
     assert torch.equal(shown.reconstructions, everything.reconstructions[:count])
 
 
 def test_a_failed_client_is_not_a_number(tmp_path: Path) -> None:
-    shown = read_gallery(*files([Shard(tmp_path, 0, found=(0,))]))
+    shown = read_image_pairs(*files([Shard(tmp_path, 0, found=(0,))]))
     assert pd.Series(shown.psnr).isna().tolist() == [False] * 3 + [True] * 3
     assert shown.reconstructions.isnan().flatten(1).all(1).tolist() == [False] * 3 + [True] * 3
 
 
 def test_images_are_picked_by_psnr_and_failed_ones_are_last(tmp_path: Path) -> None:
-    shown = read_gallery(*files([Shard(tmp_path, 0, found=(1,)), Shard(tmp_path, 1)]))
+    shown = read_image_pairs(*files([Shard(tmp_path, 0, found=(1,)), Shard(tmp_path, 1)]))
     picked = shown.pick(shown.ranking)
     assert sorted(shown.ranking) == list(range(12))
     assert sorted(picked.psnr[:9], reverse=True) == picked.psnr[:9]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from invgrad.metrics.image_pairs import Gallery
+from invgrad.metrics.image_pairs import ImagePairs
 from invgrad.report.export import save_figure
 from invgrad.report.image_grid import (
     DPI,
@@ -42,12 +42,12 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randint(256, shape, generator=torch.Generator().manual_seed(seed)) / 255
 
 
-def gallery(dataset: str, *, originals: int, reconstructions: int, psnr: list[float]) -> Gallery:
+def gallery(dataset: str, *, originals: int, reconstructions: int, psnr: list[float]) -> ImagePairs:
     """Originals and reconstructions are named by their seeds."""
     count = len(psnr)
     images, found = (random(count, 3, 8, 8, seed=seed) for seed in (originals, reconstructions))
     numbers = list(range(count))
-    return Gallery(dataset, "packaged", numbers, numbers, numbers, numbers, images, found, psnr)
+    return ImagePairs(dataset, "packaged", numbers, numbers, numbers, numbers, images, found, psnr)
 
 
 def pixels(figure: Figure) -> np.ndarray:

@@ -16,7 +16,7 @@ from invgrad.clients.settings import FederatedAveraging, ShareStep
 from invgrad.data.images import normalise
 from invgrad.data.sources import load
 from invgrad.data.splits import read_split, save_split
-from invgrad.metrics.image_pairs import read_gallery, read_trajectories
+from invgrad.metrics.image_pairs import read_image_pairs, read_trajectories
 from invgrad.networks.checkpoint import load_victim, save_victim, untrained
 from invgrad.networks.settings import MLP, LeNetZhu, Network, Training, TrainStep
 from invgrad.results.files import read_tensors, write_tensors
@@ -307,7 +307,7 @@ def test_images_whose_order_the_attack_could_not_know_are_assigned(made: Path) -
     assert table.matched_by.tolist() == ["position"] * 3 + ["assignment"] * 3
     assert (table.psnr > 60).tolist() == [False, False, True, True, True, True]
     assert table.attacked_label.tolist() == table.label.tolist()
-    shown = read_gallery([str(made / "found.safetensors")], [str(made / "truth.safetensors")], 6)
+    shown = read_image_pairs([str(made / "found.safetensors")], [str(made / "truth.safetensors")], 6)
     assert shown.psnr == table.psnr.tolist()
 
 

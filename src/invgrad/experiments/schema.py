@@ -33,7 +33,7 @@ class Victim(Settings):
         return self.training.epochs if self.training else 0
 
 
-class Targets(Settings):
+class TargetImages(Settings):
     """Which images the clients hold: `count` clients with `images_per_client` images each, taken one after another,
     either every `every`-th from the position `start` of the published split on, or those at the positions `indices`.
     """
@@ -69,7 +69,7 @@ class Clients(Settings):
     swapped_rows: bool = False
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     """Of the network's initial parameters; every seed is attacked with the same images."""
-    targets: Targets
+    targets: TargetImages
     shares: Client = GradientClient()
     labels_known: bool = True
     clients_per_shard: PositiveInt = 100

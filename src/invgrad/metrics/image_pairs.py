@@ -20,7 +20,7 @@ from invgrad.settings import SettingsError
 
 
 @dataclass(frozen=True)
-class Gallery:
+class ImagePairs:
     """Images in [0, 1] of one cell and one network seed, in the order of the clients and of their images."""
 
     dataset: str
@@ -58,23 +58,23 @@ class Gallery:
         )
 
 
-def read_gallery(reconstructions: Sequence[str], truths: Sequence[str], count: int | None = None) -> Gallery:
+def read_image_pairs(reconstructions: Sequence[str], truths: Sequence[str], count: int | None = None) -> ImagePairs:
     """The first `count` images (all, if None or if there are fewer) of the shards in these files, in their order."""
-    galleries: list[Gallery] = []
+    shards: list[ImagePairs] = []
     for reconstruction, truth in zip(reconstructions, truths, strict=True):
-        if count is None or sum(len(each.index) for each in galleries) < count:
-            first = galleries[-1].client[-1] + 1 if galleries else 0
-            galleries.append(_gallery(_read(reconstruction, truth), first))
-    return Gallery(
-        dataset=galleries[0].dataset,
-        source=galleries[0].source,
-        client=[client for each in galleries for client in each.client][:count],
-        index=[index for each in galleries for index in each.index][:count],
-        label=[label for each in galleries for label in each.label][:count],
-        attacked_label=[label for each in galleries for label in each.attacked_label][:count],
-        originals=torch.cat([each.originals for each in galleries])[:count],
-        reconstructions=torch.cat([each.reconstructions for each in galleries])[:count],
-        psnr=[value for each in galleries for value in each.psnr][:count],
+        if count is None or sum(len(each.index) for each in shards) < count:
+            first = shards[-1].client[-1] + 1 if shards else 0
+            shards.append(_image_pairs(_read(reconstruction, truth), first))
+    return ImagePairs(
+        dataset=shards[0].dataset,
+        source=shards[0].source,
+        client=[client for each in shards for client in each.client][:count],
+        index=[index for each in shards for index in each.index][:count],
+        label=[label for each in shards for label in each.label][:count],
+        attacked_label=[label for each in shards for label in each.attacked_label][:count],
+        originals=torch.cat([each.originals for each in shards])[:count],
+        reconstructions=torch.cat([each.reconstructions for each in shards])[:count],
+        psnr=[value for each in shards for value in each.psnr][:count],
     )
 
 
@@ -113,10 +113,10 @@ def _read(reconstruction: str, truth: str) -> _Shard:
     return _Shard(reconstruction, attacked, about, true, source, aligned)
 
 
-def _gallery(shard: _Shard, first_client: int) -> Gallery:
+def _image_pairs(shard: _Shard, first_client: int) -> ImagePairs:
     aligned, index = shard.aligned, shard.true["index"]
     clients = torch.arange(shard.clients) + first_client
-    return Gallery(
+    return ImagePairs(
         dataset=shard.source["dataset"],
         source=shard.source["source"],
         client=clients.repeat_interleave(index.shape[1]).tolist(),

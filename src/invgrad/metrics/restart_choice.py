@@ -12,7 +12,7 @@ IMAGE = ["seed", "client", "image"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class RestartChoice:
     """How the choice by lowest final cost fares; what cannot be computed is not a number."""
 
     images: int
@@ -45,14 +45,14 @@ def chosen(ends: pd.DataFrame) -> pd.DataFrame:
     return ends.loc[ends.groupby(IMAGE)["matching_cost"].idxmin()]
 
 
-def judge(trajectories: pd.DataFrame) -> Choice:
+def choice_of(trajectories: pd.DataFrame) -> RestartChoice:
     """How well the final cost orders the restarts, from `ArtefactResults.trajectories`."""
     last = ends(trajectories)
     images = last.groupby(IMAGE)
     best = images["psnr"].max()
     choice = chosen(last).set_index(IMAGE)["psnr"]
     within = [_correlation(each) for _, each in images]
-    return Choice(
+    return RestartChoice(
         images=len(best),
         restarts=trajectories["restart"].nunique(),
         left_out=len(trajectories[[*IMAGE, "restart"]].drop_duplicates()) - len(last),

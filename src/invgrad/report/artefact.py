@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from invgrad.experiments.layout import Layout
-from invgrad.metrics.image_pairs import Gallery, read_gallery, read_trajectories
+from invgrad.metrics.image_pairs import ImagePairs, read_image_pairs, read_trajectories
 from invgrad.networks.training import Epoch
 from invgrad.paper.verdicts import compare, read_values, verdicts
 from invgrad.report.export import save_figure, save_table
@@ -101,9 +101,9 @@ class ArtefactResults:
             )
         return pd.DataFrame(table).join(reported, on="cell")
 
-    def gallery(self, cell: str, *, seed: int | None = None, count: int | None = None) -> Gallery:
+    def gallery(self, cell: str, *, seed: int | None = None, count: int | None = None) -> ImagePairs:
         """The first `count` images of a cell (all, if None), with its first network seed unless one is given."""
-        return read_gallery(*self._image_files(cell, seed), count=count)
+        return read_image_pairs(*self._image_files(cell, seed), count=count)
 
     def trajectories(self, cell: str) -> pd.DataFrame:
         """PSNR and matching cost on the way, as `gallery.read_trajectories`, with a column `seed`."""

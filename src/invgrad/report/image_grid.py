@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from torch import Tensor
 
-from invgrad.metrics.image_pairs import Gallery
+from invgrad.metrics.image_pairs import ImagePairs
 
 DPI = 200
 FONT_POINTS = 7.0
@@ -48,11 +48,11 @@ def decibels(psnr: float) -> str:
     return "∞ dB" if math.isinf(psnr) else f"{psnr:.2f} dB"
 
 
-def above(galleries: Sequence[tuple[str, Gallery]]) -> list[Strip]:
+def above(galleries: Sequence[tuple[str, ImagePairs]]) -> list[Strip]:
     """Originals above reconstructions: a strip of reconstructions for every label and gallery, with the PSNR of each
     image. Galleries of the same originals stand together, below these.
     """
-    groups: list[tuple[Gallery, list[Strip]]] = []
+    groups: list[tuple[ImagePairs, list[Strip]]] = []
     for label, gallery in galleries:
         strips = next((strips for first, strips in groups if _same_originals(first, gallery)), None)
         if strips is None:
@@ -62,7 +62,7 @@ def above(galleries: Sequence[tuple[str, Gallery]]) -> list[Strip]:
     return [strip for _, strips in groups for strip in strips]
 
 
-def beside(galleries: Sequence[tuple[str, Gallery]]) -> Strip:
+def beside(galleries: Sequence[tuple[str, ImagePairs]]) -> Strip:
     """The first image of every gallery in one strip, with its label and PSNR as caption. Its original stands left of
     it, unless the gallery before has the same.
     """
@@ -115,7 +115,7 @@ def image_grid(strips: Sequence[Strip], title: str, zoom: int | None = None, not
     return figure
 
 
-def _same_originals(one: Gallery, other: Gallery) -> bool:
+def _same_originals(one: ImagePairs, other: ImagePairs) -> bool:
     return one.dataset == other.dataset and torch.equal(one.originals, other.originals)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from invgrad.data.images import standardise
 from invgrad.metrics.activations import ActivationError, activation_errors
-from invgrad.metrics.image_pairs import read_gallery
+from invgrad.metrics.image_pairs import read_image_pairs
 from invgrad.networks.checkpoint import load_victim
 from invgrad.networks.settings import Custom
 from invgrad.results.files import write_csv
@@ -38,7 +38,7 @@ def errors(
 ) -> pd.DataFrame:
     """The activation errors of every image of a shard, each through the network alone; none of a failed trial."""
     network, about = load_victim(victim, device, custom=custom)
-    shown = read_gallery([str(reconstruction)], [str(truth)])
+    shown = read_image_pairs([str(reconstruction)], [str(truth)])
     rows = []
     for number, index in enumerate(shown.index):
         if not math.isnan(shown.psnr[number]):
