@@ -24,7 +24,7 @@ DISTINCT = 1e-3
 
 
 def recover(network: nn.Module, client: Client, shared: Shared, attack: Analytic) -> Reconstruction:
-    """Recover what every client in `shared` shows, in no order, and neither use nor find labels.
+    """Recover the images of every client in `shared`, in no order; labels are neither used nor found.
 
     Nothing is drawn, no memory is needed beyond that of the layer's gradient, and there are no iterations. Images that
     left no trace are not a number. Raises `SettingsError` for another first layer, or for clients that do not share a
@@ -49,15 +49,18 @@ def recover(network: nn.Module, client: Client, shared: Shared, attack: Analytic
 
 
 def row_quotients(weight: Tensor, bias: Tensor) -> Tensor:
-    """What each row of a fully connected layer says of its input, from the gradients of its weight [outputs, inputs]
-    and bias [outputs]: [outputs, inputs], not a number where the bias gradient is zero.
+    """Divide each row of a fully connected layer's weight gradient [outputs, inputs] by its bias gradient [outputs].
+
+    Returns [outputs, inputs]: each row is the layer's input, or a mixture of its inputs; not a number where the bias
+    gradient is zero.
     """
     return torch.where(bias[:, None] != 0, weight / bias[:, None], torch.nan)
 
 
 def recover_inputs(weight: Tensor, bias: Tensor, count: int) -> Tensor:
-    """The `count` best conditioned of the `row_quotients` that differ from each other, those of the largest bias
-    gradients, [count, inputs]: for one image its input; for a batch, mixtures. Not a number where there are no more.
+    """Select the `count` best conditioned of the distinct `row_quotients`, those with the largest bias gradients.
+
+    Returns [count, inputs]: for one image its input, for a batch mixtures; not a number where there are no more.
     """
     found = weight.new_full((count, weight.shape[1]), torch.nan)
     number = 0
@@ -73,8 +76,9 @@ def recover_inputs(weight: Tensor, bias: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def first_layer(network: nn.Module, shape: tuple[int, ...]) -> nn.Linear:
-    """The first layer of a network that takes images of this shape; `SettingsError` if it is not a biased fully
-    connected layer that gets the pixels as they are, in their order.
+    """Find the first layer of a network that takes images of this shape.
+
+    Raises `SettingsError` if it is not a biased fully connected layer that gets the pixels as they are, in order.
     """
     parameter = next(network.parameters())
     probe = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2]).to(parameter)
@@ -95,6 +99,6 @@ def first_layer(network: nn.Module, shape: tuple[int, ...]) -> nn.Linear:
 
 
 def _gradient(network: nn.Module, shared: Shared, parameter: Tensor) -> Tensor:
-    """What the clients shared for this parameter."""
+    """Select the clients' gradients of this parameter."""
     names = [each is parameter for each in network.parameters()]
     return shared.tensors[names.index(True)]

@@ -1,4 +1,4 @@
-"""How many trials fit into memory, found by measuring a few."""
+"""Batches of trials that fit into memory; their size is found by measuring a few trials."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -10,23 +10,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 CPU_BUDGET = 2 * 2**30
-"""Bytes that a job may use for its trials on a CPU, unless it is told otherwise: two jobs at once fit into a laptop."""
+"""Bytes that a job may use for its trials on a CPU by default: two jobs at once fit into a laptop."""
 
 GPU_SHARE = 0.8
-"""Of the GPU's free memory, unless told otherwise; the rest is for what the allocator cannot reuse."""
+"""Share of a GPU's free memory that a job may use by default; the rest is for what the allocator cannot reuse."""
 
 
 def budget(device: torch.device) -> int:
-    """Bytes that a batch of trials may take on this device, if nothing else is stated."""
+    """Return the bytes that a batch of trials may take on this device by default."""
     if device.type == "cuda":
         return int(GPU_SHARE * torch.cuda.mem_get_info(device)[0])
     return CPU_BUDGET
 
 
 def fitting(attempt: Callable[[int], object], most: int, device: torch.device, allowed: int) -> int:
-    """How many trials, 1 to `most`, may run at once within `allowed` bytes. `attempt` runs a given number of them, as
-    briefly as it takes to reach the most memory that they need. What two and three need is measured: one alone may
-    take another way.
+    """Return the number of trials, 1 to `most`, that may run at once within `allowed` bytes.
+
+    `attempt` runs a given number of trials, just long enough to reach their peak memory. The memory of two and of
+    three trials is measured: a single one may be computed in another way.
     """
     if most == 1:
         return 1
@@ -39,7 +40,7 @@ def fitting(attempt: Callable[[int], object], most: int, device: torch.device, a
 
 
 def peak(function: Callable[[], object], device: torch.device) -> int:
-    """The most bytes that tensors made by `function` take at any moment."""
+    """Measure the peak memory, in bytes, of the tensors that `function` creates."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before: int = torch.cuda.memory_allocated(device)
@@ -53,8 +54,10 @@ def peak(function: Callable[[], object], device: torch.device) -> int:
 
 
 def in_batches(count: int, size: int, first: int = 0) -> Iterator["Batch"]:
-    """Consecutive batches of at most `size` out of `count`, from `first` on. A batch that runs out of a GPU's memory is
-    tried again with half the size, which is kept from then on; a single trial that does is an error.
+    """Yield consecutive batches of at most `size` out of `count` trials, from number `first` on.
+
+    A batch that runs out of GPU memory is tried again with half the size, and so are all later ones. Raises torch's
+    `OutOfMemoryError` if a single trial does not fit.
     """
     while first < count:
         batch = Batch(slice(first, min(first + size, count)))
@@ -69,7 +72,7 @@ def in_batches(count: int, size: int, first: int = 0) -> Iterator["Batch"]:
 
 
 class Batch:
-    """Some trials; use it as a context manager around running them."""
+    """A batch of trials, as a context manager around running them; it catches running out of GPU memory."""
 
     def __init__(self, which: slice) -> None:
         self.which = which
@@ -86,7 +89,7 @@ class Batch:
 
 
 class _Counting(TorchDispatchMode):
-    """Counts the bytes of the memory that new tensors own, until they let go of it."""
+    """Counter of the bytes that new tensors own, until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,8 +16,9 @@ PerChannel = Sequence[float]
 
 
 def draw(start: Start, shape: tuple[int, ...], mean: PerChannel, std: PerChannel, generator: torch.Generator) -> Tensor:
-    """Draw images of `shape`, [n, 3, h, w], float32 on the CPU, normalised by `mean` and `std`. Raises `SettingsError`
-    if the file of `FromImage` is no image of that size.
+    """Draw images of `shape` [n, 3, h, w], float32 on the CPU, normalised by `mean` and `std`.
+
+    Raises `SettingsError` if the file of `FromImage` is not an image of that size.
     """
     match start:
         case Normal():
@@ -32,7 +33,7 @@ def draw(start: Start, shape: tuple[int, ...], mean: PerChannel, std: PerChannel
 
 def _read(path: Path, shape: tuple[int, ...], mean: PerChannel, std: PerChannel) -> Tensor:
     if shape[1] != 3:
-        raise SettingsError(f"start: {path}: a picture has 3 channels, not {shape[1]}")
+        raise SettingsError(f"start: {path}: an image has 3 channels, not {shape[1]}")
     image = read_image(path, height=shape[2], width=shape[3])
     channels = cast(tuple[Channels, Channels], (tuple(mean), tuple(std)))
     start = normalise(image[None], *channels, torch.float32, "cpu").expand(shape)

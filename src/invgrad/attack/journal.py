@@ -10,9 +10,9 @@ from invgrad.attack.state import BatchState, Outcome
 
 
 class Journal:
-    """Record of how far an attack has come: the outcomes of the batches that ended, and the state of the one at hand.
+    """Record of an attack's progress: the outcomes of the finished batches, and the state of the current one.
 
-    A kept state is the number of the batch at hand, what `BatchState.tensors` says of it, and the outcomes before it.
+    A checkpoint holds the range of the current batch, its `BatchState.tensors`, and the outcomes of earlier batches.
     """
 
     def __init__(self, trials: int, iterations: int, options: RunOptions, device: torch.device) -> None:
@@ -22,15 +22,15 @@ class Journal:
 
     @property
     def unfinished(self) -> slice | None:
-        """The batch that an earlier run was at, if one was kept."""
+        """The batch at which an earlier run stopped, if a checkpoint was found."""
         return slice(*self._kept["batch"].tolist()) if self._kept else None
 
     def state_of(self, which: slice) -> Mapping[str, Tensor] | None:
-        """The kept state of this batch, if there is one."""
+        """Return the checkpointed state of this batch, if there is one."""
         return self._kept if self.unfinished == which else None
 
     def note(self, which: slice, state: BatchState, matching: Tensor) -> None:
-        """Show the progress after an iteration of this batch, and keep its state if that is due."""
+        """Show the progress after an iteration of this batch, and write a checkpoint if one is due."""
         if self._options.progress:
             done = which.start * self._iterations + state.done * len(state.images)
             self._options.progress(done, self._trials * self._iterations, matching)
@@ -38,12 +38,12 @@ class Journal:
             self._options.checkpoint.keep(self._tensors(which, state))
 
     def end(self, outcome: Outcome) -> None:
-        """Add the outcome of the batch at hand."""
+        """Add the outcome of the current batch."""
         self._ended.append(outcome)
 
     def close(self) -> Outcome:
-        """Keep the state after the last batch, and return the outcome of all trials."""
-        if self._options.checkpoint:  # at a batch after the last, of which nothing is left to do
+        """Write a checkpoint after the last batch, and return the outcome of all trials."""
+        if self._options.checkpoint:  # with a batch after the last, so that a resumed attack has nothing left to do
             self._options.checkpoint.keep(self._tensors(slice(self._trials, self._trials + 1)))
         return _joined(self._ended)
 
@@ -61,7 +61,7 @@ def _joined(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _ended(kept: Mapping[str, Tensor], device: torch.device) -> list[Outcome]:
-    """The outcome of the trials before the batch that was kept; trajectories stay on the CPU."""
+    """Read the outcomes of the batches before the checkpointed one; trajectories stay on the CPU."""
     if f"ended.{Outcome._fields[0]}" not in kept:
         return []
     ended = {name: kept[f"ended.{name}"] for name in Outcome._fields}

@@ -14,12 +14,14 @@ CURVATURE_FLOOR = 1e-10
 
 
 class BatchedLBFGS:
-    """torch's L-BFGS without line search and with its default tolerances and counts; every trial has its
-    own history, step length and stopping tests, and one that stopped or is not finite rests while the others go on.
+    """torch's L-BFGS without line search, with its default tolerances and counts, for every trial.
+
+    Every trial has its own history, step length and stopping tests; one that stopped, or is not finite, stays as it is
+    while the others continue.
     """
 
     def __init__(self, variables: Sequence[Tensor], *, step_size: float) -> None:
-        """`variables`: tensors [trials, …], changed in place by `step`."""
+        """Take `variables` [trials, …], which `step` changes in place."""
         self._variables = variables
         self._step_size = step_size
         point = self._flat(variables)
@@ -30,7 +32,7 @@ class BatchedLBFGS:
         self._started = torch.zeros(len(point), dtype=torch.bool, device=point.device)
 
     def step(self, evaluate: Callable[[], tuple[Tensor, Sequence[Tensor]]], decay: float) -> Tensor:
-        """Take up to 20 iterations of every trial; return the costs [trials] before the first."""
+        """Take up to 20 iterations of every trial; return the objectives [trials] before the first."""
         first_cost, gradients = evaluate()
         cost, gradient = first_cost, self._flat(gradients)
         active = ~self._flat_at(gradient)
@@ -53,7 +55,7 @@ class BatchedLBFGS:
         return first_cost
 
     def state(self) -> dict[str, Tensor]:
-        """See `Stepper.state`."""
+        """Return the state, as `Stepper.state` does."""
         own = {name: getattr(self, f"_{name}") for name in ("direction", "length", "previous", "started")}
         return {**own, **self._memory.state()}
 
@@ -86,9 +88,9 @@ class BatchedLBFGS:
 
 
 class _Memory:
-    """The curvature pairs of every trial: a ring of slots, filled trial by trial as pairs are accepted.
+    """Curvature pairs of every trial: a ring of slots, filled trial by trial as pairs are accepted.
 
-    The two-loop recursion is taken for all pairs at once. With the pairs (s, y) as the rows of S and Y, oldest first,
+    The two-loop recursion runs for all pairs at once. With the pairs (s, y) as the rows of S and Y, oldest first,
     R the upper triangle of SYᵀ and D its diagonal, the factors of the first loop solve Rα = Sg; from r = γ(g − Yᵀα)
     on, those of the second solve Rᵀη = Dα − Yr, and r + Sᵀη is the result. Vectors stand to the left of matrices: it is
     ten times as fast as to the right of them. A slot that is not filled yet is a zero pair, with a one in R.

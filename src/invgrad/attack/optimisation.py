@@ -1,4 +1,4 @@
-"""The attack by optimisation: change candidate images until a client with them would share what was shared (Eq. 4)."""
+"""The attack by optimisation: change candidate images until they reproduce the shared gradient (Eq. 4)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -34,8 +34,9 @@ def optimise(
     start: Tensor | None,
     options: RunOptions,
 ) -> Reconstruction:
-    """Run all trials, in batches that fit into memory, and select among the restarts; arguments and errors are those of
-    `invgrad.attack.run.reconstruct`.
+    """Run all trials, in batches that fit into memory, and select among the restarts.
+
+    Arguments and errors are those of `invgrad.attack.run.reconstruct`.
     """
     device = next(network.parameters()).device
     with arithmetic(attack.precision, attack.deterministic, device):
@@ -56,9 +57,9 @@ def run_batch(
     kept: Mapping[str, Tensor] | None,
     note: Callable[[BatchState, Tensor], None],
 ) -> Outcome:
-    """Optimise some trials to the end, from their start or from the state `kept`: the loop of the attack.
+    """Optimise a batch of trials to the end, from their start or from the state `kept`: the loop of the attack.
 
-    `note` is called after every iteration with the state and the matching costs [trials] before it.
+    `note` is called after every iteration with the state and the gradient-matching losses [trials] before it.
     """
     targets = trials.targets(which)
     state = trials.begin(which, attack)
@@ -82,7 +83,7 @@ def run_batch(
 
 
 def _step(state: BatchState, evaluate: Callable[[], Evaluation], decay: float) -> Tensor:
-    """Let the optimiser change the candidates, and soft labels; returns the matching costs [trials] before it."""
+    """Take one optimiser step on the candidates and soft labels; return the gradient-matching losses before it."""
     costs: list[Tensor] = []
 
     def gradient() -> tuple[Tensor, list[Tensor]]:
@@ -100,7 +101,7 @@ def _is_due(every: int | None, iteration: int) -> bool:
 
 
 def _rest(state: BatchState, before: Sequence[Tensor], above: Tensor) -> None:
-    """Let the trials rest that are not `above` the tolerance [trials]: they stay as they were before this iteration."""
+    """Stop the trials that are not `above` the tolerance [trials], and undo their last iteration."""
     state.running = state.running & above
     for variable, rested in zip(state.variables, before, strict=True):
         moved = state.running.view(-1, *[1] * (variable.dim() - 1))
@@ -108,15 +109,16 @@ def _rest(state: BatchState, before: Sequence[Tensor], above: Tensor) -> None:
 
 
 def _outcome(state: BatchState, cost: Tensor) -> Outcome:
-    """The end of a batch, whose candidates have these matching costs [trials]."""
+    """Assemble the outcome of a finished batch, whose candidates have these gradient-matching losses [trials]."""
     state.snapshots.end(state.done, state.images, cost)
     labels = state.labels.argmax(-1) if state.labels.is_floating_point() else state.labels
     return Outcome(state.images, labels, cost, state.taken, state.snapshots.images, state.snapshots.cost)
 
 
 def _size_and_first(trials: Trials, journal: Journal, memory: int | None) -> tuple[int, int]:
-    """The number of trials that run together, and the first that has not ended. A resumed attack keeps the batches
-    that it had: what fits into memory may have changed, and other batches are rounded in another way.
+    """Return the number of trials that run together, and the first unfinished one.
+
+    A resumed attack keeps its batches: the free memory may have changed, and other batches are rounded differently.
     """
     if journal.unfinished:
         return journal.unfinished.stop - journal.unfinished.start, journal.unfinished.start
@@ -132,7 +134,7 @@ def _size_and_first(trials: Trials, journal: Journal, memory: int | None) -> tup
 
 
 def _reconstruction(outcome: Outcome, clients: int, attack: Attack) -> Reconstruction:
-    """The selected images, and what is known of every restart."""
+    """Assemble the selected images and the outcome of every restart."""
     ended = Outcome(*(each.unflatten(0, (clients, attack.restarts)) for each in outcome))
     images, selected = select(ended.images, ended.matching_cost, attack.selection)
     shown = torch.where(selected >= 0, selected, ended.matching_cost.nan_to_num(torch.inf).argmin(1))

@@ -1,4 +1,4 @@
-"""Optimisers of the candidate images of many trials, which do not influence each other.
+"""Optimisers of the candidate images of many independent trials.
 
 The variables are tensors with a leading trial dimension. Adam and SGD act on every entry alone; L-BFGS mixes the
 entries of a trial and has its own batched form.
@@ -16,23 +16,24 @@ from invgrad.attack.settings import LBFGS, SGD, Adam, Optimiser
 
 Variables = Sequence[Tensor]
 Evaluate = Callable[[], tuple[Tensor, Variables]]
-"""The cost per trial [trials] and its gradient, one tensor per variable, at the variables' present values."""
+"""Function that returns the objective [trials] and its gradient, one tensor per variable, at their present values."""
 
 
 class Stepper(Protocol):
     """An optimiser bound to its variables, which it changes in place."""
 
     def step(self, evaluate: Evaluate, decay: float) -> Tensor:
-        """Take one step with the step size times `decay`; return the cost per trial before it."""
+        """Take one step with the step size times `decay`; return the objective [trials] before it."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that the next step depends on besides the variables: the tensors themselves, which a resumed
-        attack overwrites before its first step.
+        """Return all that the next step depends on, besides the variables.
+
+        These are the tensors themselves, not copies; a resumed attack overwrites them before its first step.
         """
 
 
 def stepper(settings: Optimiser, variables: Variables) -> Stepper:
-    """Make a fresh optimiser of these variables, each [trials, …], the images first."""
+    """Create an optimiser of these variables, each [trials, …], the images first."""
     match settings:
         case Adam():
             return _Adam(variables, settings.step_size, settings.signed)
@@ -43,14 +44,15 @@ def stepper(settings: Optimiser, variables: Variables) -> Stepper:
 
 
 def milestones(iterations: int) -> tuple[int, int, int]:
-    """The iterations from which on the step size is 10, 100 and 1000 times smaller: near 3/8, 5/8 and 7/8, with the
-    released code's rounding.
+    """Return the iterations from which on the step size is 10, 100 and 1000 times smaller.
+
+    They are near 3/8, 5/8 and 7/8 of all iterations, with the released code's rounding.
     """
     return int(iterations // 2.667), int(iterations // 1.6), int(iterations // 1.142)
 
 
 def decay(iteration: int, iterations: int) -> float:
-    """The factor of the step size in this iteration, counted from 0, of so many."""
+    """Return the factor of the step size in this iteration, counted from 0, out of `iterations`."""
     return float(0.1 ** sum(iteration >= milestone for milestone in milestones(iterations)))
 
 
@@ -64,7 +66,7 @@ class _Elementwise(ABC):
 
     def step(self, evaluate: Evaluate, decay: float) -> Tensor:
         cost, gradient = evaluate()
-        if self._signed:  # of the images; that of soft labels stays
+        if self._signed:  # the images' gradient; that of soft labels stays
             gradient = [gradient[0].sign(), *gradient[1:]]
         self._move(gradient, self._step_size * decay)
         return cost
@@ -75,11 +77,11 @@ class _Elementwise(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """See `Stepper.state`."""
+        """Return the state, as `Stepper.state` does."""
 
 
 class _Adam(_Elementwise):
-    """The same operations as torch's Adam, whose start takes a second and whose steps are slow."""
+    """Adam with the operations of torch's own, whose start takes a second and whose steps are slow."""
 
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -104,7 +106,7 @@ class _Adam(_Elementwise):
 
 
 class _SGD(_Elementwise):
-    """The same operations as torch's SGD with Nesterov momentum."""
+    """SGD with Nesterov momentum, with the operations of torch's own."""
 
     MOMENTUM = 0.9
 

@@ -7,20 +7,20 @@ from typing import Protocol
 from torch import Tensor
 
 Progress = Callable[[int, int, Tensor], None]
-"""Called after every iteration with (iterations done, iterations in all, matching cost of the trials at hand)."""
+"""Callback after every iteration: (iterations done, all iterations, gradient-matching losses of the current batch)."""
 
 
 class Checkpointer(Protocol):
     """Keeper of the state of an unfinished attack (see `invgrad.runtime.checkpoints.Checkpoint`)."""
 
     def kept(self) -> Mapping[str, Tensor] | None:
-        """The state to resume from, on the CPU, if there is one."""
+        """Return the state to resume from, on the CPU, if there is one."""
 
     def due(self) -> bool:
-        """Whether the state is to be kept now; asked after every iteration."""
+        """Decide whether to keep the state now; called after every iteration."""
 
     def keep(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep this state instead of the one before."""
+        """Keep this state in place of the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,4 +31,4 @@ class RunOptions:
     """Bytes that the trials may take at once; by default 2 GiB on a CPU, most of what is free on a GPU."""
     progress: Progress | None = None
     checkpoint: Checkpointer | None = None
-    """Where the state is kept, and found: the attack resumes from a state that was kept of the same arguments."""
+    """Checkpoint that is written and read; the attack resumes from a state that was kept for the same arguments."""

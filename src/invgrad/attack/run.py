@@ -58,7 +58,7 @@ def reconstruct_with_progress(
 
         def show(done: int, _: int, matching: Tensor) -> None:
             if bar.due():
-                bar.show(done, f"matching cost {matching.nanmean().item():.4f}")
+                bar.show(done, f"gradient-matching loss {matching.nanmean().item():.4f}")
 
         shown = replace(options or RunOptions(), progress=show)
         return reconstruct(network, client, shared, attack, seed_key=seed_key, options=shown)

@@ -8,11 +8,11 @@ from invgrad.objective.priors import total_variation
 
 
 def select(candidates: Tensor, cost: Tensor, by: Selection) -> tuple[Tensor, Tensor]:
-    """Select or average the restarts of every client, `by` as in `Attack.selection`; returns the images
-    [clients, n, 3, h, w] and the selected restart [clients], −1 where none was.
+    """Select or average the restarts of every client, `by` as in `Attack.selection`.
 
-    `candidates` [clients, restarts, n, 3, h, w] have the matching costs `cost` [clients, restarts]. Failed restarts
-    (cost or pixels not finite) never take part.
+    `candidates` [clients, restarts, n, 3, h, w] have the gradient-matching losses `cost` [clients, restarts]. Failed
+    restarts (loss or pixels not finite) never take part. Returns the images [clients, n, 3, h, w] and the selected
+    restart [clients], −1 where none was.
     """
     finite = cost.isfinite() & candidates.isfinite().flatten(2).all(2)
     if by in ("pixel-mean", "pixel-median"):

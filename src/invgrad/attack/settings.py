@@ -76,11 +76,11 @@ Selection = Literal["matching-cost", "total-variation", "pixel-mean", "pixel-med
 
 
 class AttackSettings(Settings):
-    """Settings of an attack of some kind."""
+    """Settings of an attack of any kind."""
 
     @abstractmethod
     def steps(self, clients: int) -> int:
-        """The amount of work for this many clients, in the unit in which progress is shown."""
+        """Return the amount of work for this many clients, in the unit in which progress is shown."""
 
 
 class Attack(AttackSettings):
@@ -95,11 +95,11 @@ class Attack(AttackSettings):
     start: Start = Normal()
     iterations: int = Field(default=4800, ge=1)
     tolerance: float | None = Field(default=None, ge=0)
-    """A trial rests as soon as its matching cost is not above this."""
+    """Gradient-matching loss at which a trial stops; None: none does."""
     restarts: int = Field(default=1, ge=1)
     total_variation: float = Field(default=0.01, ge=0)
     batch_statistics: float = Field(default=0, ge=0)
-    """Weight of the distance to the batch-norm statistics that a client sent along."""
+    """Weight of the distance to the batch-norm statistics that a client sent."""
     box: bool = True
     median_filter_every: int | None = Field(default=None, ge=1)
     selection: Selection = "matching-cost"
@@ -115,13 +115,14 @@ class Attack(AttackSettings):
     """
 
     def steps(self, clients: int) -> int:
-        """The iterations of all trials."""
+        """Return the iterations of all trials."""
         return clients * self.restarts * self.iterations
 
 
 class Analytic(AttackSettings):
-    """Settings of the analytic attack (Prop. 3.1), on the input of a network's first layer, if that is a biased fully
-    connected layer of the flattened image.
+    """Settings of the analytic attack (Prop. 3.1) on networks that begin with a fully connected layer.
+
+    That layer needs a bias, and takes the flattened image.
 
     It finds the image itself for one image. For n > 1 it finds the n different mixtures of the images that the rows
     with the largest bias gradients show: not the images, unless each of these rows is activated by one of them alone.
@@ -131,7 +132,7 @@ class Analytic(AttackSettings):
     precision: Literal["float64", "float32"] = "float32"
 
     def steps(self, clients: int) -> int:
-        """One for each client."""
+        """Return one for each client."""
         return clients
 
 
@@ -142,18 +143,18 @@ def _by_optimisation_unless_said(settings: Any) -> Any:
 _Kinds = Annotated[Attack | Analytic, Field(discriminator="kind")]
 
 AnyAttack = Annotated[_Kinds, BeforeValidator(_by_optimisation_unless_said, _Kinds)]
-"""Without a `kind`, an attack by optimisation."""
+"""Settings of an attack of either kind; without a `kind`, an attack by optimisation."""
 
 
 class AttackStep(Settings):
-    """Settings of the attack step: the attack, and the key from which the noise that it starts from is derived."""
+    """Settings of the attack step: the attack, and the key from which its initial noise is derived."""
 
     attack: AnyAttack
     seed_key: str
     custom: Custom | None = None
 
     def files(self) -> list[Path]:
-        """The files that are read besides the victim and what was shared."""
+        """List the files that are read besides the victim and the shared gradients."""
         start = getattr(self.attack, "start", None)
         image = start.path if isinstance(start, FromImage) else None
         code = source_file(self.custom) if self.custom else None

@@ -1,4 +1,4 @@
-"""State of a batch of trials between two iterations: all that the next one depends on."""
+"""State of a batch of trials between two iterations: all that the next iteration depends on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from invgrad.attack.settings import Attack
 
 
 class Snapshots:
-    """The candidates of a batch of trials at some moments, and their matching costs, on the CPU."""
+    """Candidates of a batch of trials at some moments, and their gradient-matching losses, on the CPU."""
 
     def __init__(self, moments: Sequence[int], images: Tensor) -> None:
-        """`moments`: iterations done, ascending; `images`: the candidates at the start."""
+        """Take ascending `moments`, in finished iterations, and the initial candidates `images`."""
         self._moments = moments
         points = len(images), len(moments)
         self.images = torch.empty(*points, *images.shape[1:], dtype=torch.float16)
@@ -23,17 +23,17 @@ class Snapshots:
         self.keep(0, images)
 
     def keep(self, done: int, images: Tensor) -> None:
-        """Keep these candidates if this is a moment; their cost is known when the next iteration is done."""
+        """Keep these candidates if this is a moment; their loss is known when the next iteration is done."""
         if done in self._moments:
             self.images[:, self._moments.index(done)] = images
 
     def price(self, done: int, cost: Tensor) -> None:
-        """Keep the matching cost of the candidates after this many iterations."""
+        """Keep the gradient-matching loss of the candidates after this many iterations."""
         if done in self._moments:
             self.cost[:, self._moments.index(done)] = cost
 
     def end(self, done: int, images: Tensor, cost: Tensor) -> None:
-        """Keep the final candidates and their cost, for all moments from now on."""
+        """Keep the final candidates and their loss, for this and all later moments."""
         rest = [moment >= done for moment in self._moments]
         self.images[:, rest] = images[:, None].to("cpu", torch.float16)
         self.cost[:, rest] = cost[:, None].cpu()
@@ -52,31 +52,31 @@ class BatchState:
     generators: Sequence[torch.Generator]
     """A generator per trial, if trials draw something in every iteration."""
     running: Tensor
-    """True for the trials that do not rest, [trials]."""
+    """True for the trials that have not stopped, [trials]."""
     taken: Tensor
-    """Iterations that every trial took, [trials]."""
+    """Iterations of every trial, [trials]."""
     done: int = 0
     """Iterations done."""
 
     @property
     def variables(self) -> list[Tensor]:
-        """The tensors that are optimised: images, and soft labels."""
+        """The optimised tensors: images, and soft labels."""
         return [self.images, self.labels] if self.labels.is_floating_point() else [self.images]
 
     def advance(self, matching: Tensor) -> None:
-        """Count one more iteration; `matching` [trials] is the cost of the candidates before it."""
+        """Count one more iteration; `matching` [trials] is the gradient-matching loss of the candidates before it."""
         self.taken += self.running
         self.snapshots.price(self.done, matching)
         self.done += 1
         self.snapshots.keep(self.done, self.images)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state by name; not copies."""
+        """Return the state by name; the tensors themselves, not copies."""
         random = {f"random.{number}": each.get_state() for number, each in enumerate(self.generators)}
         return {"done": torch.tensor(self.done), **random, **self._in_place()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go to the state of a batch of the same trials that had these tensors."""
+        """Restore the state of a batch of the same trials from its `tensors`."""
         for name, tensor in self._in_place().items():
             tensor.copy_(tensors[name])
         for number, generator in enumerate(self.generators):
@@ -91,21 +91,22 @@ class BatchState:
 
 
 class Outcome(NamedTuple):
-    """The end of a batch of trials; every tensor has a leading trial dimension."""
+    """Outcome of a batch of trials; every tensor has a leading trial dimension."""
 
     images: Tensor
     labels: Tensor
-    """Labels that were used or found, [trials, n]."""
+    """Labels that the attack used or found, [trials, n]."""
     matching_cost: Tensor
     iterations: Tensor
     trajectory: Tensor
-    """Candidates on the way, [trials, points, n, 3, h, w]."""
+    """Snapshots of the candidates, [trials, points, n, 3, h, w]."""
     trajectory_cost: Tensor
 
 
 def moments(attack: Attack) -> list[int]:
-    """The numbers of iterations after which the candidates are kept: evenly spread, the first 0, the last all
-    iterations; a single one is the last, and there are no more than there are different ones.
+    """Return the numbers of iterations after which the candidates are kept: evenly spread from 0 to all iterations.
+
+    A single one is the last, and no number appears twice.
     """
     spread = torch.linspace(attack.iterations, 0, attack.snapshots, dtype=torch.float64)
     kept: list[int] = spread.round().long().unique().tolist()

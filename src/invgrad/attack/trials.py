@@ -25,12 +25,12 @@ from invgrad.settings import SettingsError
 
 
 class Trials:
-    """The trials of an attack: where each starts, and what it is to match."""
+    """The trials of an attack: the initial images and the target of each."""
 
     def __init__(
         self, network: nn.Module, client: Client, shared: Shared, attack: Attack, seed_key: str, start: Tensor | None
     ) -> None:
-        """The arguments are those of `invgrad.attack.run.reconstruct`."""
+        """Take the arguments of `invgrad.attack.run.reconstruct`."""
         if attack.batch_statistics and (client.statistics == "withheld" or not shared.statistics):
             raise SettingsError("batch_statistics: the clients sent no batch-norm statistics (nearest: 0)")
         parameter = next(network.parameters())
@@ -51,7 +51,7 @@ class Trials:
         return len(self._shared) * self.attack.restarts
 
     def targets(self, which: slice) -> Targets:
-        """What these trials are to match."""
+        """Return the targets of these trials."""
         numbers = range(len(self))[which]
         clients = [number // self.attack.restarts for number in numbers]
         target, statistics = (
@@ -72,7 +72,7 @@ class Trials:
         )
 
     def chosen(self, target: Gradient, generators: Sequence[torch.Generator]) -> Tensor:
-        """1 for the layers that count, [trials, layers], drawn from each trial's generator where they are random."""
+        """Return 1 for the layers that count, else 0, [trials, layers]; each trial's generator draws random choices."""
         masks = [
             layer_mask(self.attack.layers, [tensor[trial] for tensor in target], generator)
             for trial, generator in enumerate(generators)
@@ -80,7 +80,7 @@ class Trials:
         return torch.stack(masks).to(self.device)
 
     def begin(self, which: slice, attack: Attack) -> BatchState:
-        """The state of these trials before their first iteration, for `attack`'s snapshots."""
+        """Create the state of these trials before their first iteration, with room for `attack`'s snapshots."""
         numbers = range(len(self))[which]
         images = self._start[which].to(self.device, self._dtype, copy=True)
         labels = self._start_labels(numbers, images.shape[1])
@@ -96,7 +96,7 @@ class Trials:
         )
 
     def _checked(self, start: Tensor | None) -> Tensor:
-        """Where every trial starts, [trials, n, 3, h, w]."""
+        """Return the initial images of every trial, [trials, n, 3, h, w]; `SettingsError` for another shape."""
         if start is None:
             start = draw_starts(self._shared, self.attack, self._seed_key)
         expected = (len(self._shared), self.attack.restarts, self._shared.images, *self._shared.shape)
@@ -105,7 +105,7 @@ class Trials:
         return start.flatten(0, 1)
 
     def _start_labels(self, numbers: Sequence[int], images: int) -> Tensor:
-        """Class indices [trials, n], or soft labels [trials, n, classes] to be optimised."""
+        """Return class indices [trials, n], or drawn soft labels [trials, n, classes] to be optimised."""
         if self._labels is not None:
             return self._labels.to(self.device)[[number // self.attack.restarts for number in numbers]]
         drawn = [torch.randn(images, self._classes, generator=self._generator("labels", n)) for n in numbers]
@@ -117,7 +117,7 @@ class Trials:
 
 
 def draw_starts(shared: Shared, attack: Attack, seed_key: str) -> Tensor:
-    """Draw the start of every trial, [clients, restarts, n, 3, h, w], float32 on the CPU."""
+    """Draw the initial images of every trial, [clients, restarts, n, 3, h, w], float32 on the CPU."""
     shape = (shared.images, *shared.shape)
     drawn = [
         draw(attack.start, shape, shared.mean, shared.std, seeds.generator(seed_key, shared.name(client), restart))
@@ -129,5 +129,5 @@ def draw_starts(shared: Shared, attack: Attack, seed_key: str) -> Tensor:
 
 @torch.no_grad()
 def _classes(network: nn.Module, images: Tensor) -> int:
-    """The number of classes of a network that takes such images."""
+    """Count the classes of a network that takes such images."""
     return int(network(images).shape[1])

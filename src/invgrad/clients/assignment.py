@@ -16,11 +16,11 @@ def clients(
     every: int = 1,
     indices: Sequence[int] | None = None,
 ) -> list[list[int]]:
-    """Rows, in the split's tensors, of the images that each of `count` clients holds.
+    """Assign images to each of `count` clients; returns their rows in the split's tensors.
 
     Clients take their images one after another: those at the positions `indices` of the published split, or every
     `every`-th from position `start` on, as far as the split has them; with `distinct_labels` the next ones whose label
-    the client does not hold yet (as the released code does). `SettingsError` if images run out.
+    the client does not hold yet (as the released code does). Raises `SettingsError` if images run out.
     """
     if start < 0 or every < 1 or count < 1 or images_per_client < 1:
         raise SettingsError(
@@ -50,7 +50,7 @@ def clients(
 
 
 def _offered(split: Split, start: int, every: int, indices: Sequence[int] | None) -> list[int]:
-    """The rows that clients may take, in order."""
+    """List the rows that clients may take, in order."""
     row_of = {position: row for row, position in enumerate(split.index.tolist())}
     if indices is None:
         return [row for position, row in row_of.items() if position >= start and (position - start) % every == 0]

@@ -15,16 +15,16 @@ from invgrad.settings import SettingsError
 Parameters = dict[str, Tensor]
 
 Loss = Callable[[Parameters, Tensor, Tensor], Tensor]
-"""A scalar of (parameters, images [n, 3, h, w], labels [n] or class probabilities [n, classes])."""
+"""Scalar function of (parameters, images [n, 3, h, w], labels [n] or class probabilities [n, classes])."""
 
 Statistics = Callable[[Parameters, Tensor], tuple[Tensor, ...]]
-"""Mean and biased variance [channels] of what each batch-norm layer gets, alternating, in the order of the forward
-pass, from (parameters, images [n, 3, h, w]); differentiable with respect to the images.
+"""Function of (parameters, images [n, 3, h, w]): the mean and biased variance [channels] of each batch-norm layer's
+input, alternating, in the order of the forward pass; differentiable with respect to the images.
 """
 
 
 def cross_entropy(network: nn.Module) -> Loss:
-    """The client's loss: mean cross-entropy over the images. The network's buffers and mode are taken as they are."""
+    """Return the client's loss: mean cross-entropy over the images, with the network's buffers and mode as they are."""
 
     def loss(parameters: Parameters, images: Tensor, labels: Tensor) -> Tensor:
         # A copy of the images, since a first layer may work in place.
@@ -34,7 +34,7 @@ def cross_entropy(network: nn.Module) -> Loss:
 
 
 def batch_statistics(network: nn.Module) -> Statistics:
-    """The statistics of the images themselves, whether the network normalises by them or not."""
+    """Return the function that computes the images' own statistics, whether the network normalises by them or not."""
     layers = _batch_norm_layers(network)
 
     def statistics(parameters: Parameters, images: Tensor) -> tuple[Tensor, ...]:
@@ -55,7 +55,7 @@ def batch_statistics(network: nn.Module) -> Statistics:
 
 
 def normalised_by_batch(network: nn.Module) -> nn.Module:
-    """A copy whose batch-norm layers are in training mode and keep no running statistics; all else stays as it is.
+    """Copy a network with its batch-norm layers in training mode, without running statistics; all else stays.
 
     Raises `SettingsError` if there are no such layers, and in the forward pass if one gets a single value per channel.
     """

@@ -1,6 +1,6 @@
-"""Protocols by which a client shares: its gradient, or a federated-averaging update.
+"""Protocols of a client: it shares its gradient, or a federated-averaging update.
 
-The attacker simulates the same function on its candidate images, so it lives here once.
+The attacker simulates the same function on its candidate images, so it is written once, here.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from invgrad.clients.recomputation import Recomputed
 from invgrad.clients.settings import Client, FederatedAveraging
 
 STEPS_AT_ONCE = 10
-"""Local steps whose graph is kept as a whole; of more, parts are computed again when they are needed.
+"""Number of local steps whose graph is kept as a whole; for more steps, parts are recomputed when needed.
 
 Measured with LeNet (20 images at once) and ConvNet (width 16): 100 steps take 1.4 times as long as with the whole
 graph, and 1.1 to 1.3 times the memory of 10 steps instead of 10 times. With 5 in place of 10, memory would be about
@@ -25,21 +25,22 @@ halved again, but 10 steps would take 1.4 times as long, and 100 steps 1.8 times
 
 
 def loss_of(client: Client, network: nn.Module) -> Loss:
-    """The loss whose gradients this client computes; raises as `normalised_by_batch` does."""
+    """Return the loss whose gradients this client computes; raises as `normalised_by_batch` does."""
     return cross_entropy(network if client.batch_norm == "evaluation" else normalised_by_batch(network))
 
 
 def sent_statistics(client: Client, network: nn.Module) -> Statistics:
-    """The statistics that this client sends besides what it shares; none if it withholds them."""
+    """Return the function that computes the batch-norm statistics that this client sends; none if it withholds them."""
     if client.statistics == "withheld":
         return lambda parameters, images: ()
     return batch_statistics(normalised_by_batch(network))
 
 
 def share(client: Client, loss: Loss, parameters: Parameters, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-    """The tensors that a client shares, one per parameter, for images [n, 3, h, w] and labels as for `Loss`;
-    differentiable with respect to the images and class probabilities, but after more than `STEPS_AT_ONCE` local steps
-    once only.
+    """Compute the tensors that a client shares, one per parameter, for images [n, 3, h, w] and labels as for `Loss`.
+
+    They are differentiable with respect to the images and class probabilities, but after more than `STEPS_AT_ONCE`
+    local steps once only.
     """
     if client.kind == "gradient":
         return tuple(grad(loss)(parameters, images, labels).values())
@@ -49,7 +50,7 @@ def share(client: Client, loss: Loss, parameters: Parameters, images: Tensor, la
 
 
 def shared_of(client: FederatedAveraging, after: Sequence[Tensor], before: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The update that is shared, from the parameters after the local steps and before."""
+    """Compute the shared update from the parameters after the local steps and before."""
     if client.shared == "parameters":
         return tuple(after)
     return tuple(torch.sub(*each) for each in zip(after, before, strict=True))
@@ -64,7 +65,7 @@ def _after_local_steps(
     labels: Tensor,
     *values: Tensor,
 ) -> tuple[Tensor, ...]:
-    """The parameters, which start from `values`, after a local SGD step on each batch."""
+    """Take a local SGD step on each batch, starting from `values`; returns the parameters."""
     if len(batches) > STEPS_AT_ONCE:
         length = isqrt(len(batches))
         for first in range(0, len(batches), length):

@@ -1,4 +1,4 @@
-"""Recomputation of a graph by the backward pass, which saves the memory of keeping it."""
+"""Recomputation of a graph in the backward pass, which saves the memory of keeping it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,10 @@ from torch.func import grad
 
 
 class Recomputed(torch.autograd.Function):
-    """The function `function(*tensors)`, a tuple of tensors, whose graph is not kept but computed again when needed.
+    """The function `function(*tensors)`, a tuple of tensors, whose graph is recomputed when needed.
 
     It works within torch.func, where torch.utils.checkpoint does not. The function must get every tensor that is
-    differentiated as an argument. Second derivatives are not to be had: torch.func would give zeros.
+    differentiated as an argument. Second derivatives are not available: torch.func would give zeros.
     """
 
     generate_vmap_rule = True

@@ -10,7 +10,7 @@ from invgrad.settings import Settings
 
 
 class ClientSettings(Settings):
-    """The way in which a client turns its images into what it shares.
+    """Settings of a client's protocol: the computation of what it shares from its images.
 
     `batch_norm`: whether the client's network normalises by running statistics, as in the paper, or by those of its
     own batch. `statistics`: whether it also sends the latter.
@@ -27,7 +27,7 @@ class ClientSettings(Settings):
 
     @abstractmethod
     def check(self, images: int) -> None:
-        """Raise `ValueError` if a client with this many images cannot work so."""
+        """Raise `ValueError` if a client with this many images cannot follow this protocol."""
 
 
 class GradientClient(ClientSettings):
@@ -36,7 +36,7 @@ class GradientClient(ClientSettings):
     kind: Literal["gradient"] = "gradient"
 
     def check(self, images: int) -> None:
-        """Any number of images will do."""
+        """Accept any number of images."""
 
 
 class FederatedAveraging(ClientSettings):
@@ -66,14 +66,14 @@ class FederatedAveraging(ClientSettings):
         return self
 
     def check(self, images: int) -> None:
-        """The images must fill whole mini-batches."""
+        """Raise `ValueError` if the images do not fill whole mini-batches."""
         if self.batch_size is not None and images % self.batch_size:
             divisors = [size for size in range(1, images + 1) if images % size == 0]
             nearest = min(divisors, key=lambda size: abs(size - (self.batch_size or 0)))
             raise ValueError(f"batch_size {self.batch_size} does not divide {images} images; nearest: {nearest}")
 
     def batches(self, images: int) -> list[slice]:
-        """The part of a client's images that each local step takes."""
+        """List the part of a client's images that each local step takes."""
         size = self.batch_size or images
         each = [slice(first, first + size) for first in range(0, images, size)]
         steps = self.steps or (self.epochs or 0) * len(each)
@@ -84,7 +84,7 @@ Client = Annotated[GradientClient | FederatedAveraging, Field(discriminator="kin
 
 
 class ShareStep(Settings):
-    """Which clients share what; `first` and `last` (exclusive) number the clients of this shard."""
+    """Settings of the share step: clients `first` to `last` (exclusive), their images, and their protocol."""
 
     shares: Client
     start: NonNegativeInt = 0

@@ -1,4 +1,4 @@
-"""What the server has of its clients."""
+"""Data that clients share with the server: gradients or updates, with public metadata."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from invgrad.settings import SettingsError
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """What the server has from each of several clients, and public metadata; never their images."""
+    """Gradients or updates of several clients, and public metadata; never their images."""
 
     tensors: tuple[Tensor, ...]
     """One tensor [clients, *parameter.shape] per parameter, in the order of `network.parameters()`."""
@@ -30,16 +30,16 @@ class Shared:
     labels: Tensor | None = None
     """Class indices [clients, n] if the server knows them; otherwise the attack infers them."""
     statistics: tuple[Tensor, ...] = ()
-    """Batch-norm statistics [clients, channels] each, if the clients sent them (`ClientSettings.sent_statistics`)."""
+    """Batch-norm statistics [clients, channels] each, if the clients sent them (see `sent_statistics`)."""
     names: tuple[str, ...] = field(default=())
     """A name per client, from which its trials' randomness is derived; by default its position."""
 
     def __len__(self) -> int:
-        """The number of clients."""
+        """Count the clients."""
         return len(self.tensors[0])
 
     def name(self, client: int) -> str:
-        """The name of a client."""
+        """Return the name of a client."""
         return self.names[client] if self.names else str(client)
 
     @classmethod
@@ -54,7 +54,8 @@ class Shared:
         std: tuple[float, ...] | None = None,
         statistics: Sequence[Tensor] = (),
     ) -> Self:
-        """What one client shared: a gradient, say as `torch.autograd.grad(loss, network.parameters())` returns it.
+        """Wrap what one client shared, e.g. the gradient from `torch.autograd.grad(loss, network.parameters())`.
+
         Without `mean` and `std` the network takes images in [0, 1] as they are.
         """
         return cls(
@@ -69,7 +70,7 @@ class Shared:
 
 
 def check(network: nn.Module, client: Client, shared: Shared) -> None:
-    """Raise `SettingsError` if these do not belong together."""
+    """Raise `SettingsError` if the tensors do not fit the network or each other."""
     training = [name or "the network" for name, module in network.named_modules() if module.training]
     if training:
         raise SettingsError(f"network: {training[0]} is in training mode; call network.eval() (batch-norm: see client)")
@@ -93,7 +94,7 @@ CLIENT: TypeAdapter[Client] = TypeAdapter(Client)
 
 
 def read_shared(path: Path, network: nn.Module) -> tuple[Client, Shared]:
-    """What the server has of the clients of a shard: the protocol that they follow, and what they shared."""
+    """Read the file of a shard: the protocol that its clients follow, and what they shared."""
     tensors, about = read_tensors(path)
     names = [f"shared.{name}" for name, _ in network.named_parameters()]
     if missing := [name for name in names if name not in tensors]:

@@ -1,4 +1,4 @@
-"""Availability of data sets: which source has which split, and what to put where. Imports no torch."""
+"""Availability of data sets: sources, their splits, and the folders for missing data. Imports no torch."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "validat
 
 
 def available(dataset: str, split: str, source: str, registry: Path = REGISTRY) -> int:
-    """How many images a source has of a split, from the registry alone; `SettingsError` if it has none."""
+    """Count the images that a source has of a split, from the registry alone; `SettingsError` if it has none."""
     data = describe(dataset, registry)
     name = split_name(split)
     supply = data.sources[source_name(dataset, data, source, name)]
@@ -22,9 +22,10 @@ def available(dataset: str, split: str, source: str, registry: Path = REGISTRY) 
 def find_source(
     dataset: str, splits: Iterable[str], wanted: Sequence[str], root: Path, registry: Path = REGISTRY
 ) -> SourceName | None:
-    """The first of the wanted sources that is there with these splits; None if data has to be put somewhere first.
+    """Find the first of the wanted sources that has these splits; None if data has to be put somewhere first.
 
-    Archives that torchvision downloads count as there. `SettingsError` if no wanted source could have the splits.
+    Archives that torchvision downloads count as present. Raises `SettingsError` if no wanted source could have the
+    splits.
     """
     data, names = describe(dataset, registry), [split_name(split) for split in splits]
     able = [cast(SourceName, source) for source in wanted if set(names) <= set(_supplied(data, source))]
@@ -37,7 +38,7 @@ def find_source(
 
 
 def what_to_put_where(dataset: str, splits: Iterable[str], wanted: Sequence[str], root: Path) -> str:
-    """For a reader whose data is not found: one line."""
+    """Explain to a user in one line where missing data has to be put."""
     data = describe(dataset)
     origins = " or ".join(data.sources[cast(SourceName, source)].origin for source in wanted)
     folders = " and ".join(" or ".join(SPLIT_FOLDERS[split_name(split)]) for split in sorted(splits))
@@ -56,14 +57,14 @@ def _is_there(dataset: str, split: SplitName, source: str, root: Path) -> bool:
 
 
 def split_name(split: str) -> SplitName:
-    """The split of this name; `SettingsError` if there is none."""
+    """Check the name of a split; `SettingsError` if there is none."""
     if split not in get_args(SplitName):
         raise SettingsError(unknown("split", split, get_args(SplitName)))
     return cast(SplitName, split)
 
 
 def source_name(dataset: str, data: Dataset, source: str, split: SplitName) -> SourceName:
-    """The source of this name; `SettingsError` if it is unknown or has no such split."""
+    """Check the name of a source; `SettingsError` if it is unknown or has no such split."""
     wanted = _known_source(source)
     able = [name for name, supply in data.sources.items() if split in supply.splits]
     if wanted not in able:

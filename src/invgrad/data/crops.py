@@ -1,4 +1,4 @@
-"""Square crops of photographs."""
+"""Square crops of large images, as a small data set."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +17,11 @@ from invgrad.settings import SettingsError
 def cut(
     crops: Crops, photo: Image.Image, split: SplitName, count: int, size: int, name: str
 ) -> list[tuple[Box, Image.Image]]:
-    """`count` windows (left, top, right, bottom) of a photograph and what they show, area-averaged to size×size.
+    """Cut `count` windows (left, top, right, bottom) out of a large image, each area-averaged to size×size.
 
-    Sides and places are uniform, drawn from the settings' `seed`, the split and the photograph's `name`; windows of too
-    little contrast are drawn again. No pixel is in windows of both splits. `SettingsError` if nearly no window will do.
+    Sides and places are uniform, drawn from the settings' `seed`, the split and the large image's `name`; windows of
+    too little contrast are drawn again. No pixel is in windows of both splits. Raises `SettingsError` if nearly every
+    window has too little contrast.
     """
     border = round(crops.train_share * photo.height)
     top, bottom = (0, border) if split == "train" else (border, photo.height)
@@ -43,7 +44,7 @@ def cut(
 
 @lru_cache(maxsize=4)
 def photo_crops(photos: tuple[Path, ...], crops: Crops, split: SplitName, per_class: int, size: int) -> Tensor:
-    """Crops [per_class · photos, 3, size, size], classes interleaved."""
+    """Return crops of large images, [per_class · photos, 3, size, size], one class an image, classes interleaved."""
     images = torch.empty(per_class, len(photos), size, size, 3, dtype=torch.uint8)
     for label, file in enumerate(photos):
         for row, (_, crop) in enumerate(cut(crops, opened(file), split, per_class, size, file.name)):
@@ -52,5 +53,5 @@ def photo_crops(photos: tuple[Path, ...], crops: Crops, split: SplitName, per_cl
 
 
 def _uniform(low: int, high: int, random: torch.Generator) -> int:
-    """An integer in low..high, both included."""
+    """Draw an integer from low..high, both included."""
     return int(torch.randint(low, high + 1, (), generator=random))

@@ -1,4 +1,4 @@
-"""Images as pixels and as what networks take."""
+"""Conversion of images between files, uint8 pixels and normalised network inputs."""
 
 from pathlib import Path
 
@@ -12,27 +12,27 @@ from invgrad.settings import SettingsError
 
 
 def to_unit(images: Tensor, dtype: torch.dtype, device: torch.device | str) -> Tensor:
-    """uint8 images as values in [0, 1]."""
+    """Convert uint8 images to values in [0, 1]."""
     return images.to(device=device, dtype=dtype) / 255
 
 
 def normalise(images: Tensor, mean: Channels, std: Channels, dtype: torch.dtype, device: torch.device | str) -> Tensor:
-    """uint8 images [n, 3, h, w] in the coordinates that networks take: (value in [0, 1] - mean) / std per channel."""
+    """Normalise uint8 images [n, 3, h, w] for a network: (value in [0, 1] − mean) / std per channel."""
     return standardise(to_unit(images, dtype, device), mean, std)
 
 
 def standardise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
-    """Images with values in [0, 1] in the coordinates that networks take."""
+    """Normalise images with values in [0, 1]: (value − mean) / std per channel."""
     return (images - _per_channel(mean, images.dtype, images.device)) / _per_channel(std, images.dtype, images.device)
 
 
 def denormalise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
-    """The inverse of `normalise`, up to `to_unit`; values outside [0, 1] are not clamped."""
+    """Undo `standardise`; values outside [0, 1] are not clamped."""
     return images * _per_channel(std, images.dtype, images.device) + _per_channel(mean, images.dtype, images.device)
 
 
 def read_image(path: Path, *, height: int, width: int) -> Tensor:
-    """A picture as uint8 [3, height, width]; `SettingsError` if the file is not a picture of that size."""
+    """Read an image as uint8 [3, height, width]; `SettingsError` if the file is not an image of that size."""
     image = opened(path)
     if image.size != (width, height):
         raise SettingsError(f"{path}: {image.width}x{image.height} pixels, not {width}x{height}")
@@ -40,10 +40,10 @@ def read_image(path: Path, *, height: int, width: int) -> Tensor:
 
 
 def fit_image(path: Path, *, size: int, resize: int | None) -> tuple[Tensor, str]:
-    """A picture of any size as uint8 [3, size, size], and in words what was done to it (nothing: "").
+    """Read an image of any size as uint8 [3, size, size], with a description of its changes ("" if none).
 
     Its shorter side becomes `resize` pixels (None: `size`), then the centre is cut out, bilinear as by torchvision's
-    `Resize` and `CenterCrop`. `SettingsError` if the file is not a picture.
+    `Resize` and `CenterCrop`. `SettingsError` if the file is not an image.
     """
     width, height = opened(path).size
     side = resize or size
@@ -53,7 +53,7 @@ def fit_image(path: Path, *, size: int, resize: int | None) -> tuple[Tensor, str
 
 
 def pixels_of(file: Path, size: int, resize: int | None) -> np.typing.NDArray[np.uint8]:
-    """uint8 [size, size, 3]; other sizes become so as by torchvision's `Resize(resize)` and `CenterCrop(size)`."""
+    """Read uint8 [size, size, 3]; adapt other sizes as torchvision's `Resize(resize)`, `CenterCrop(size)` do."""
     image = opened(file)
     if image.size != (size, size):
         if resize is None:
@@ -66,7 +66,7 @@ def pixels_of(file: Path, size: int, resize: int | None) -> np.typing.NDArray[np
 
 
 def opened(file: Path) -> Image.Image:
-    """The RGB image in a file; `SettingsError` if it is not a readable image."""
+    """Open the RGB image in a file; `SettingsError` if it is not a readable image."""
     try:
         with Image.open(file) as image:
             return image.convert("RGB")

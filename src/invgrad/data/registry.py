@@ -1,4 +1,4 @@
-"""Registry of data sets."""
+"""Registry of data sets: the shape, statistics and sources of each. Imports no torch."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ PACKAGED = Path(__file__).with_name("datasets.yaml")
 
 
 REGISTRY = Path("data/datasets.yaml")
-"""A project's additions to it."""
+"""The project's additions to the packaged registry."""
 
 
 LOSSY = (".jpg", ".jpeg")
@@ -41,10 +41,10 @@ class Package(Settings):
     version: str
     folder: str
     files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
-    """sha256 by file name."""
+    """SHA-256 checksums by file name."""
 
     def paths(self) -> list[Path]:
-        """The files, in the order of the registry. `SettingsError` if one is missing or differs from its checksum."""
+        """List the files, in the registry's order; `SettingsError` if one is missing or differs from its checksum."""
         # find_spec does not execute the package, whose import can take seconds
         spec = find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
@@ -64,14 +64,14 @@ class Package(Settings):
 
 
 class Supply(Settings):
-    """What one source has of a data set."""
+    """The part of a data set that one source has."""
 
     origin: str
     splits: tuple[SplitName, ...]
     packages: tuple[Package, ...] = ()
 
     def sentence(self, files: Sequence[Path]) -> str:
-        """Where these images come from, for a reader; `files` as far as they were decoded from image files."""
+        """Describe the origin of these images to a reader; `files` are those that were decoded from image files."""
         words = [self.origin]
         if self.packages:
             words.append(" and ".join(f"{package.distribution} {package.version}" for package in self.packages))
@@ -82,7 +82,7 @@ class Supply(Settings):
 
 
 class Statistics(Settings):
-    """Mean and standard deviation per channel, of values in [0, 1], and where they were taken from."""
+    """Mean and standard deviation per channel, of values in [0, 1], with their source."""
 
     mean: Channels
     std: Channels
@@ -90,14 +90,14 @@ class Statistics(Settings):
 
 
 class Crops(Settings):
-    """How photographs become a data set of square crops."""
+    """Recipe for a data set of square crops of large images, one class an image."""
 
     train_share: float = Field(gt=0, lt=1)
-    """Training crops lie above this share of the height, validation crops below it."""
+    """Share of the height above which training crops lie; validation crops lie below it."""
     smallest: PositiveInt
-    """Least side of a window, in pixels of the photograph."""
+    """Least side of a window, in pixels of the large image."""
     largest: float = Field(gt=0, le=1)
-    """Greatest side of a window, as a share of the photograph's shorter side."""
+    """Greatest side of a window, as a share of the large image's shorter side."""
     contrast: float = Field(ge=0, le=0.5)
     """Least standard deviation over the pixels of a crop, mean over channels, of values in [0, 1]: a black background
     identifies nothing."""
@@ -109,17 +109,17 @@ class Dataset(Settings):
 
     classes: PositiveInt
     class_names: tuple[str, ...] = ()
-    """In class order; empty: a list beside the images, or the alphabet, gives the order."""
+    """Names in class order; if empty, a list beside the images, or the alphabet, gives the order."""
     size: PositiveInt
     """Height and width of an image, in pixels."""
     resize: PositiveInt | None = None
-    """Images of another size are resized to this shorter side, then cropped at the centre; None: there are none."""
+    """Shorter side to which images of another size are resized, then cropped at the centre; None: there are none."""
     images: dict[SplitName, PositiveInt]
-    """How many images the full split has."""
+    """Number of images of each full split."""
     statistics: Statistics | None = None
-    """None: those of the training images of the same source."""
+    """Statistics of the training images; None: they are computed from those of the same source."""
     crops: Crops | None = None
-    """Only for photographs to cut up, one class a photograph."""
+    """Recipe for cutting the source's large images into crops; None: they are not cut."""
     sources: dict[SourceName, Supply]
 
     @model_validator(mode="after")
@@ -134,8 +134,9 @@ class _Registry(Settings):
 
 
 def describe(dataset: str, registry: Path = REGISTRY) -> Dataset:
-    """The registry's entry of a data set, the project's before the package's; `SettingsError` if there is none or the
-    registry is not valid.
+    """Look up a data set, in the project's registry before the package's.
+
+    Raises `SettingsError` if there is none, or if the registry is not valid.
     """
     datasets: dict[str, Dataset] = {}
     for path in filter(Path.exists, (PACKAGED, registry)):
@@ -147,10 +148,10 @@ def describe(dataset: str, registry: Path = REGISTRY) -> Dataset:
 
 @lru_cache(maxsize=4)
 def _datasets(registry: Path, _: int) -> dict[str, Dataset]:
-    """Of a registry as it was at this time: a plan asks hundreds of times."""
+    """Read a registry file, once for each time of its last change: a plan asks hundreds of times."""
     return parse(_Registry, read_yaml(registry), str(registry)).datasets
 
 
 def is_lossy(file: Path) -> bool:
-    """True for a JPEG copy, which is not exactly the published image."""
+    """Decide whether a file is a JPEG copy, which is not exactly the published image."""
     return file.suffix.lower() in LOSSY

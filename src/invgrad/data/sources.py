@@ -1,7 +1,7 @@
-"""Images of every data set of the experiments, from whichever source is at hand, as one in-memory type.
+"""Sources of the images of every data set: an installed package, torchvision, an image folder.
 
-A source lists what it has of a split without decoding anything; `load` then decodes only the images that are wanted.
-What each data set is and who can supply it is written in the registry: `datasets.yaml` beside this module, to which a
+A source lists its images of a split without decoding anything; `load` then decodes only the images that are wanted.
+The data sets and their sources are written in the registry: `datasets.yaml` beside this module, to which a
 project adds in `data/datasets.yaml`.
 """
 
@@ -26,7 +26,7 @@ LOSSLESS = (".png",)
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source has of a split, in index order; images in memory (uint8 [n, 3, size, size]) or files to decode."""
+    """A source's images of a split, in index order: in memory (uint8 [n, 3, size, size]) or as files to decode."""
 
     index: Sequence[int]
     labels: Sequence[int]
@@ -45,7 +45,7 @@ def load(
     limit: int | None = None,
     indices: Sequence[int] | None = None,
 ) -> Split:
-    """Images of a split of a data set.
+    """Load images of a split of a data set.
 
     `root` is the folder of the user's data sets; the packaged source needs none. Either `limit` takes the first images
     (all, if there are fewer), or `indices` takes those at these positions of the published split, in this order.
@@ -86,7 +86,7 @@ def _packaged(dataset: str, data: Dataset, split: SplitName, root: Path | None) 
 
 
 def _in_order(found: list[tuple[int, int, Path]]) -> Listing:
-    """The listing of (index, label, file) in any order."""
+    """Sort (index, label, file) into a listing."""
     index, labels, files = zip(*sorted(found), strict=True)
     return Listing(index, labels, list(files))
 
@@ -109,7 +109,7 @@ def _torchvision(dataset: str, data: Dataset, split: SplitName, root: Path | Non
 
 
 def _whole_folder(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
-    """A complete image folder, numbered as by torchvision: class by class, then by file name.
+    """List a complete image folder, numbered as by torchvision: class by class, then by file name.
 
     The released code's indices count so: with 50 images a class, 8112 is in class 162, the beagle.
     """
@@ -141,7 +141,7 @@ def _folder(dataset: str, data: Dataset, split: SplitName, root: Path | None) ->
 
 
 def _class_order(base: Path, folder: Path, dataset: str, data: Dataset) -> dict[str, int]:
-    """The label of every class folder that is there, in label order."""
+    """Return the label of every class folder that is there, in label order."""
     found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     listed = next((base / name for name in CLASS_LISTS if (base / name).is_file()), None)
     names = data.class_names or (listed.read_text().strip().splitlines() if listed else found)
@@ -157,7 +157,7 @@ def _class_order(base: Path, folder: Path, dataset: str, data: Dataset) -> dict[
 
 
 def _positions(files: list[Path]) -> list[int]:
-    """The number before the first underscore of every name; where no name has one, the order of the files."""
+    """Read the number before the first underscore of every name; the order of the files if no name has one."""
     matches = [re.match(r"(\d+)_", file.name) for file in files]
     if not any(matches):
         return list(range(len(files)))
@@ -200,7 +200,7 @@ def _statistics(dataset: str, data: Dataset, source: SourceName, root: Path | No
 
 
 def _decode(files: Sequence[Path], data: Dataset) -> Tensor:
-    """The images, uint8 [n, 3, size, size]."""
+    """Decode the images, uint8 [n, 3, size, size]."""
     images = torch.empty(len(files), 3, data.size, data.size, dtype=torch.uint8)
     # one thread: on two cores a pool was slower, for 32-pixel and for 500-pixel files
     for row, file in enumerate(files):

@@ -20,18 +20,18 @@ class Split:
     dataset: str
     split: SplitName
     source: str
-    """One sentence for a reader: where the images came from."""
+    """Origin of the images, in one sentence for a reader."""
     lossy: bool
     """True if JPEG copies, which are not exactly the published images, are among them."""
     images: Tensor
-    """uint8 [n, 3, height, width], RGB."""
+    """Images, uint8 [n, 3, height, width], RGB."""
     labels: Tensor
-    """int64 [n], in 0..classes-1."""
+    """Labels, int64 [n], in 0..classes-1."""
     index: Tensor
-    """int64 [n], the position of each image in the full published split (of packaged ImageNet: the sample's number)."""
+    """Position of each image in the full published split, int64 [n] (of packaged ImageNet: the sample's number)."""
     classes: int
     mean: Channels
-    """Per channel, over the data set's training images with values in [0, 1]; `std` likewise."""
+    """Mean per channel, over the data set's training images with values in [0, 1]; `std` likewise."""
     std: Channels
 
 
@@ -42,7 +42,7 @@ def save_split(split: Split, path: Path) -> None:
 
 
 def read_split(path: Path) -> Split:
-    """A split that `save_split` wrote; `SettingsError` if the file is missing or something else."""
+    """Read a split that `save_split` wrote; `SettingsError` if the file is missing or something else."""
     tensors, values = read_tensors(path)
     try:
         return Split(**values | tensors | {key: tuple(values[key]) for key in ("mean", "std")})
@@ -51,7 +51,7 @@ def read_split(path: Path) -> Split:
 
 
 def rows_at(row_of: Mapping[int, int], positions: Sequence[int], where: str) -> list[int]:
-    """The rows of these positions; `SettingsError` that starts with `where` if one is not there."""
+    """Return the rows of these positions; `SettingsError` that starts with `where` if one is not there."""
     if missing := [position for position in positions if position not in row_of]:
         nearest = min(row_of, key=lambda position: abs(position - missing[0]))
         raise SettingsError(f"{where}: no image has index {missing[0]}; nearest: {nearest}")

@@ -1,4 +1,4 @@
-"""How far a reconstruction's activations are from the original's, layer by layer."""
+"""Distance between the activations of a reconstruction and of its original, layer by layer."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,26 +13,26 @@ class ActivationError(NamedTuple):
     """The error after one call of one layer, over the whole batch."""
 
     layer: str
-    """Its name in the network."""
+    """Name of the layer in the network."""
     call: int
-    """The first, second, … call of this layer in the forward pass."""
+    """Number of this call of the layer in the forward pass, from 1."""
     kind: str
-    """Its class, e.g. `Conv2d`."""
+    """Class of the layer, e.g. `Conv2d`."""
     squared_error: float
     """‖a(x) − a(x̂)‖²"""
     mean_squared_error: float
     relative_error: float
     """‖a(x) − a(x̂)‖ / ‖a(x)‖; 0 where both vanish, infinite where the original's activations alone do."""
     cosine_similarity: float
-    """Of all activations as one vector, in [−1, 1]; 0 where one vanishes."""
+    """Cosine similarity of all activations as one vector, in [−1, 1]; 0 where one vanishes."""
 
 
 @torch.no_grad()
 def activation_errors(network: nn.Module, original: Tensor, reconstruction: Tensor) -> list[ActivationError]:
-    """The errors of the outputs of every layer without parts of its own, in the order of the forward pass, for
-    normalised images [n, 3, h, w] each. `network` stays in the mode in which it is.
+    """Compute the errors of the outputs of every layer without submodules, in the order of the forward pass.
 
-    The released notebooks show such measures of the layers' inputs. Layers whose output is no tensor are left out.
+    Both images are normalised, [n, 3, h, w]. `network` stays in its mode. The released notebooks show such measures of
+    the layers' inputs. Layers whose output is no tensor are left out.
     """
     expected: list[Tensor] = []
     found: list[ActivationError] = []
@@ -48,7 +48,7 @@ def activation_errors(network: nn.Module, original: Tensor, reconstruction: Tens
 
 
 def _watch(network: nn.Module, images: Tensor, see: Callable[[str, str, Tensor], None]) -> None:
-    """Run the network and `see` the name, class and output of every layer right after it was called."""
+    """Run the network and pass the name, class and output of every layer to `see`, right after its call."""
 
     def hook(layer: str) -> Callable[[nn.Module, object, object], None]:
         def call(module: nn.Module, _: object, output: object) -> None:

@@ -1,4 +1,4 @@
-"""Originals beside their reconstructions, and how these came about, read from the results for a figure."""
+"""Pairs of original and reconstructed images, and trajectories of the attacks, read from result files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,30 +21,30 @@ from invgrad.settings import SettingsError
 
 @dataclass(frozen=True)
 class ImagePairs:
-    """Images in [0, 1] of one cell and one network seed, in the order of the clients and of their images."""
+    """Originals and reconstructions, in [0, 1], of one cell and one network seed, client by client."""
 
     dataset: str
     source: str
     client: list[int]
-    """The position of the client that holds each image, 0 … over all shards."""
+    """Number of the client that holds each image, from 0, over all shards."""
     index: list[int]
     label: list[int]
     attacked_label: list[int]
-    """What the attack took, or found, for the label of the reconstruction; −1 if it did neither."""
+    """Label of the reconstruction that the attack used or found; −1 if it did neither."""
     originals: Tensor
-    """float32 [n, 3, h, w]"""
+    """Original images, float32 [n, 3, h, w]."""
     reconstructions: Tensor
-    """float32 [n, 3, h, w], clamped to [0, 1]; not a number where the trial failed."""
+    """Reconstructions, float32 [n, 3, h, w], clamped to [0, 1]; not a number where the trial failed."""
     psnr: list[float]
-    """dB, not a number where the trial failed."""
+    """PSNR in dB; not a number where the trial failed."""
 
     @property
     def ranking(self) -> list[int]:
-        """The positions of the images from the highest PSNR to the lowest; failed ones are last."""
+        """Rank the images from the highest PSNR to the lowest, failed ones last; returns their positions."""
         return sorted(range(len(self.psnr)), key=lambda position: (isnan(self.psnr[position]), -self.psnr[position]))
 
     def pick(self, positions: Sequence[int]) -> Self:
-        """The images at these positions, in this order."""
+        """Select the images at these positions, in this order."""
         chosen = list(positions)
         return replace(
             self,
@@ -59,7 +59,7 @@ class ImagePairs:
 
 
 def read_image_pairs(reconstructions: Sequence[str], truths: Sequence[str], count: int | None = None) -> ImagePairs:
-    """The first `count` images (all, if None or if there are fewer) of the shards in these files, in their order."""
+    """Read the first `count` images (all, if None or if there are fewer) of the shards in these files, in order."""
     shards: list[ImagePairs] = []
     for reconstruction, truth in zip(reconstructions, truths, strict=True):
         if count is None or sum(len(each.index) for each in shards) < count:
@@ -79,12 +79,12 @@ def read_image_pairs(reconstructions: Sequence[str], truths: Sequence[str], coun
 
 
 def read_trajectories(reconstructions: Sequence[str], truths: Sequence[str]) -> pd.DataFrame:
-    """How the candidates of every restart came closer, from the shards in these files: a row per client, image, restart
-    and point, with the columns `client` (the index of its first image), `image` (its index), `restart`, `iteration`
-    (how many were done), `matching_cost` and `psnr` (dB).
+    """Read the trajectory of every restart from the shards in these files: a row per client, image, restart and point.
 
-    Which of a client's candidates belongs to which image is found by the selected reconstructions, for all restarts
-    and points. Raises `SettingsError` if the attack kept no snapshots.
+    Columns: `client` (the index of its first image), `image` (its index), `restart`, `iteration` (number of finished
+    iterations), `matching_cost` (gradient-matching loss) and `psnr` (dB). The selected reconstructions decide, for all
+    restarts and points, to which image each of a client's candidates belongs. Raises `SettingsError` if the attack kept
+    no snapshots.
     """
     shards = [_read(*each) for each in zip(reconstructions, truths, strict=True)]
     tables = [_trajectory(shard, client) for shard in shards for client in range(shard.clients)]
@@ -92,7 +92,7 @@ def read_trajectories(reconstructions: Sequence[str], truths: Sequence[str]) -> 
 
 
 class _Shard(NamedTuple):
-    """A file of reconstructions, and the truth about them."""
+    """A file of reconstructions, and the file of their originals."""
 
     path: str
     attacked: dict[str, Tensor]
@@ -130,7 +130,7 @@ def _image_pairs(shard: _Shard, first_client: int) -> ImagePairs:
 
 
 def _trajectory(shard: _Shard, client: int) -> pd.DataFrame:
-    """The rows of one client."""
+    """Build the rows of one client."""
     if "trajectory" not in shard.attacked:
         raise SettingsError(f"{shard.path}: holds no trajectories; set `snapshots` of the attack")
     candidates = denormalise(shard.attacked["trajectory"][client].float(), shard.about["mean"], shard.about["std"])
@@ -150,8 +150,10 @@ def _trajectory(shard: _Shard, client: int) -> pd.DataFrame:
 def compare(
     attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: Channels, std: Channels
 ) -> tuple[pd.DataFrame, Tensor]:
-    """The measures of every image of every client, in the order of the originals `images` (uint8 [clients, n, 3, h, w])
-    with their `labels` [clients, n]; and the positions [clients, n] of the reconstructions that belong to them.
+    """Measure the reconstruction of every image of every client.
+
+    Returns a row for each of the originals `images` (uint8 [clients, n, 3, h, w]) with their `labels` [clients, n], and
+    the positions [clients, n] of the reconstructions that belong to them.
 
     `attacked` holds the tensors of a `Reconstruction`. A client whose every restart failed has the status `failed` and
     no measures.
@@ -162,7 +164,7 @@ def compare(
     chosen, taken = (
         attacked[each].gather(1, selected.clamp(min=0)[:, None])[:, 0] for each in ("matching_cost", "iterations")
     )
-    cost = torch.where(selected >= 0, chosen, math.nan)  # averaged restarts have no matching cost of their own
+    cost = torch.where(selected >= 0, chosen, math.nan)  # averaged restarts have no loss of their own
     iterations = torch.where(selected >= 0, taken, attacked["iterations"].amax(1))
 
     def by_image(values: Tensor) -> list[float]:

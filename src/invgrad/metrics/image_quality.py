@@ -1,4 +1,4 @@
-"""How close a reconstruction is to the original, image by image."""
+"""Measures of image quality: PSNR, SSIM, and the assignment of reconstructions to originals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,25 +16,27 @@ from invgrad.data.registry import Channels
 
 @dataclass(frozen=True, kw_only=True)
 class Aligned:
-    """The images of several clients, and beside each the reconstruction that belongs to it."""
+    """Images of several clients, each with the reconstruction that belongs to it."""
 
     originals: Tensor
-    """[clients, n, 3, h, w], in [0, 1]."""
+    """Original images [clients, n, 3, h, w], in [0, 1]."""
     reconstructions: Tensor
-    """[clients, n, 3, h, w], in the same coordinates but not clamped; not a number throughout where one failed."""
+    """Their reconstructions [clients, n, 3, h, w], not clamped to [0, 1]; a failed one is not a number throughout."""
     positions: Tensor
-    """Where each was among the client's reconstructions, [clients, n]."""
+    """Position of each among the client's reconstructions, [clients, n]."""
     assigned: Tensor
-    """For which clients it was found by content, [clients]."""
+    """True for the clients whose reconstructions were assigned by content, [clients]."""
     failed: Tensor
-    """[clients, n]"""
+    """True for failed reconstructions, [clients, n]."""
     psnr: Tensor
-    """dB, [clients, n]; not a number where it failed."""
+    """PSNR in dB, [clients, n]; not a number where it failed."""
 
 
 def align(attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: Channels, std: Channels) -> Aligned:
-    """Put the `images` of a `Reconstruction`, whose tensors `attacked` holds, in the order of the originals `images`
-    (uint8 [clients, n, 3, h, w]) with their `labels` [clients, n], as `pair` does.
+    """Put reconstructions in the order of their originals, as `pair` does.
+
+    `attacked` holds the tensors of a `Reconstruction`; the originals `images` are uint8 [clients, n, 3, h, w], with
+    their `labels` [clients, n].
     """
     originals = to_unit(images, attacked["images"].dtype, "cpu")
     candidates = denormalise(attacked["images"], mean, std)
@@ -53,28 +55,33 @@ def align(attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: 
 
 
 def mean_squared_error(reconstructions: Tensor, originals: Tensor) -> Tensor:
-    """Mean squared error per image, shape [n], of images [n, 3, height, width] clamped to [0, 1]."""
+    """Return the mean squared error per image, [n], of images [n, 3, height, width] clamped to [0, 1]."""
     return (reconstructions.clamp(0, 1) - originals.clamp(0, 1)).square().flatten(1).mean(1)
 
 
 def psnr(reconstructions: Tensor, originals: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio per image in dB, shape [n], peak 1, of images [n, 3, height, width] clamped to [0, 1];
-    infinite for an exact reconstruction. The paper reports its mean over the images (released code: `rec_mult.py`).
+    """Return the peak signal-to-noise ratio per image in dB, [n], of images [n, 3, height, width] clamped to [0, 1].
+
+    The peak is 1; an exact reconstruction has an infinite ratio. The paper reports its mean over the images (released
+    code: `rec_mult.py`).
     """
     return -10 * mean_squared_error(reconstructions, originals).log10()
 
 
 def ssim(reconstructions: Tensor, originals: Tensor) -> list[float]:
-    """Structural similarity per image (Wang et al. 2004, scikit-image's 7×7 window, data range 1), of images
-    [n, 3, height, width] clamped to [0, 1]; in [−1, 1].
+    """Return the structural similarity per image, in [−1, 1], of images [n, 3, height, width] clamped to [0, 1].
+
+    Wang et al. 2004; scikit-image's 7×7 window, data range 1.
     """
     pairs = zip(reconstructions.clamp(0, 1).cpu().numpy(), originals.clamp(0, 1).cpu().numpy(), strict=True)
     return [float(structural_similarity(a, b, channel_axis=0, data_range=1.0)) for a, b in pairs]
 
 
 def best_order(reconstructions: Tensor, originals: Tensor) -> Tensor:
-    """For each original the position of a reconstruction of its own, [n], such that the sum of the mean squared errors
-    is smallest; images [n, 3, height, width] clamped to [0, 1]. A failed reconstruction counts as the worst possible.
+    """Assign a reconstruction to each original so that the sum of the mean squared errors is smallest.
+
+    Images are [n, 3, height, width] clamped to [0, 1]; a failed reconstruction counts as the worst possible. Returns
+    the position of each original's reconstruction, [n].
     """
     distances = torch.cdist(originals.clamp(0, 1).flatten(1), reconstructions.clamp(0, 1).flatten(1))
     _, positions = linear_sum_assignment(distances.square().nan_to_num(originals[0].numel()).cpu().numpy())
@@ -82,11 +89,10 @@ def best_order(reconstructions: Tensor, originals: Tensor) -> Tensor:
 
 
 def pair(reconstructions: Tensor, found_labels: Tensor, originals: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which reconstruction belongs to which original: positions [clients, n], and for which clients they were assigned
-    by `best_order`, [clients]; from images [clients, n, 3, height, width] and labels [clients, n].
+    """Pair reconstructions with originals, from images [clients, n, 3, height, width] and labels [clients, n].
 
-    Where the attack had, or found, the true labels in their order, so it has the images. Of a single image there is
-    nothing to assign.
+    Returns positions [clients, n], and the clients [clients] for which `best_order` assigned them. Where the attack
+    used or found the true labels in their order, the images have that order too. A single image needs no assignment.
     """
     assigned = (found_labels != labels).any(1) & (labels.shape[1] > 1)
     positions = torch.arange(labels.shape[1]).repeat(len(labels), 1)
@@ -96,10 +102,11 @@ def pair(reconstructions: Tensor, found_labels: Tensor, originals: Tensor, label
 
 
 def best_shift(reconstruction: Tensor, original: Tensor) -> tuple[int, int, float]:
-    """The circular shift of a reconstruction with the best PSNR (by 0 … h − 1 pixels down, 0 … w − 1 to the right), and
-    that PSNR in dB, for images [3, h, w] clamped to [0, 1]. Of a failed one: no shift, not a number.
+    """Find the circular shift of a reconstruction with the best PSNR, and that PSNR in dB.
 
-    All shifts are compared: the squared error is a constant minus twice the cross-correlation.
+    Images are [3, h, w] clamped to [0, 1]; shifts are 0 … h − 1 pixels down, 0 … w − 1 to the right. A failed
+    reconstruction has no shift, and its PSNR is not a number. All shifts are compared: the squared error is a constant
+    minus twice the cross-correlation.
     """
     moved, fixed = (image.clamp(0, 1).double() for image in (reconstruction, original))
     spectrum = torch.fft.rfft2(moved).conj() * torch.fft.rfft2(fixed)
@@ -109,9 +116,10 @@ def best_shift(reconstruction: Tensor, original: Tensor) -> tuple[int, int, floa
 
 
 def rank_correlation(cost: Sequence[float], psnr: Sequence[float]) -> float:
-    """Spearman's rank correlation of costs and PSNRs, in [−1, 1]: −1 if the cheaper reconstruction is always the better
-    one. Pairs with a value that is not a number are left out; not a number itself if less than two different values
-    of either remain.
+    """Return Spearman's rank correlation of losses and PSNRs, in [−1, 1].
+
+    It is −1 if the reconstruction with the lower loss is always the better one. Pairs with a value that is not a number
+    are excluded; the result is not a number if less than two different values of either remain.
     """
     from scipy.stats import spearmanr  # takes a third of a second, which only notebooks should spend
 
@@ -123,11 +131,11 @@ def rank_correlation(cost: Sequence[float], psnr: Sequence[float]) -> float:
 
 
 def mixture_weights(mixtures: Tensor, originals: Tensor) -> Tensor:
-    """The weights of n `originals` in each of m `mixtures`, float64 [m, n], by least squares; both images [·, 3, h, w]
-    in [0, 1].
+    """Estimate the weights of n `originals` in each of m `mixtures`, float64 [m, n], by least squares.
 
-    Mixtures go beyond [0, 1] where weights are negative or larger than 1, and are clamped when they are shown, so that
-    only the values that are strictly inside tell the weights. These are not a number where too few values do.
+    Both are images [·, 3, h, w] in [0, 1]. Mixtures exceed [0, 1] where weights are negative or larger than 1, and are
+    clamped when they are shown, so that only values strictly inside determine the weights. These are not a number where
+    there are too few such values.
     """
     basis = originals.double().flatten(1).T
     found = torch.full((len(mixtures), len(originals)), math.nan, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""How well an attacker chooses among the restarts of an attack, who sees the matching cost and not the PSNR."""
+"""Quality of an attacker's choice among restarts, which is made by the gradient-matching loss, without the PSNR."""
 
 import math
 from dataclasses import dataclass
@@ -8,45 +8,45 @@ import pandas as pd
 from invgrad.metrics.image_quality import rank_correlation
 
 IMAGE = ["seed", "client", "image"]
-"""The columns of `ArtefactResults.trajectories` that say which image of which network seed a row is about."""
+"""Columns of `ArtefactResults.trajectories` that identify an image of a network seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestartChoice:
-    """How the choice by lowest final cost fares; what cannot be computed is not a number."""
+    """Quality of the choice by lowest final gradient-matching loss; not a number where it cannot be computed."""
 
     images: int
     restarts: int
     left_out: int
-    """Restarts of an image that failed or are exact (infinite PSNR); all that follows is without them."""
+    """Number of restarts that failed or are exact (infinite PSNR); all that follows excludes them."""
     correlation_within: float
-    """Spearman's rank correlation of cost and PSNR among the restarts of an image, mean over images."""
+    """Spearman's rank correlation of loss and PSNR among the restarts of an image, mean over images."""
     correlation_overall: float
     """The same among all restarts of all images."""
     hits: float
-    """The share of images whose restart with the lowest cost is the one with the highest PSNR."""
+    """Share of images whose restart with the lowest loss is the one with the highest PSNR."""
     hits_by_chance: float
     """The same, expected for a restart at random."""
     lost: float
-    """By how much the PSNR of the choice is below that of the best restart, dB, mean over images."""
+    """PSNR of the best restart minus that of the choice, dB, mean over images."""
     lost_by_chance: float
     """The same, expected for a restart at random."""
 
 
 def ends(trajectories: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the last iteration, of `ArtefactResults.trajectories`, whose cost and PSNR are finite."""
+    """Select the rows of `ArtefactResults.trajectories` of the last iteration whose loss and PSNR are finite."""
     last = trajectories.loc[trajectories["iteration"] == trajectories["iteration"].max()]
     finite: pd.DataFrame = last.replace([math.inf, -math.inf], math.nan).dropna(subset=["matching_cost", "psnr"])
     return finite
 
 
 def chosen(ends: pd.DataFrame) -> pd.DataFrame:
-    """The row with the lowest cost of every image."""
+    """Select the row with the lowest loss of every image."""
     return ends.loc[ends.groupby(IMAGE)["matching_cost"].idxmin()]
 
 
 def choice_of(trajectories: pd.DataFrame) -> RestartChoice:
-    """How well the final cost orders the restarts, from `ArtefactResults.trajectories`."""
+    """Judge the choice by lowest final gradient-matching loss, from `ArtefactResults.trajectories`."""
     last = ends(trajectories)
     images = last.groupby(IMAGE)
     best = images["psnr"].max()

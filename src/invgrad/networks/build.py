@@ -43,14 +43,15 @@ BUILDERS: dict[type[NetworkSettings], Callable[..., nn.Module]] = {
     Torchvision: of_torchvision,
     Custom: custom,
 }
-"""By settings class, the function that takes such settings, `classes` and `size` and returns the network for images
-[n, 3, size, size] and logits [n, classes], initialised from torch's global generator.
+"""Builder of each architecture, by settings class: it takes such settings, `classes` and `size`, and returns a network
+from images [n, 3, size, size] to logits [n, classes], initialised from torch's global generator.
 """
 
 
 def build(network: Network, *, classes: int, size: int, seed: int) -> nn.Module:
-    """Build the network before any training here, for `size`×`size` colour images: as `initial`, but with the published
-    parameters if its settings name some, which may download them.
+    """Build the untrained network for `size`×`size` colour images.
+
+    It is that of `initial`, but with published parameters if its settings name some; these may be downloaded.
     """
     built = initial(network, classes=classes, size=size, seed=seed)
     if isinstance(network, Torchvision):
@@ -72,7 +73,7 @@ def initial(network: Network, *, classes: int, size: int, seed: int) -> nn.Modul
 
 
 def outline(network: Network, *, classes: int, size: int) -> nn.Module:
-    """Build the network's modules with the shapes of its parameters, whose values mean nothing."""
+    """Build the network's modules with parameters of the right shapes and arbitrary values."""
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):

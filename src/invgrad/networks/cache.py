@@ -1,4 +1,4 @@
-"""Answers that take long to find, kept in the user's cache folder."""
+"""Cache of slow answers in a file of the user's cache folder."""
 
 import json
 import os
@@ -19,8 +19,8 @@ def kept(
 ) -> Answer:
     """Return the answer that the file `name` has for this key, or `ask` and keep it there.
 
-    `origin` is what all answers of the file depend on: those of another one are forgotten, as is a damaged file. Where
-    the folder cannot be written, nothing is kept.
+    All answers of the file depend on `origin`: those of another origin are discarded, as is a damaged file. Nothing is
+    kept where the folder cannot be written.
     """
     path = _folder() / f"{name}.json"
     answers = _answers(path, origin)

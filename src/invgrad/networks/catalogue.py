@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from invgrad.networks.cache import kept
 
 Catalogue = dict[str, dict[str, str]]
-"""By model, the names of its published weights, each with the entry that it stands for (`DEFAULT` for another one)."""
+"""Names of each model's published weights, each with the entry that it stands for (`DEFAULT` for another one)."""
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 

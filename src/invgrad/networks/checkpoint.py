@@ -14,7 +14,7 @@ from invgrad.settings import Settings, SettingsError, one_line, parse
 
 
 class VictimFile(Settings):
-    """What a victim's checkpoint says of it; all of it is public to an attacker."""
+    """Metadata of a victim's checkpoint; all of it is public to an attacker."""
 
     network: Network
     dataset: str
@@ -25,12 +25,12 @@ class VictimFile(Settings):
     seed: int
 
     def build(self) -> nn.Module:
-        """The network of this seed before any training here; published parameters may be downloaded."""
+        """Build the untrained network of this seed; published parameters may be downloaded."""
         return build(self.network, classes=self.classes, size=self.size, seed=self.seed)
 
 
 def untrained(network: Network, dataset: str, seed: int) -> VictimFile:
-    """A victim for a data set of published mean and std; `SettingsError` for any other."""
+    """Describe an untrained victim for a data set of published mean and std; `SettingsError` for any other."""
     data = describe(dataset)
     if data.statistics is None:
         raise SettingsError(f"{dataset} has no published mean and std")
@@ -46,12 +46,12 @@ def save_victim(path: Path, about: VictimFile, network: nn.Module) -> None:
 
 
 def copied_state(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name; copies, since safetensors takes none that share memory as tied layers' do."""
+    """Copy parameters and buffers, by name; safetensors takes none that share memory, as those of tied layers do."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 def restore_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Undo `copied_state`, on the network's device; `RuntimeError` in one line if a name or a shape differs."""
+    """Load a `copied_state` into the network; `RuntimeError` in one line if a name or a shape differs."""
     state = network.state_dict()  # also holds the version of every layer, which the file does not and some layers need
     if strangers := sorted(state.keys() ^ tensors.keys()):
         raise RuntimeError(f"'{strangers[0]}' is in one of them only")
@@ -63,7 +63,7 @@ def restore_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_victim(path: Path, device: torch.device, *, custom: Custom | None = None) -> tuple[nn.Module, VictimFile]:
-    """The network in evaluation mode on `device`, and what is known of it; nothing is downloaded.
+    """Load the network in evaluation mode on `device`, and its metadata; nothing is downloaded.
 
     A file executes no code: it may name a custom network only if the caller's own settings name the same one,
     `custom`. Raises `SettingsError` if it names another, or if its tensors do not fit.

@@ -8,7 +8,7 @@ from invgrad.networks.settings import ConvNet
 
 
 def convnet(settings: ConvNet, *, classes: int, size: int) -> nn.Module:
-    """Build it with torch's default initialisation; `size` must be at least 9."""
+    """Build the network with torch's default initialisation; `size` must be at least 9."""
     channels = [3, *(settings.width * multiple for multiple in (1, 2, 2, 4, 4, 4, 4, 4))]
     layers: list[nn.Module] = []
     for block, (inputs, outputs) in enumerate(pairwise(channels)):

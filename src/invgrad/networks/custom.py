@@ -1,4 +1,4 @@
-"""A network of the user's own."""
+"""A network of the user's own, made by a factory function."""
 
 import inspect
 from typing import Any
@@ -10,8 +10,10 @@ from invgrad.settings import SettingsError, unknown
 
 
 def custom(settings: Custom, *, classes: int, size: int) -> nn.Module:
-    """Return what the factory returns; `SettingsError` if there is no such factory, it does not take these arguments,
-    or returns something else. What the user's code itself raises is passed on.
+    """Call the factory and return its network.
+
+    Raises `SettingsError` if there is no such factory, if it does not take these arguments, or if it returns something
+    else. Errors of the user's own code are passed on.
     """
     factory = settings.factory
     function = _function(settings)

@@ -11,8 +11,9 @@ BOTTLENECK = 4
 
 
 def densenet(settings: DenseNet, *, classes: int, size: int) -> nn.Module:
-    """Build it with torch's default initialisation; `size` must be at least 4, doubled for every block after the
-    first.
+    """Build the network with torch's default initialisation.
+
+    `size` must be at least 4, doubled for every block after the first.
     """
     channels, side = 2 * settings.growth, size
     layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1, bias=False)]
@@ -28,7 +29,7 @@ def densenet(settings: DenseNet, *, classes: int, size: int) -> nn.Module:
 
 
 class DenseLayer(nn.Module):
-    """Features [n, inputs, height, width] to [n, growth + inputs, height, width], the new ones first."""
+    """Bottleneck layer: features [n, inputs, height, width] to [n, growth + inputs, height, width], new ones first."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class DenseLayer(nn.Module):
         self.conv2 = nn.Conv2d(BOTTLENECK * growth, growth, 3, padding=1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The layer's own features before those that it was given."""
+        """Put the layer's own features before its inputs."""
         hidden = self.conv1(F.relu(self.norm1(features)))
         return torch.cat([self.conv2(F.relu(self.norm2(hidden))), features], dim=1)
 

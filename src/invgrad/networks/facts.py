@@ -1,4 +1,4 @@
-"""Facts of networks that a plan needs, each asked once and kept. Imports no torch unless it has to ask."""
+"""Sizes of networks, which a plan needs; computed once and cached. Imports no torch unless one has to be computed."""
 
 import json
 from functools import cache
@@ -14,7 +14,7 @@ from invgrad.results.fingerprints import fingerprint, imported_code
 
 
 def size_of(network: Network, *, classes: int, size: int) -> NetworkSize:
-    """Size of the network for these images and classes; `SettingsError` if it cannot be built for them.
+    """Return the size of the network for these images and classes; `SettingsError` if it cannot be built for them.
 
     The user's own networks are built each time, since their code may change.
     """

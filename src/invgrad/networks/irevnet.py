@@ -8,12 +8,15 @@ from invgrad.networks.settings import IRevNet
 
 
 def irevnet(settings: IRevNet, *, classes: int, size: int) -> nn.Module:
-    """Build it with torch's default initialisation; `size` must be divisible by 2 for every stage after the first."""
+    """Build the network with torch's default initialisation.
+
+    `size` must be divisible by 2 for every stage after the first.
+    """
     return ReversibleNetwork(settings.blocks, settings.width, classes)
 
 
 class ReversibleNetwork(nn.Module):
-    """Images [n, 3, height, width] to logits [n, classes]."""
+    """The i-RevNet: images [n, 3, height, width] to logits [n, classes]."""
 
     def __init__(self, blocks: tuple[int, ...], width: int, classes: int) -> None:
         super().__init__()
@@ -29,7 +32,7 @@ class ReversibleNetwork(nn.Module):
         self.fc = nn.Linear(2 * channels, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [n, classes] of normalised images [n, 3, height, width], padded with channels of zeros."""
+        """Return the logits [n, classes] of normalised images [n, 3, height, width], padded with channels of zeros."""
         halves = F.pad(images, (0, 0, 0, 0, 0, self.padding)).chunk(2, dim=1)
         for block in self.blocks:
             halves = block(*halves)
@@ -39,7 +42,7 @@ class ReversibleNetwork(nn.Module):
 
 
 class ReversibleBlock(nn.Module):
-    """Halves (a, b) of `channels` each to (b, a + change(b)); one that shrinks takes a quarter of them."""
+    """Reversible block: halves (a, b) of `channels` each to (b, a + change(b)); a quarter of them if it shrinks."""
 
     def __init__(self, channels: int, *, shrinks: bool, first: bool) -> None:
         super().__init__()
@@ -58,7 +61,7 @@ class ReversibleBlock(nn.Module):
         )
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """The new halves [n, channels, height, width]."""
+        """Return the new halves, [n, channels, height, width] each."""
         change = self.change(b)
         if self.shrinks:
             a, b = _pixels_to_channels(a), _pixels_to_channels(b)
@@ -66,7 +69,7 @@ class ReversibleBlock(nn.Module):
 
 
 def _pixels_to_channels(features: Tensor) -> Tensor:
-    """Each 2×2 pixels as one with four times the channels: those of the first pixel, of the one to its right, …"""
+    """Turn each 2×2 pixels into one with four times the channels: those of the first pixel, its right neighbour, …"""
     count, channels, height, width = features.shape
     squares = features.reshape(count, channels, height // 2, 2, width // 2, 2)
     return squares.permute(0, 3, 5, 1, 2, 4).reshape(count, 4 * channels, height // 2, width // 2)

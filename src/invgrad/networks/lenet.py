@@ -6,7 +6,7 @@ from invgrad.networks.settings import LeNetZhu
 
 
 def lenet_zhu(_: LeNetZhu, *, classes: int, size: int) -> nn.Module:
-    """Build it; parameters uniform in ±0.5, weights and biases alike."""
+    """Build the network, with all weights and biases uniform in ±0.5."""
     side = -(-size // 4)
     network = nn.Sequential(
         nn.Conv2d(3, 12, 5, padding=2, stride=2),

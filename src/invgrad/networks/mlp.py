@@ -8,7 +8,7 @@ from invgrad.networks.settings import MLP
 
 
 def mlp(settings: MLP, *, classes: int, size: int) -> nn.Module:
-    """Build it with torch's default initialisation."""
+    """Build the network with torch's default initialisation."""
     sizes = [3 * size * size, *settings.widths, classes]
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(sizes):

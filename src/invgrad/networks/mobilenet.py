@@ -17,7 +17,7 @@ STAGES = [
 
 
 def mobilenet(_: MobileNet, *, classes: int, size: int) -> nn.Module:
-    """Build it with torchvision's initialisation, but the stem torch's default, as in the released code; any `size`."""
+    """Build the network for any `size` with torchvision's initialisation, the stem with torch's, as released."""
     # imported here because it takes seconds, which every job would pay
     from torchvision.models import MobileNetV2
     from torchvision.ops import Conv2dNormActivation

@@ -1,4 +1,4 @@
-"""Choice of how many trials run together, and of which jobs are short. Imports no torch by itself."""
+"""Decision whether many trials run together, by the size of the network. Imports no torch by itself."""
 
 from typing import TYPE_CHECKING, Self
 
@@ -10,24 +10,24 @@ if TYPE_CHECKING:  # a plan asks for sizes that are known already, without torch
     from torch import nn
 
 SMALL_UP_TO = 1_000_000
-"""Parameters of a small network, at most."""
+"""Largest number of parameters of a small network."""
 
 NARROW_UP_TO = 16
-"""Channels of a narrow network's convolutions, at most. Measured per trial of 16, on one core: all at once, LeNet (12
-channels) is 4 times as fast, a ResNet-20 of 4 to 16 is 6 times, but a ConvNet of 8 to 32 is 1.6 times as slow.
+"""Largest number of channels of a narrow network's convolutions. Measured per trial of 16, on one core: all at once,
+LeNet (12 channels) is 4 times as fast, a ResNet-20 of 4 to 16 is 6 times, but a ConvNet of 8 to 32 1.6 times as slow.
 """
 
 
 class NetworkSize(Settings):
-    """Size of a network, as far as it decides what runs together."""
+    """Size of a network, as far as it decides whether trials run together."""
 
     parameters: NonNegativeInt
     channels: NonNegativeInt
-    """Channels that its widest convolution puts out; 0 without any."""
+    """Output channels of its widest convolution; 0 without any."""
 
     @classmethod
     def of(cls, network: "nn.Module") -> Self:
-        """Count."""
+        """Count the parameters and channels of a network."""
         from torch.nn.modules.conv import _ConvNd
 
         convolutions = (module for module in network.modules() if isinstance(module, _ConvNd))
@@ -38,18 +38,18 @@ class NetworkSize(Settings):
 
     @property
     def is_small(self) -> bool:
-        """Whether an attack takes a minute where others take an hour, and gains more from a second job on a second
-        core than from a second thread.
+        """True if an attack is short (a minute, not an hour): a second core is better used by a second job than as a
+        second thread.
         """
         return self.parameters <= SMALL_UP_TO
 
     @property
     def is_narrow(self) -> bool:
-        """Whether the convolutions of one trial leave a core idle, so that many trials at once pay on a CPU."""
+        """True if the convolutions of one trial leave a core idle, so that many trials at once pay on a CPU."""
         return self.is_small and self.channels <= NARROW_UP_TO
 
     def runs_together(self, *, on_gpu: bool) -> bool:
-        """Whether many trials at once pay: on a CPU, one trial of a wide network keeps every core busy by itself."""
+        """Decide whether many trials at once pay; on a CPU, one trial of a wide network keeps every core busy."""
         return on_gpu or self.is_narrow
 
 

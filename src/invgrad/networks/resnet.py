@@ -20,7 +20,7 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [n, inputs, height, width] to [n, planes, height / stride, width / stride]."""
+        """Map features [n, inputs, height, width] to [n, planes, height / stride, width / stride]."""
         hidden = self.relu(self.bn1(self.conv1(features)))
         outputs: Tensor = self.bn2(self.conv2(hidden))
         outputs += features if self.downsample is None else self.downsample(features)
@@ -47,7 +47,7 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [n, inputs, height, width] to [n, 4 · planes, height / stride, width / stride]."""
+        """Map features [n, inputs, height, width] to [n, 4 · planes, height / stride, width / stride]."""
         hidden = self.relu(self.bn1(self.conv1(features)))
         hidden = self.relu(self.bn2(self.conv2(hidden)))
         outputs: Tensor = self.bn3(self.conv3(hidden))
@@ -64,13 +64,13 @@ BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "
 
 
 def resnet(settings: ResNet, *, classes: int, size: int) -> nn.Module:
-    """Build it: convolutions Kaiming-normal (fan out), batch norm identity, linear layer as torch does, any `size`."""
+    """Build the network for any `size`: Kaiming-normal convolutions (fan out), identity batch norm, linear as torch."""
     strides = settings.strides or (1,) + (2,) * (len(settings.recipe.stages) - 1)
     return ResidualNetwork(settings.recipe, strides, settings.pool, classes)
 
 
 class ResidualNetwork(nn.Module):
-    """Images [n, 3, height, width] to logits [n, classes]."""
+    """The ResNet: images [n, 3, height, width] to logits [n, classes]."""
 
     def __init__(self, recipe: Recipe, strides: tuple[int, ...], pool: str, classes: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class ResidualNetwork(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [n, classes] of normalised images [n, 3, height, width]."""
+        """Return the logits [n, classes] of normalised images [n, 3, height, width]."""
         features = self.layers(self.relu(self.bn1(self.conv1(images))))
         logits: Tensor = self.fc(self.pool(features).flatten(1))
         return logits

@@ -28,7 +28,7 @@ class NetworkSettings(Settings):
 
     @property
     def title(self) -> str:
-        """Name for readers."""
+        """Return the name for readers."""
         return type(self).__name__
 
 
@@ -39,7 +39,7 @@ class LeNetZhu(NetworkSettings):
 
     @property
     def title(self) -> str:
-        """Name in the paper."""
+        """Return the name in the paper."""
         return "LeNet (Zhu)"
 
 
@@ -54,7 +54,7 @@ class ConvNet(NetworkSettings):
 
     @property
     def title(self) -> str:
-        """Name with the width."""
+        """Return the name with the width."""
         return f"ConvNet, width {self.width}"
 
 
@@ -109,7 +109,7 @@ class ResNet(NetworkSettings):
 
     @property
     def title(self) -> str:
-        """Name in the paper, where *ResNetN-k* has three stages."""
+        """Return the name in the paper, where *ResNetN-k* has three stages."""
         _, stages, width = self.recipe
         if len(stages) == 3 and width % 16 == 0:
             return f"ResNet{self.depth}-{width // 16}"
@@ -124,13 +124,14 @@ class MLP(NetworkSettings):
 
     @property
     def title(self) -> str:
-        """Name with the widths."""
+        """Return the name with the widths."""
         return f"MLP, widths {', '.join(map(str, self.widths)) or 'none'}"
 
 
 class DenseNet(NetworkSettings):
-    """Blocks of bottleneck layers that each add `growth` channels, and between them transitions that halve the
-    channels and the image (released code: `DenseNet40`, with `growth=48` `DenseNet40-4`).
+    """Blocks of bottleneck layers that each add `growth` channels, with transitions between the blocks.
+
+    A transition halves the channels and the image (released code: `DenseNet40`, with `growth=48` `DenseNet40-4`).
     """
 
     name: Literal["densenet"] = "densenet"
@@ -145,8 +146,10 @@ class MobileNet(NetworkSettings):
 
 
 class IRevNet(NetworkSettings):
-    """An i-RevNet (Jacobsen, Smeulders, Oyallon 2018): two halves of `width` channels each that change each other in
-    turn; every stage after the first trades each 2×2 pixels for channels (released code: `iRevNet` up to 100 classes).
+    """An i-RevNet (Jacobsen, Smeulders, Oyallon 2018; released code: `iRevNet` up to 100 classes).
+
+    Two halves of `width` channels each change each other in turn; every stage after the first turns each 2×2 pixels
+    into channels.
     """
 
     name: Literal["irevnet"] = "irevnet"
@@ -186,18 +189,18 @@ class Torchvision(NetworkSettings):
 
     @property
     def title(self) -> str:
-        """Name in torchvision, and whether it has published weights."""
+        """Return the name in torchvision, and whether it has published weights."""
         name = f"ResNet-{self.model[6:]}" if re.fullmatch(r"resnet\d+", self.model) else self.model
         return f"{name} of torchvision, {'published weights' if self.weights else 'untrained'}"
 
 
 class Custom(NetworkSettings):
-    """What `factory(classes=…, size=…, **arguments)` returns: an `nn.Module` on the CPU in float32 that maps images
-    [n, 3, size, size] to logits [n, classes] and draws its initial parameters from torch's global generator.
+    """A network of the user's own, which `factory(classes=…, size=…, **arguments)` returns.
 
-    This runs the user's code, in every step that needs the network: the module must be importable there, e.g. through
-    `PYTHONPATH`. Only settings may name it; a checkpoint that names a factory is loaded by `victims.load_victim` only
-    if the settings name the same.
+    It is an `nn.Module` on the CPU in float32 that maps images [n, 3, size, size] to logits [n, classes] and draws its
+    initial parameters from torch's global generator. This runs the user's code, in every step that needs the network:
+    the module must be importable there, e.g. through `PYTHONPATH`. Only settings may name it; a checkpoint that names a
+    factory is loaded by `load_victim` only if the settings name the same.
     """
 
     name: Literal["custom"] = "custom"
@@ -220,7 +223,7 @@ Network = Annotated[
 
 
 def source_file(network: Network) -> Path | None:
-    """The file outside this package that defines the network; None if there is none."""
+    """Return the file outside this package that defines the network; None if there is none."""
     file = network.module().__file__ if isinstance(network, Custom) else None
     return Path(file) if file else None
 
@@ -242,20 +245,20 @@ class Training(Settings):
     flip: bool = True
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 1."""
+        """Return the learning rate of an epoch, counted from 1."""
         return math.prod([self.learning_rate, *(0.1 for milestone in self.milestones if milestone < epoch)])
 
 
 class TrainStep(Settings):
-    """Everything that a victim depends on, besides its data."""
+    """Settings of the train step: everything that a victim depends on, besides its data."""
 
     network: Network
     dataset: str
     training: Training | None
-    """None, or one without epochs: the victim stays untrained."""
+    """Training of the victim; None, or one without epochs: it stays untrained."""
     seed: int
     snapshots: tuple[NonNegativeInt, ...] = ()
-    """Epochs after which the network is kept as well, 0 for before the first."""
+    """Epochs after which the network is saved as well; 0 is before the first."""
 
     @property
     def epochs(self) -> int:

@@ -17,7 +17,7 @@ FORMER_NAME = re.compile(r"(\.denselayer\d+\.[a-z]+)\.(?=\d\.)")
 
 
 def of_torchvision(settings: Torchvision, *, classes: int, size: int) -> nn.Module:
-    """Build it with torchvision's initialisation; vision transformers are built for images of this `size`.
+    """Build the network with torchvision's initialisation; vision transformers are built for images of this `size`.
 
     Raises `SettingsError` if the published weights are for another number of classes.
     """
@@ -31,8 +31,9 @@ def of_torchvision(settings: Torchvision, *, classes: int, size: int) -> nn.Modu
 
 
 def load_published(settings: Torchvision, network: nn.Module) -> None:
-    """Replace the parameters by the published ones, where the settings name some; `SettingsError` if these are neither
-    cached nor reachable.
+    """Replace the parameters by the published ones, if the settings name some.
+
+    Raises `SettingsError` if these are neither cached nor reachable, or do not fit.
     """
     if settings.weights is None:
         return
@@ -56,7 +57,7 @@ def _entry(settings: Torchvision) -> Any:
 
 
 def _sizes(model: str, size: int) -> dict[str, Any]:
-    """Keyword by which the builder of a network for one image size takes it."""
+    """Return the keyword argument by which the builder of this model takes the image size; {} if it takes none."""
     if model.startswith("vit_"):
         return {"image_size": size}
     return {"input_size": (size, size)} if model.startswith("maxvit_") else {}

@@ -1,4 +1,4 @@
-"""Training a victim by the released code's "conservative" recipe."""
+"""Training of a victim by the released code's "conservative" recipe."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,15 +29,15 @@ class Epoch:
     validation_accuracy: float
 
     def as_row(self) -> dict[str, Any]:
-        """As a row of a table."""
+        """Return a row of a table."""
         return asdict(self)
 
 
 class State:
-    """A training so far: a network, on its device, and all else that the next step depends on besides the data."""
+    """State of a training: the network, on its device, and all else that the next step depends on besides the data."""
 
     def __init__(self, network: nn.Module, training: Training, *, seed: int) -> None:
-        """Before the first epoch. Order, crops, flips and dropout depend on `seed` alone."""
+        """Begin before the first epoch. Order, crops, flips and dropout depend on `seed` alone."""
         self.network = network
         self.training = training
         self.seed = seed
@@ -53,7 +53,7 @@ class State:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies of all tensors of the state: network, momentum, random numbers, curve, the epoch under way."""
+        """Copy all tensors of the state: network, momentum, random numbers, curve, the current epoch."""
         momenta = {
             f"momentum.{name}": self.optimiser.state[parameter]["momentum_buffer"].clone()
             for name, parameter in self.network.named_parameters()
@@ -65,7 +65,7 @@ class State:
         return {**network, **momenta, **under_way, "random": self.random.get_state(), "curve": curve}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go to the state of a training of the same network, recipe and data that had these tensors."""
+        """Restore the state of a training of the same network, recipe and data from its `tensors`."""
         restore_state(self.network, _part(tensors, "network."))
         parameters = dict(self.network.named_parameters())
         for name, momentum in _part(tensors, "momentum.").items():
@@ -79,24 +79,22 @@ class State:
 
 @dataclass
 class Pass:
-    """One pass over the data, as far as it came."""
+    """A pass over the data, up to its current batch."""
 
     order: Tensor = field(default_factory=partial(torch.empty, 0, dtype=torch.long))
-    """Of the images, [n]; empty if no epoch is under way."""
+    """Order of the images, [n]; empty between two epochs."""
     losses: list[Tensor] = field(default_factory=list)
-    """Of every batch so far, the sum over its images; these and the next on the network's device, which would have to
-    be waited for otherwise.
-    """
+    """Sum of the losses of each finished batch; like `correct` on the network's device, to not wait for its value."""
     correct: list[Tensor] = field(default_factory=list)
-    """Of every batch so far, how many images were classified correctly."""
+    """Number of correctly classified images of each finished batch."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies, lists as [batches]."""
+        """Copy the tensors, lists as [batches]."""
         return {"order": self.order.clone(), "losses": _stacked(self.losses), "correct": _stacked(self.correct)}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> "Pass":
-        """The pass that had these tensors."""
+        """Restore a pass from its `tensors`."""
         losses, correct = (list(tensors[name].to(device).unbind()) for name in ("losses", "correct"))
         return cls(tensors["order"], losses, correct)
 
@@ -104,7 +102,7 @@ class Pass:
 def train(
     state: State, data: Split, validation: Split, after_step: Callable[[], object] = lambda: None
 ) -> Iterator[Epoch]:
-    """Train the network in place, epoch by epoch, from where `state` is to the last epoch of its recipe.
+    """Train the network in place, epoch by epoch, from `state` to the last epoch of its recipe.
 
     Whenever an epoch is yielded, the network is in evaluation mode and `state` is that after the epoch; whenever
     `after_step` is called, `state` is that after a step of the optimiser.
@@ -127,7 +125,7 @@ def train(
 # Of several ways to compute a convolution on a GPU, one that gives the same bits every time.
 @torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 def one_pass(state: State, data: Split, number: int, after_step: Callable[[], object] = lambda: None) -> None:
-    """What is left of this epoch's pass over the data; see `train`."""
+    """Train on the rest of this epoch's pass over the data; arguments as for `train`."""
     network, optimiser, training = state.network.train(), state.optimiser, state.training
     for group in optimiser.param_groups:
         group["lr"] = training.rate(number)
@@ -151,7 +149,7 @@ def one_pass(state: State, data: Split, number: int, after_step: Callable[[], ob
 
 @contextmanager
 def _dropout(seed: int, epoch: int, step: int, device: torch.device) -> Iterator[None]:
-    """Let torch's global generators, from which dropout draws, depend on these only, and leave them as they were."""
+    """Seed torch's global generators, from which dropout draws, by these numbers; restore them afterwards."""
     numbers = seeds.derive("dropout", seed, epoch, step)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(numbers)
@@ -162,7 +160,7 @@ def _dropout(seed: int, epoch: int, step: int, device: torch.device) -> Iterator
 
 
 def augment(images: Tensor, training: Training, random: torch.Generator) -> Tensor:
-    """A random crop of each image [n, 3, h, w] (uint8) after padding with black, and a flip of every second one."""
+    """Crop each image [n, 3, h, w] (uint8) at random after padding with black, and flip it with probability ½."""
     count, _, height, width = images.shape
     pad = training.crop_padding
     padded = F.pad(images, (pad, pad, pad, pad))
@@ -178,7 +176,7 @@ def augment(images: Tensor, training: Training, random: torch.Generator) -> Tens
 
 @torch.no_grad()
 def accuracy(network: nn.Module, data: Split) -> float:
-    """The share of images that the network, in its present mode, classifies correctly."""
+    """Return the share of images that the network, in its present mode, classifies correctly."""
     predictions = [_logits(network, images, data).argmax(1).cpu() for images in data.images.split(EVALUATION_BATCH)]
     return float((torch.cat(predictions) == data.labels).float().mean())
 

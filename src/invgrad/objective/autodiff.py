@@ -38,7 +38,7 @@ class Objective:
         total_variation_weight: float,
         statistics_weight: float = 0,
     ) -> None:
-        """`network`: in evaluation mode; its batch-norm layers follow the client's settings."""
+        """Take a `network` in evaluation mode; its batch-norm layers follow the client's settings."""
         self._loss = loss_of(client, network)
         self._statistics = sent_statistics(client, network)
         self._statistics_weight = statistics_weight

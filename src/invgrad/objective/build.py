@@ -1,4 +1,4 @@
-"""Choice of the way to compute the objective."""
+"""Choice between tangent passes and automatic differentiation for the objective's gradient."""
 
 from torch import nn
 
@@ -20,8 +20,9 @@ def objective_for(
     shape: tuple[int, ...],
     statistics_weight: float = 0,
 ) -> "Objective | TangentObjective":
-    """Choose the tangent passes where they know the network and client, else automatic differentiation. Arguments are
-    those of `Objective`, and the `shape` of one trial's images, [n, 3, h, w].
+    """Choose the tangent passes where they support the network and client, else automatic differentiation.
+
+    Arguments are those of `Objective`, and the `shape` of one trial's images, [n, 3, h, w].
     """
     together = runs_together(network)
     matching = _matching(network, client, distance, shape, together=together)
@@ -33,7 +34,7 @@ def objective_for(
 def _matching(
     network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...], *, together: bool
 ) -> Matching | None:
-    """Build the gradient-matching loss by tangent passes, if they know the network and the client."""
+    """Build the gradient-matching loss by tangent passes, if they support the network and the client."""
     if client.batch_norm == "training":
         return None
     function = distance_of(distance)

@@ -17,7 +17,7 @@ from invgrad.objective.targets import Targets
 from invgrad.tangent.passes import Passes, Tape
 
 Values = tuple[Tensor, ...]
-"""One for each parameter."""
+"""One tensor for each parameter."""
 
 
 class Matching(Protocol):
@@ -40,7 +40,7 @@ class MatchingOfGradient:
         self._distance = distance
 
     def prepared(self, targets: Targets) -> Targets:
-        """Arrange the target as the passes want it."""
+        """Arrange the target in the memory order of the passes."""
         return replace(targets, target=self._passes.prepared(targets.target))
 
     def __call__(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,14 +70,14 @@ class MatchingOfLocalSteps:
     def __init__(
         self, passes: Passes, client: FederatedAveraging, distance: DistanceFunction, parameters: Iterable[Tensor]
     ) -> None:
-        """`parameters`: those that the clients start from. The passes are bound to others as well."""
+        """Take the `parameters` from which the clients start; the call also binds the passes to others."""
         self._passes = passes
         self._client = client
         self._distance = distance
         self._parameters = tuple(parameter.detach() for parameter in parameters)
 
     def prepared(self, targets: Targets) -> Targets:
-        """Return them as they are."""
+        """Return the targets as they are."""
         return targets
 
     def __call__(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,21 +128,21 @@ def _of_products(
 
 
 class TangentObjective:
-    """The same as `Objective`, up to rounding, by tangent passes (see `invgrad.tangent.passes`)."""
+    """The values of `Objective`, up to rounding, by tangent passes (see `invgrad.tangent.passes`)."""
 
     def __init__(self, matching: Matching, total_variation_weight: float, *, together: bool) -> None:
-        """`together`: whether `matching` takes many trials at once."""
+        """Take `matching`, which handles many trials at once if `together`."""
         self._matching = matching
         self._total_variation_weight = total_variation_weight
         self._together = together
 
     def prepared(self, targets: Targets) -> Targets:
-        """See `Objective.prepared`."""
+        """Return the targets in the memory order that suits `gradient`."""
         return self._matching.prepared(targets)
 
     @torch.no_grad()
     def gradient(self, images: Tensor, labels: Tensor, targets: Targets) -> Evaluation:
-        """See `Objective.gradient`."""
+        """Evaluate candidate images [trials, n, 3, h, w]."""
         image_gradient, label_gradient, matching = self._of_each(images, labels, targets)
         objective = matching
         if self._total_variation_weight:
@@ -153,7 +153,7 @@ class TangentObjective:
 
     @torch.no_grad()
     def matching_cost(self, images: Tensor, labels: Tensor, targets: Targets) -> Tensor:
-        """See `Objective.matching_cost`."""
+        """Return the gradient-matching loss without the priors, [trials], of images [trials, n, 3, h, w]."""
         return self._of_each(images, labels, targets)[2]
 
     def _of_each(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, ...]:
@@ -171,6 +171,6 @@ class TangentObjective:
             return self._matching(images, labels, targets)
         expected = labels.softmax(-1)
         image_gradient, gradient, matching = self._matching(images, expected, targets)
-        # From the probabilities to the soft labels, of which they are the softmax.
+        # The probabilities are the softmax of the soft labels.
         label_gradient = expected * (gradient - (expected * gradient).sum(-1, keepdim=True))
         return image_gradient, label_gradient, matching

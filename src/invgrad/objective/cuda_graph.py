@@ -14,7 +14,7 @@ Evaluate = Callable[[], Evaluation]
 """An evaluation at the present values of tensors that stay where they are in memory."""
 
 CALLS_BEFORE = 2
-"""Evaluations before the one that is recorded: libraries set up on them what they cannot set up while recording."""
+"""Evaluations before the recorded one; libraries initialise then, which they cannot do while recording."""
 
 
 def repeated(evaluate: Evaluate, device: torch.device) -> Evaluate:

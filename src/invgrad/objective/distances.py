@@ -36,8 +36,9 @@ class DistanceFunction(ABC):
 
 
 class InnerProductDistance(DistanceFunction):
-    """A distance that depends on the gradients through each layer's inner products alone, so that it can be had, and
-    its derivative as well, without the gradient itself.
+    """A distance that depends on the gradients through each layer's inner products alone.
+
+    It and its derivative can therefore be computed without the gradient itself.
     """
 
     @abstractmethod
@@ -62,7 +63,7 @@ class _SquaredEuclidean(DistanceFunction):
     def with_direction(
         self, gradient: Gradient, target: Gradient, weights: Tensor, chosen: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Without automatic differentiation, for the many iterations of the L-BFGS baseline."""
+        """Compute both without automatic differentiation, for the many iterations of the L-BFGS baseline."""
         differences = [g - t for g, t in zip(gradient, target, strict=True)]
         factors = (2 * weights * chosen).unbind(1)
         direction = [

@@ -1,4 +1,4 @@
-"""Priors on images: total variation, the box constraint of pixel values, the median filter."""
+"""Prior on images: total variation and its gradient."""
 
 import torch
 from torch import Tensor

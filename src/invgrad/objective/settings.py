@@ -55,7 +55,7 @@ class LayerChoice(Settings):
     """Choice of the layers that enter the distance."""
 
     redrawn: ClassVar[bool] = False
-    """Whether every iteration makes another choice."""
+    """True if every iteration makes another choice."""
 
 
 class AllLayers(LayerChoice):

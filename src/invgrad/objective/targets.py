@@ -1,4 +1,4 @@
-"""Targets of the gradient-matching loss."""
+"""Targets of the gradient-matching loss: the shared gradients or updates that trials are to reproduce."""
 
 from dataclasses import dataclass
 

@@ -24,8 +24,8 @@ class PassOptions:
     together: bool = False
     """Many trials at once, instead of one by one."""
     products: bool = False
-    """For a distance that needs inner products with G only. Such passes do not give G and Ġ themselves, and cannot be
-    bound to other parameters.
+    """Use with a distance that needs inner products with G only. Such passes do not return G and Ġ themselves, and
+    cannot be bound to other parameters.
     """
 
 
@@ -170,10 +170,10 @@ class Convolution(Layer):
 
 
 class GramConvolution(Convolution):
-    """The same formulas for one trial where G is larger than what it is made of: it is never formed.
+    """The same formulas for one trial where G is larger than its factors U and δ: G is never formed.
 
     With the unfolded input U [pixels, kernel · inputs] and δ as [pixels, outputs], G = δᵀU; so ⟨G, T⟩ = ⟨δ, UTᵀ⟩ and
-    ‖G‖² = ⟨UUᵀ, δδᵀ⟩, and what v = αT + γG does to a and δ is αUTᵀ + γUUᵀδ and αδT + γδδᵀU. `direction` gives these
+    ‖G‖² = ⟨UUᵀ, δδᵀ⟩, and v = αT + γG acts on a and δ as αUTᵀ + γUUᵀδ and αδT + γδδᵀU. `direction` gives these
     two in place of v_W.
     """
 

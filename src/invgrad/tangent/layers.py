@@ -44,7 +44,7 @@ class Layer:
         return ()
 
     def bind(self, values: Sequence[Tensor]) -> None:
-        """Use these values of `parameters` from now on. Tensors that an earlier `forward` saved become invalid."""
+        """Use these values of `parameters`. Tensors that an earlier `forward` saved become invalid."""
 
     def gradient_tangent(
         self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, trials: int
@@ -58,7 +58,7 @@ class Layer:
         return factor, *others
 
     def saved_tangent(self, input_tangent: Tensor, trials: int) -> Saved:
-        """Return what `gradient` takes for ȧ in place of the tensors that `forward` saved of a."""
+        """Return the tensors that `gradient` needs for ȧ, in place of those that `forward` saved of a."""
         return (input_tangent,)
 
     def prepared(self, target: PerTrial) -> PerTrial:
@@ -82,7 +82,7 @@ class Layer:
         return tuple(_times(t, factor).add_(_times(g, other)) for t, g, factor, other in terms)
 
     def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
-        """Return ż from ȧ while the parameters rest."""
+        """Return ż from ȧ, with v = 0."""
         return input_tangent
 
     def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor | None:

@@ -32,20 +32,20 @@ from invgrad.tangent.layers import Layer, PerTrial, Saved, of_trials
 
 @dataclass(frozen=True)
 class Step:
-    """One layer of a network. Value 0 are the images, value i + 1 is what step i returns."""
+    """One layer of a network. Value 0 are the images, value i + 1 is the output of step i."""
 
     layer: Layer
     sources: tuple[int, ...]
     """The values whose sum is the layer's input."""
     dependent: tuple[int, ...]
-    """Those of them that depend on parameters."""
+    """The sources that depend on parameters."""
     positions: tuple[int, ...]
-    """Where the layer's parameters stand among the network's."""
+    """Positions of the layer's parameters among the network's."""
 
 
 @dataclass(frozen=True)
 class Tape:
-    """Record of the first two passes, which the others need."""
+    """Record of the first two passes, which the last two need."""
 
     trials: int
     saved: list[Saved]
@@ -94,17 +94,17 @@ class Passes:
     """The four passes through a network, for its mean cross-entropy over the n images of a trial."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        """The last step returns the logits."""
+        """Take the steps in their order; the last one returns the logits."""
         self._steps = steps
         self._weighted = [(number, step) for number, step in enumerate(steps) if step.positions]
 
     def bind(self, parameters: Sequence[Tensor]) -> None:
-        """Use these values of the network's parameters, in their order, from now on. Earlier tapes become invalid."""
+        """Use these values of the network's parameters, in their order. Earlier tapes become invalid."""
         for _, step in self._weighted:
             step.layer.bind(_at(step, parameters))
 
     def forward_backward(self, images: Tensor, labels: Tensor) -> Tape:
-        """Take the first two passes, for images [trials, n, 3, h, w] and labels [trials, n], or probabilities of the
+        """Run the first two passes, for images [trials, n, 3, h, w] and labels [trials, n], or probabilities of the
         classes [trials, n, classes] in their place.
         """
         trials, count = labels.shape[:2]
@@ -151,7 +151,7 @@ class Passes:
         return Products(_ordered(inner), _ordered(squares), kept)
 
     def along(self, direction: PerTrial) -> Directions:
-        """Take v in the order and shapes of G."""
+        """Distribute v, given in the order and shapes of G, to the steps."""
         return {number: _at(step, direction) for number, step in self._weighted}
 
     def combined(self, tape: Tape, products: Products, target: PerTrial, along: Tensor, against: Tensor) -> Directions:
@@ -164,7 +164,7 @@ class Passes:
         return found
 
     def tangent(self, tape: Tape, directions: Directions) -> Tangents:
-        """Take the last two passes."""
+        """Run the last two passes along these directions."""
         values: list[Tensor | None] = [None]
         inputs: list[Tensor | None] = []
         for number, (step, saved) in enumerate(zip(self._steps, tape.saved, strict=True)):
@@ -213,7 +213,7 @@ def _ordered(each: dict[int, Tensor]) -> Tensor:
 
 
 def _at(step: Step, each: PerTrial) -> PerTrial:
-    """Select those of a step's parameters."""
+    """Select the tensors of a step's parameters."""
     return tuple(each[position] for position in step.positions)
 
 

@@ -1,4 +1,4 @@
-"""Registry of layers: the formulas of each kind of module and function that the tangent passes know.
+"""Registry of layers: the formulas of each kind of module and function that the tangent passes support.
 
 A new layer is registered where it is defined:
 
@@ -19,10 +19,10 @@ from invgrad.tangent.convolutions import PassOptions, convolution
 from invgrad.tangent.layers import AveragePool, BatchNorm, Flatten, Layer, Linear, MaxPool, ReLU, Sigmoid
 
 ModuleFactory = Callable[[Any, torch.Size, PassOptions], Layer | None]
-"""From a module, the shape [n, …] of one trial's inputs, and options to a layer; None for settings it does not know."""
+"""Function of a module, the shape [n, …] of one trial's inputs and options: its layer; None for unknown settings."""
 
 CallFactory = Callable[[tuple[object, ...]], Layer | None]
-"""From the arguments of a function, `VALUE` in place of those that depend on the images, to a layer, or None."""
+"""Function of a call's arguments, with `VALUE` for those that depend on the images: its layer, or None."""
 
 VALUE = "value"
 
@@ -54,7 +54,7 @@ def layer_for_call(*functions: object) -> Callable[[C], C]:
 
 
 def is_registered(module: nn.Module) -> bool:
-    """Return whether the module's own class has a factory."""
+    """Decide whether the module's own class has a factory."""
     return type(module) in _MODULES
 
 

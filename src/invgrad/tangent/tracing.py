@@ -1,4 +1,4 @@
-"""Tracing of a network: from its graph of operations to its passes."""
+"""Tracing of a network: its graph of operations, turned into passes."""
 
 import operator
 

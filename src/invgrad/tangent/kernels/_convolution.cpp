@@ -9,7 +9,7 @@
 #include <cstring>
 #include <vector>
 
-// A vector as the processor has them, and how many rows of TILE sums stay in its registers.
+// The processor's vector type, and the number of rows of TILE sums that stay in its registers.
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
 #define SUM_ROWS 4
@@ -39,7 +39,7 @@ struct Lanes {
 
 int64_t rounded(int64_t count) { return (count + TILE - 1) / TILE * TILE; }
 
-// Scratch memory of this thread, aligned for vectors; `slot` tells simultaneous uses apart.
+// Scratch memory of this thread, aligned for vectors; `slot` distinguishes simultaneous uses.
 template <typename V>
 V* scratch(int slot, int64_t count) {
     thread_local std::vector<char> memory[4];
@@ -93,7 +93,7 @@ const typename Lanes<S>::Vector* gathered(const S* from, int64_t planes, int64_t
     return to;
 }
 
-// Kernels in the order in which the loops want them, [tap][from][to rounded up to whole tiles]; a shared kernel is
+// Kernels in the order in which the loops read them, [tap][from][to rounded up to whole tiles]; a shared kernel is
 // repeated in every lane, which is faster to read than to broadcast in the innermost loop.
 template <typename S>
 const typename Lanes<S>::Vector* arranged(const S* kernel, bool own, bool transposed, const Geometry& g, int64_t first,
@@ -129,7 +129,8 @@ void correlate(V (&sum)[PIXELS][TILE], const V* a, const V* weights, const Geome
 }
 
 template <typename S>
-void forward_block(const S* inputs, const S* kernel, S* outputs, bool own, const Geometry& g, int64_t first, int64_t lanes) {
+void forward_block(const S* inputs, const S* kernel, S* outputs, bool own, const Geometry& g, int64_t first,
+                   int64_t lanes) {
     typedef typename Lanes<S>::Vector V;
     const V* a = padded(inputs, g, first, lanes);
     const V* weights = arranged(kernel, own, false, g, first, lanes);
@@ -155,23 +156,24 @@ void forward_block(const S* inputs, const S* kernel, S* outputs, bool own, const
         }
 }
 
-// What PIXELS neighbouring slopes add to one tile of channels at one tap.
+// Add the contributions of PIXELS neighbouring values of δ to one tile of channels, at one tap.
 template <typename V, int PIXELS>
-void spread(V* to, const V* slope, const V* w, const Geometry& g, int64_t pixels, int64_t plane, int64_t across) {
+void spread(V* to, const V* grad_output, const V* w, const Geometry& g, int64_t pixels, int64_t plane, int64_t across) {
     V sum[PIXELS][TILE] = {};
     for (int64_t k = 0; k < g.outputs; k++)
         for (int p = 0; p < PIXELS; p++)
-            for (int q = 0; q < TILE; q++) sum[p][q] += slope[k * pixels + p] * w[k * across + q];
+            for (int q = 0; q < TILE; q++) sum[p][q] += grad_output[k * pixels + p] * w[k * across + q];
     for (int p = 0; p < PIXELS; p++)
         for (int q = 0; q < TILE; q++) to[q * plane + p * g.stride_right] += sum[p][q];
 }
 
 template <typename S>
-void backward_block(const S* slopes, const S* kernel, S* inputs, bool own, const Geometry& g, int64_t first, int64_t lanes) {
+void backward_block(const S* grad_outputs, const S* kernel, S* inputs, bool own, const Geometry& g, int64_t first,
+                    int64_t lanes) {
     typedef typename Lanes<S>::Vector V;
     const int64_t high = g.height + 2 * g.padding_down, wide = g.width + 2 * g.padding_right;
     const int64_t pixels = g.out_height * g.out_width, across = rounded(g.channels);
-    const V* slope = gathered(slopes, g.outputs, pixels, g.images, first, lanes, 2);
+    const V* grad_output = gathered(grad_outputs, g.outputs, pixels, g.images, first, lanes, 2);
     const V* weights = arranged(kernel, own, true, g, first, lanes);
     V* to = scratch<V>(0, across * high * wide);
     std::memset(static_cast<void*>(to), 0, across * high * wide * sizeof(V));
@@ -180,7 +182,7 @@ void backward_block(const S* slopes, const S* kernel, S* inputs, bool own, const
             for (int64_t r = 0; r < g.rows; r++)
                 for (int64_t s = 0; s < g.columns; s++) {
                     V* row = to + (c * high + y * g.stride_down + r) * wide + s;
-                    const V* from = slope + y * g.out_width;
+                    const V* from = grad_output + y * g.out_width;
                     const V* w = weights + (r * g.columns + s) * g.outputs * across + c;
                     int64_t x = 0;
                     for (; x + SUM_ROWS <= g.out_width; x += SUM_ROWS)
@@ -197,12 +199,13 @@ void backward_block(const S* slopes, const S* kernel, S* inputs, bool own, const
 
 // G_W = δ∗a of every image, for SUM_ROWS outputs and one tile of channels at a time.
 template <typename S>
-void gradient_block(const S* inputs, const S* slopes, S* gradient, const Geometry& g, int64_t first, int64_t lanes) {
+void gradient_block(const S* inputs, const S* grad_outputs, S* gradient, const Geometry& g, int64_t first,
+                    int64_t lanes) {
     typedef typename Lanes<S>::Vector V;
     const int64_t high = g.height + 2 * g.padding_down, wide = g.width + 2 * g.padding_right;
     const int64_t pixels = g.out_height * g.out_width, taps = g.rows * g.columns;
     const V* a = padded(inputs, g, first, lanes);
-    const V* slope = gathered(slopes, g.outputs, pixels, g.images, first, lanes, 2);
+    const V* grad_output = gathered(grad_outputs, g.outputs, pixels, g.images, first, lanes, 2);
     for (int64_t k = 0; k < g.outputs; k += SUM_ROWS)
         for (int64_t c = 0; c < g.channels; c += TILE)
             for (int64_t tap = 0; tap < taps; tap++) {
@@ -211,7 +214,7 @@ void gradient_block(const S* inputs, const S* slopes, S* gradient, const Geometr
                 for (int64_t y = 0; y < g.out_height; y++)
                     for (int64_t x = 0; x < g.out_width; x++) {
                         const V* here = corner + y * g.stride_down * wide + x * g.stride_right;
-                        const V* there = slope + k * pixels + y * g.out_width + x;
+                        const V* there = grad_output + k * pixels + y * g.out_width + x;
                         for (int p = 0; p < SUM_ROWS; p++)
                             for (int q = 0; q < TILE; q++) sum[p][q] += there[p * pixels] * here[q * high * wide];
                     }

@@ -4,9 +4,9 @@
 // polynomials, known by their values at 6×6 points, where a convolution is one product per point: 36 multiplications
 // per tile and pair of channels instead of 144. The values of all tiles and channels at a point make a matrix product.
 //
-// Images and slopes are dense [images][channels][height][width]. Transformed ones are [point][tile][channel], kernels
-// [panel][point][from][to], where a panel are PANEL vectors of neighbouring `to` (the last may have fewer). Channels
-// that are fastest in memory are rounded up to a multiple of PADDING by zeros.
+// Images and output gradients δ are dense [images][channels][height][width]. Transformed ones are
+// [point][tile][channel], kernels [panel][point][from][to], where a panel are PANEL vectors of neighbouring `to` (the
+// last may have fewer). Channels that are fastest in memory are rounded up to a multiple of PADDING by zeros.
 
 #include <algorithm>
 #include <cstdint>
@@ -50,8 +50,9 @@ struct Simd {
     typedef std::conditional_t<sizeof(S) == 4, int32_t, int64_t> Order __attribute__((vector_size(4 * sizeof(S))));
 };
 
-// What takes `SIZE` values to the polynomial's values at the six points 0, ±A, ±B and infinity, but for the last step:
-// each pair at ±p still is its even and its odd part. These points lose half as many digits as the usual 0, ±1, ±2.
+// The map from `SIZE` values to the polynomial's values at the six points 0, ±A, ±B and infinity, without the last
+// step: each pair at ±p is still split into its even and its odd part. These points lose half as many digits as the
+// usual 0, ±1, ±2.
 template <int SIZE>
 struct Matrix {
     double at[SIDE][SIZE];
@@ -70,7 +71,7 @@ constexpr Matrix<3> KERNEL = {{{1 / (AA * BB), 0, 0},
                                {AT_B, 0, AT_B * BB},
                                {0, AT_B * B, 0},
                                {0, 0, 1}}};
-constexpr Matrix<4> SLOPE = {
+constexpr Matrix<4> GRAD_OUTPUT = {
     {{1, 0, 0, 0}, {1, 0, AA, 0}, {0, A, 0, A * AA}, {1, 0, BB, 0}, {0, B, 0, B * BB}, {0, 0, 0, 1}}};
 
 template <typename V, typename S>
@@ -362,8 +363,8 @@ void convolve(const Factors<S>* pairs, int64_t count, S* z, const Geometry& g, i
                     const int64_t tile = first + row, x = tile % wide * TILE, y = tile / wide % high * TILE;
                     run = std::min(rows - row, wide - tile % wide);
                     for (int64_t i = 0; i < run; i++)
-                        transposed<SLOPE, TILE>(points + (row + i) * width + k, rows * width, band + i * TILE,
-                                                run * TILE);
+                        transposed<GRAD_OUTPUT, TILE>(points + (row + i) * width + k, rows * width, band + i * TILE,
+                                                      run * TILE);
                     S* here = z + ((tile / (high * wide) * g.outputs + panel + k) * g.height + y) * g.width + x;
                     for (int64_t i = 0; i < std::min(TILE, g.height - y); i++)
                         scatter(band + i * run * TILE, here + i * g.width, g.height * g.width, g.outputs - panel - k,
@@ -372,7 +373,7 @@ void convolve(const Factors<S>* pairs, int64_t count, S* z, const Geometry& g, i
         }
 }
 
-// G = Σ over tiles of transformed slopes `left` and images `right`.
+// G = Σ over tiles of transformed output gradients `left` and images `right`.
 template <typename S>
 void gradient(const Factors<S>& factors, S* kernel, const Geometry& g, int64_t threads) {
     typedef typename Simd<S>::Vector V;
@@ -405,7 +406,7 @@ void gradient(const Factors<S>& factors, S* kernel, const Geometry& g, int64_t t
         transform_images<DATA, 6>(a, to, *g, threads);                                                                 \
     }                                                                                                                  \
     extern "C" void slope_##SUFFIX(const S* d, S* to, const Geometry* g, int64_t threads) {                            \
-        transform_images<SLOPE, 4>(d, to, *g, threads);                                                                \
+        transform_images<GRAD_OUTPUT, 4>(d, to, *g, threads);                                                          \
     }                                                                                                                  \
     extern "C" void kernel_##SUFFIX(const S* w, S* to, const Geometry* g, int64_t transposed, int64_t threads) {       \
         transform_kernel(w, to, *g, transposed, threads);                                                              \

@@ -9,7 +9,7 @@ class Matrix:
     """A matrix that stays the same, [outputs, inputs]."""
 
     def __init__(self, weight: Tensor, rows: int) -> None:
-        """`rows`: number of rows of the matrices that it is applied to."""
+        """Take W, and the number of rows of the matrices to multiply with it."""
         self._weight = weight.contiguous()
         self._packed = None
         if _onednn(weight):

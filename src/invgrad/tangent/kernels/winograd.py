@@ -1,7 +1,7 @@
 """Compiled convolutions by Winograd's F(4×4, 3×3) (`_winograd.cpp`), for tensors on the CPU.
 
 For kernels of 3×3 with stride 1 and one pixel of zeros around the image, so that heights and widths stay. Images,
-gradients and kernels are transformed once, each to the form that a product wants, and used in several products:
+gradients and kernels are transformed once, each to the form that a product needs, and used in several products:
 
     W∗a     output(shape, (kernel(W), data(a)))
     Wᵀ∗δ    input(shape, (kernel(W, transposed=True), data(δ)))

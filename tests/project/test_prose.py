@@ -1,0 +1,46 @@
+"""Docstrings begin with what a thing is or does."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path("src/invgrad")
+WORDS = (
+    "Also|Are|As|By|Counts|Every time|From|How|If|In|Is|It|Keeps|Of|Runs|Says|See|Shows|So|Tells|Those|To|What|When|"
+    "Where|Whether|Which|Who|Why|With|Writes"
+)
+"""First words of clauses, fragments and third-person sentences, which do not say what a thing is or does."""
+
+TO_REWRITE = {"", "cli", "experiments", "paper", "performance", "report", "results", "runtime", "steps"}
+"""Packages that may break the rule until they are rewritten; "" stands for the modules at the root."""
+
+
+def package(module: Path) -> str:
+    """The folder of a module directly below the package."""
+    return module.relative_to(PACKAGE).parts[0] if module.parent != PACKAGE else ""
+
+
+MODULES = [file for file in sorted(PACKAGE.rglob("*.py")) if package(file) not in TO_REWRITE]
+
+
+def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The line and text of the docstrings of a module, its classes, functions, attributes and constants."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            for statement in node.body:
+                match statement:
+                    case ast.Expr(value=ast.Constant(value=str(text))):
+                        yield statement.lineno, text
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_docstrings_begin_with_a_noun_or_an_imperative(module: Path) -> None:
+    found = [
+        f"{module}:{line}: {text.splitlines()[0]}"
+        for line, text in docstrings(ast.parse(module.read_text()))
+        if re.match(rf"({WORDS})\b", text)
+    ]
+    assert not found, "\n".join(found)
