@@ -89,18 +89,18 @@ class Line(NamedTuple):
 
 def table1() -> list[Line]:
     """Table 1: the paper's values, ours and the verdicts."""
-    obstacles = json.loads((FIGURES / "verdicts.json").read_text())["settings"]["obstacles"]
-    return [_line(verdict(cell), label, obstacles[cell]) for cell, label in TABLE1.items()]
+    deviations = json.loads((FIGURES / "verdicts.json").read_text())["settings"]["deviations"]
+    return [_line(verdict(cell), label, deviations[cell]) for cell, label in TABLE1.items()]
 
 
-def _line(row: Any, label: str, obstacles: list[str]) -> Line:
+def _line(row: Any, label: str, deviations: list[str]) -> Line:
     return Line(
         cell=label,
         paper=mean_and_spread(row.paper_value, row.paper_std),
         ours=mean_and_spread(row.value, row.std_images),
         difference=difference_and_interval(row.difference, row.ci_low, row.ci_high).replace("-", "−"),
         verdict=row.verdict,
-        why="; ".join(obstacles),
+        why="; ".join(deviations),
     )
 
 

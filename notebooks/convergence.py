@@ -22,7 +22,7 @@ from invgrad.report.tables import NONE, fixed, unlike_paper
 results = ArtefactResults.open(artefact)
 trajectories = {cell: results.trajectories(cell) for cell in results.cells}
 numbers = pd.DataFrame(
-    {"cell": cell, "label": about["label"]} | asdict(choice_of(trajectories[cell])) | {"obstacles": "; ".join(about["obstacles"])}
+    {"cell": cell, "label": about["label"]} | asdict(choice_of(trajectories[cell])) | {"deviations": "; ".join(about["deviations"])}
     for cell, about in results.cells.items()
 )
 
@@ -44,7 +44,7 @@ table = pd.DataFrame(
         "over all": text["correlation_overall"],
         "lowest cost is best (by chance)": text["hits"] + " (" + text["hits_by_chance"] + ")",
         "dB lost by it (by chance)": text["lost"] + " (" + text["lost_by_chance"] + ")",
-        "unlike the paper": numbers["obstacles"].replace("", NONE),
+        "unlike the paper": numbers["deviations"].replace("", NONE),
     }
 )
 results.save_table(table, numbers)

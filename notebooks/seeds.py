@@ -15,7 +15,7 @@ import seaborn as sns
 
 from invgrad.report.charts import FAINT, PALETTE, subplots
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.tables import NONE, finite, fixed, left_out
+from invgrad.report.tables import NONE, finite, fixed, count_excluded
 
 results = ArtefactResults.open(artefact)
 by_cell = results.by_cell
@@ -34,7 +34,7 @@ for axes, (cell, rows) in zip(panels.flat, by_cell.items()):
     means = finite(rows).groupby("seed")["psnr"].mean().reindex(seeds)
     axes.hlines(means, np.arange(len(seeds)) - 0.3, np.arange(len(seeds)) + 0.3, color=PALETTE[0], linewidth=1.5, zorder=3)
     label = results.cells[cell]["label"].replace(": ", "\n")
-    axes.set(title="\n".join(filter(None, [label, left_out(rows)])), xlim=(-0.5, len(seeds) - 0.5))
+    axes.set(title="\n".join(filter(None, [label, count_excluded(rows)])), xlim=(-0.5, len(seeds) - 0.5))
     axes.set(xlabel="network seed", ylabel="PSNR in dB")
 for axes in panels.flat[len(by_cell) :]:
     axes.remove()
@@ -59,8 +59,8 @@ table = pd.DataFrame(
         "lowest seed": numbers["lowest_seed"].map(fixed),
         "highest seed": numbers["highest_seed"].map(fixed),
         "range of seeds": numbers["range_of_seeds"].map(fixed),
-        "not in the means": [left_out(rows) or NONE for rows in by_cell.values()],
-        "unlike the paper": numbers["obstacles"].replace("", NONE),
+        "not in the means": [count_excluded(rows) or NONE for rows in by_cell.values()],
+        "unlike the paper": numbers["deviations"].replace("", NONE),
     }
 )
 results.save_table(table, numbers)

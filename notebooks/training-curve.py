@@ -17,7 +17,7 @@ import numpy as np
 from invgrad.report.charts import FAINT, legend_below, log_scale, subplots
 from invgrad.report.artefact import ArtefactResults
 from invgrad.metrics.image_quality import rank_correlation
-from invgrad.report.tables import NONE, comparison_text, left_out, unlike_paper
+from invgrad.report.tables import NONE, comparison_text, count_excluded, unlike_paper
 
 results = ArtefactResults.open(artefact)
 networks = {about["victim"]: {**about, "label": about["network"]} for about in results.cells.values()}
@@ -39,7 +39,7 @@ table.insert(0, "network", course["network"])
 table.insert(1, "epochs", course["epoch"])
 table["norm of the gradient (median)"] = course["median_norm"].map("{:.3g}".format)
 table["validation accuracy"] = [NONE if share != share else f"{share:.1%}" for share in course["validation_accuracy"]]
-table["unlike the paper"] = course["obstacles"].replace("", NONE)
+table["unlike the paper"] = course["deviations"].replace("", NONE)
 results.save_table(table, course)
 table
 
@@ -48,7 +48,7 @@ table
 # stands Spearman's rank correlation of gradient norm and PSNR over all its dots: above 0 if larger gradients leak more.
 
 # %%
-missing = left_out(results.rows)
+missing = count_excluded(results.rows)
 note = unlike_paper(networks) + (f" Not drawn: {missing}." if missing else "")
 size = {"width": 2.8, "height": 1.45}
 figure, axes = subplots(3, len(networks), results.caption, note=note, share_x="col", share_y="row", **size)

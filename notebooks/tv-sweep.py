@@ -12,7 +12,7 @@ artefact = "tv-sweep"
 from invgrad.attack.settings import Attack
 from invgrad.report.charts import FAINT, legend_below, log_scale, mark, subplots
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.tables import NONE, comparison_text, left_out, unlike_paper
+from invgrad.report.tables import NONE, comparison_text, count_excluded, unlike_paper
 
 results = ArtefactResults.open(artefact)
 chosen_by_the_paper = Attack().total_variation
@@ -31,7 +31,7 @@ table = comparison_text(sweep)[columns]
 table.insert(0, "network", sweep["attack"])
 table.insert(1, "α", sweep["total_variation"].map("{:g}".format))
 table["matching cost"] = sweep["matching_cost"].map("{:.3g}".format)
-table["unlike the paper"] = sweep["obstacles"].replace("", NONE)
+table["unlike the paper"] = sweep["deviations"].replace("", NONE)
 results.save_table(table, sweep)
 table
 
@@ -40,7 +40,7 @@ table
 # dot, and a dotted line at the α of the paper.
 
 # %%
-missing = left_out(results.rows)
+missing = count_excluded(results.rows)
 note = unlike_paper(networks) + (f" Not drawn: {missing}." if missing else "")
 figure, axes = subplots(1, len(networks), results.caption, note=note, width=2.0, share_y="all")
 for panel, network in zip(axes[0], networks):

@@ -13,7 +13,7 @@ import numpy as np
 
 from invgrad.report.charts import FAINT, PALETTE, subplots
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.tables import NONE, comparison_text, finite, left_out, mean_and_spread, unlike_paper
+from invgrad.report.tables import NONE, comparison_text, finite, count_excluded, mean_and_spread, unlike_paper
 
 results = ArtefactResults.open(artefact)
 groups: dict[str, list[str]] = {}
@@ -51,7 +51,7 @@ texts = [
     for change, error in zip(numbers["change"], numbers["change_standard_error"])
 ]
 table.insert(3, "difference in dB (± standard error over images)", texts)
-table["changed by scale or override"] = numbers["obstacles"].replace("", NONE)
+table["changed by scale or override"] = numbers["deviations"].replace("", NONE)
 results.save_table(table, numbers)
 table
 
@@ -59,7 +59,7 @@ table
 # A dot is an image, a diamond the mean over images.
 
 # %%
-missing = left_out(results.rows)
+missing = count_excluded(results.rows)
 drawn = {results.cells[cells[0]]["attack"]: [cell for cell in cells if cell in changes] for cells in groups.values()}
 drawn = {attack: cells for attack, cells in drawn.items() if cells}
 note = unlike_paper(results.cells) + (f" Not drawn: {missing}." if missing else "")

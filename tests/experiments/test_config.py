@@ -175,7 +175,7 @@ def test_patterns_name_the_cells_of_an_artefact() -> None:
     assert len(change(scale="paper").experiments.artefacts["tv-sweep"].cells) == 24
 
 
-def test_a_label_is_no_obstacle() -> None:
+def test_a_label_is_no_deviation() -> None:
     assert deviations(change(override={"cells": {UNTRAINED: {"label": "A", "variant": "B"}}}), UNTRAINED) == []
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from invgrad.paper.values import COLUMNS
 from invgrad.paper.verdicts import RULE, VERDICT_COLUMNS, Verdict, compare, read_values, verdicts
 from invgrad.settings import SettingsError
-from invgrad.steps.verdict import judge as judge_tables
+from invgrad.steps.verdict import write_verdicts
 
 ROOT = Path(__file__).parents[2]
 VALUES = ROOT / "data" / "paper_values.csv"
@@ -43,8 +43,8 @@ def value(paper: float, std: float, n: int) -> pd.DataFrame:
     return pd.DataFrame([line], columns=COLUMNS)
 
 
-def judge(paper: pd.DataFrame, ours: pd.DataFrame, *obstacles: str) -> Any:
-    return verdicts(paper, ours, {"some-cell": obstacles}).iloc[0]
+def judge(paper: pd.DataFrame, ours: pd.DataFrame, *deviations: str) -> Any:
+    return verdicts(paper, ours, {"some-cell": deviations}).iloc[0]
 
 
 def write(path: Path, *lines: str, header: str = ",".join(COLUMNS)) -> Path:
@@ -227,7 +227,7 @@ def test_undecided() -> None:
     assert judge(value(21, 4, 100), ours)["verdict"] == "reproduced"
 
 
-def test_not_comparable_lists_the_obstacles_and_still_gives_the_numbers() -> None:
+def test_not_comparable_lists_the_deviations_and_still_gives_the_numbers() -> None:
     row = judge(
         value(12.5, 3, 100), rows([[10, 12, 14], [11, 13, 15]]), "other data", "1200 iterations instead of 4800"
     )
@@ -325,7 +325,7 @@ def test_every_verdict_has_its_rule() -> None:
 def test_the_committed_verdicts_are_those_of_the_committed_rows() -> None:
     settings = json.loads((FIGURES / "verdicts.json").read_text())["settings"]
     again = verdicts(
-        read_values(VALUES), pd.read_csv(FIGURES / "rows.csv"), settings["obstacles"], settings["left_out"]
+        read_values(VALUES), pd.read_csv(FIGURES / "rows.csv"), settings["deviations"], settings["left_out"]
     )
     pd.testing.assert_frame_equal(again, pd.read_csv(FIGURES / "verdicts.csv"), rtol=1e-12)
     counted = json.loads((FIGURES / "metrics.json").read_text())["verdicts"]
@@ -418,11 +418,11 @@ def test_the_order_of_the_rows_does_not_matter(table: list[list[float]], paper: 
 
 def test_a_run_without_attacks_has_no_number(tmp_path: Path) -> None:
     description = tmp_path / "description.json"
-    description.write_text(json.dumps({"cells": {"some-cell": {"obstacles": [], "left_out": "no time"}}}))
+    description.write_text(json.dumps({"cells": {"some-cell": {"deviations": [], "left_out": "no time"}}}))
     values = tmp_path / "values.csv"
     values.write_text(",".join(COLUMNS) + f"\n{LINE}\n")
     rows_file, metrics, out = (tmp_path / name for name in ("rows.csv", "metrics.json", "verdicts.csv"))
-    judge_tables([], values, description, rows_file, metrics, out)
+    write_verdicts([], values, description, rows_file, metrics, out)
     (judged,) = pd.read_csv(out).to_dict("records")
     assert (judged["verdict"], judged["reason"], judged["n_images"]) == ("not run", "no time", 0)
     assert pd.read_csv(rows_file).empty

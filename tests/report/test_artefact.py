@@ -48,9 +48,9 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtefactResults:
     about: dict[str, Any] = {"clients": "x", "seeds": [0], "shards": 1, "epoch": 0}
     about |= {"network": "LeNet", "training": "untrained", "attack": "proposed", "variant": ""}
     cells = {
-        CELLS[0]: {"label": "A", "victim": "lenet-trained", "obstacles": ["epochs 1 instead of 120"], **about},
-        CELLS[1]: {"label": "B", "victim": "lenet-untrained", "obstacles": [], **about},
-        CELLS[2]: {"label": "C", "victim": "lenet-untrained", "obstacles": [], **about},
+        CELLS[0]: {"label": "A", "victim": "lenet-trained", "deviations": ["epochs 1 instead of 120"], **about},
+        CELLS[1]: {"label": "B", "victim": "lenet-untrained", "deviations": [], **about},
+        CELLS[2]: {"label": "C", "victim": "lenet-untrained", "deviations": [], **about},
     }
     return ArtefactResults(
         {
@@ -85,7 +85,7 @@ def test_the_comparison_has_a_row_for_every_cell(results: ArtefactResults) -> No
     assert numbers.n_failed.tolist() == [1, 0, 0]
     assert numbers.n_exact.tolist() == [0, 1, 0]
     assert numbers.loc[0, "difference"] == pytest.approx(19.0 - 18.08)
-    assert numbers.obstacles.tolist() == ["epochs 1 instead of 120", "", ""]
+    assert numbers.deviations.tolist() == ["epochs 1 instead of 120", "", ""]
     assert numbers.loc[0, ["iterations_min", "iterations_max", "restarts_min", "restarts_max"]].tolist() == [
         10,
         12,

@@ -46,7 +46,7 @@ def description() -> dict[str, Any]:
         "images_per_client": 1,
         "total_variation": 0.01,
         "step_decay": True,
-        "obstacles": ["iterations 300 instead of 4800"],
+        "deviations": ["iterations 300 instead of 4800"],
         "settings": {
             "attack.iterations": setting,
             "attack.box": {"value": "true", "provenance": "code", "paper": None},

@@ -12,9 +12,9 @@ from invgrad.report.export import save_table
 from invgrad.report.settings_table import settings_in_long_form, settings_table
 from invgrad.report.tables import (
     comparison_text,
+    count_excluded,
     difference_and_interval,
     finite,
-    left_out,
     mean_and_spread,
     mean_psnr,
     unlike_paper,
@@ -52,7 +52,7 @@ def compared(label: str, **paper: object) -> dict[str, object]:
     }
     run = {"iterations_min": 30, "iterations_max": 30, "restarts_min": 2, "restarts_max": 2}
     return (
-        {"label": label, "dataset": "cifar10", "obstacles": ""}
+        {"label": label, "dataset": "cifar10", "deviations": ""}
         | run
         | ours
         | dict.fromkeys(PAPER, math.nan)
@@ -115,8 +115,8 @@ def test_a_recalled_value_is_marked_and_may_have_no_spread_or_interval() -> None
 def test_only_finite_values_are_averaged_and_the_others_told() -> None:
     assert finite(ROWS)["psnr"].max() == 24
     assert len(finite(ROWS)) == 7
-    assert left_out(ROWS) == "1 failed, 1 exact"
-    assert left_out(finite(ROWS)) == ""
+    assert count_excluded(ROWS) == "1 failed, 1 exact"
+    assert count_excluded(finite(ROWS)) == ""
     assert mean_psnr(ROWS) == "21.00 dB, 1 failed, 1 exact"
     assert mean_psnr(ROWS[ROWS["psnr"] == math.inf]) == "1 exact"
     assert mean_psnr(ROWS[:0]) == "–"
@@ -124,12 +124,12 @@ def test_only_finite_values_are_averaged_and_the_others_told() -> None:
 
 def test_what_is_unlike_the_paper_is_said_once() -> None:
     cells = {
-        "a": {"label": "A", "obstacles": ["width 8 instead of 64"]},
-        "b": {"label": "B", "obstacles": ["width 8 instead of 64", "restarts 1 instead of 8"]},
-        "c": {"label": "C", "obstacles": ["width 8 instead of 64", "restarts 1 instead of 8"]},
+        "a": {"label": "A", "deviations": ["width 8 instead of 64"]},
+        "b": {"label": "B", "deviations": ["width 8 instead of 64", "restarts 1 instead of 8"]},
+        "c": {"label": "C", "deviations": ["width 8 instead of 64", "restarts 1 instead of 8"]},
     }
     assert unlike_paper(cells) == "Unlike the paper: width 8 instead of 64. B / C: restarts 1 instead of 8."
-    assert unlike_paper({"a": {"label": "A", "obstacles": []}}) == ""
+    assert unlike_paper({"a": {"label": "A", "deviations": []}}) == ""
     assert unlike_paper({}) == ""
 
 
@@ -209,7 +209,7 @@ def test_files_that_can_hold_a_comment_say_in_one_how_they_were_made(tmp_path: P
 def test_committed_tables_have_numbers_in_tidy_columns(path: Path) -> None:
     table = pd.read_csv(path, keep_default_na=False, dtype=str)
     assert [name for name in table if not re.fullmatch("[a-z][a-z0-9_]*", name)] == []
-    texts = {"label", "network", "attack", "variant", "source", "value", "paper", "reason", "obstacles"}
+    texts = {"label", "network", "attack", "variant", "source", "value", "paper", "reason", "deviations"}
     shown = re.compile("[±†×–%]| dB|[0-9] ?[(/]")
     values = {value for name in {*table} - texts for value in table[name]}
     assert {value for value in values if shown.search(value)} == set()

@@ -32,9 +32,9 @@ from invgrad.networks.settings import ConvNet, LeNetZhu, Training, TrainStep
 from invgrad.objective.settings import RandomLayers, SquaredEuclidean
 from invgrad.results.files import read_tensors
 from invgrad.results.provenance import device_name
-from invgrad.runtime.checkpoints import Unfinished, remove_states
-from invgrad.runtime.settings import Keeping
-from invgrad.runtime.signals import Stop, Stopped, stoppable
+from invgrad.runtime.checkpoints import Checkpoint, remove_states
+from invgrad.runtime.settings import CheckpointInterval
+from invgrad.runtime.signals import Interrupted, StopSignal, stoppable
 from invgrad.settings import Settings
 from invgrad.steps.share import share_shard
 from invgrad.steps.train import train_victim
@@ -133,15 +133,15 @@ def test_the_general_path_resumes_too() -> None:
         )
 
 
-def ready(folder: Path, every: Keeping, stop: Stop | None = None) -> Unfinished:
-    return Unfinished(folder / "state.safetensors", {"settings": 1}, CPU, every, stop)
+def ready(folder: Path, every: CheckpointInterval, stop: StopSignal | None = None) -> Checkpoint:
+    return Checkpoint(folder / "state.safetensors", {"settings": 1}, CPU, every, stop)
 
 
 def test_a_state_is_kept_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After 60 s or 3 iterations, whichever comes first, but never for more than a twentieth of the time."""
     now = [0.0]
     monkeypatch.setattr("invgrad.runtime.checkpoints.time", SimpleNamespace(monotonic=lambda: now[0]))
-    unfinished = ready(tmp_path, Keeping(seconds=60, iterations=3))
+    unfinished = ready(tmp_path, CheckpointInterval(seconds=60, iterations=3))
 
     def due_after(seconds: float) -> bool:
         now[0] += seconds
@@ -160,10 +160,10 @@ def test_a_state_is_kept_every_so_often(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_what_was_kept_comes_back_with_its_time(tmp_path: Path) -> None:
-    first = ready(tmp_path, Keeping())
+    first = ready(tmp_path, CheckpointInterval())
     assert first.kept() is None
     first.keep({"a": torch.arange(3)})
-    second = ready(tmp_path, Keeping())
+    second = ready(tmp_path, CheckpointInterval())
     kept = second.kept()
     assert kept is not None
     assert kept["a"].tolist() == [0, 1, 2]
@@ -190,7 +190,7 @@ def test_a_full_disk_does_not_end_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Unless it was asked to stop: then it must not pretend that its state is kept."""
-    unfinished = ready(tmp_path, Keeping(), stop := Stop())
+    unfinished = ready(tmp_path, CheckpointInterval(), stop := StopSignal())
     unfinished.keep({"a": torch.arange(3)})
 
     def full(*_: object) -> None:
@@ -202,18 +202,18 @@ def test_a_full_disk_does_not_end_a_job(
     stop.signal = signal.SIGTERM
     with pytest.raises(OSError, match="No space left"):
         unfinished.keep({"a": torch.arange(5)})
-    kept = ready(tmp_path, Keeping()).kept()
+    kept = ready(tmp_path, CheckpointInterval()).kept()
     assert kept is not None
     assert kept["a"].tolist() == [0, 1, 2]
 
 
 def test_a_request_to_stop_is_kept_first(tmp_path: Path) -> None:
     with stoppable() as stop:
-        unfinished = ready(tmp_path, Keeping(), stop)
+        unfinished = ready(tmp_path, CheckpointInterval(), stop)
         assert not unfinished.due()
         os.kill(os.getpid(), signal.SIGTERM)
         assert unfinished.due()
-        with pytest.raises(Stopped, match=r"stopped by SIGTERM; .*state\.safetensors is kept") as stopped:
+        with pytest.raises(Interrupted, match=r"stopped by SIGTERM; .*state\.safetensors is kept") as stopped:
             unfinished.keep({"a": torch.zeros(1)})
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -21,8 +21,8 @@ from invgrad.networks.checkpoint import load_victim, save_victim, untrained
 from invgrad.networks.settings import MLP, LeNetZhu, Network, Training, TrainStep
 from invgrad.results.files import read_tensors, write_tensors
 from invgrad.results.provenance import Record
-from invgrad.runtime.checkpoints import Unfinished, remove_states
-from invgrad.runtime.settings import Keeping
+from invgrad.runtime.checkpoints import Checkpoint, remove_states
+from invgrad.runtime.settings import CheckpointInterval
 from invgrad.settings import SettingsError, parse
 from invgrad.steps.attack import attack_shard
 from invgrad.steps.measure import rows
@@ -97,21 +97,21 @@ def training_of(**changes: Any) -> TrainStep:
     return TrainStep(**settings | changes)
 
 
-EVERY_STEP = Keeping(iterations=1)
+EVERY_STEP = CheckpointInterval(iterations=1)
 
 
 def stopped(steps: int, step: TrainStep, photos: tuple[Path, Path], out: Path, kept: Path) -> None:
     """A training that is stopped as by kill -9, after it took and kept so many steps (3 are an epoch)."""
     with pytest.MonkeyPatch.context() as patch:
         calls = iter(range(steps))
-        keep = Unfinished.keep
+        keep = Checkpoint.keep
 
-        def keep_or_die(self: Unfinished, tensors: dict[str, Tensor]) -> None:
+        def keep_or_die(self: Checkpoint, tensors: dict[str, Tensor]) -> None:
             keep(self, tensors)
             if next(calls) == steps - 1:
                 raise KeyboardInterrupt
 
-        patch.setattr(Unfinished, "keep", keep_or_die)
+        patch.setattr(Checkpoint, "keep", keep_or_die)
         patch.setattr("invgrad.runtime.checkpoints.LEAST_WORK", 0)
         with pytest.raises(KeyboardInterrupt):
             train_victim(step, *photos, out, kept, CPU, EVERY_STEP)

@@ -11,7 +11,7 @@ import typer
 
 from invgrad import __version__
 from invgrad.cli.tee import Tee
-from invgrad.runtime.signals import Stopped, stoppable
+from invgrad.runtime.signals import Interrupted, stoppable
 from invgrad.settings import SettingsError
 
 app = typer.Typer(
@@ -88,10 +88,10 @@ def train(
 ) -> None:
     """Build a victim network, train it if its settings say so, and write its checkpoint."""
     from invgrad.networks.settings import TrainStep
-    from invgrad.runtime.settings import Keeping
+    from invgrad.runtime.settings import CheckpointInterval
     from invgrad.steps.train import train_victim
 
-    every = Keeping(seconds=every_seconds, iterations=every_iterations)
+    every = CheckpointInterval(seconds=every_seconds, iterations=every_iterations)
     with stoppable() as stop:
         on = _start(device, threads)
         train_victim(_step(TrainStep, settings), validation, data, out, checkpoint, on, every, stop)
@@ -129,10 +129,10 @@ def attack(
 ) -> None:
     """Reconstruct the clients' images from what they shared."""
     from invgrad.attack.settings import AttackStep
-    from invgrad.runtime.settings import Keeping
+    from invgrad.runtime.settings import CheckpointInterval
     from invgrad.steps.attack import attack_shard
 
-    every = Keeping(seconds=every_seconds, iterations=every_iterations)
+    every = CheckpointInterval(seconds=every_seconds, iterations=every_iterations)
     with stoppable() as stop:
         on, allowed = _start(device, threads), int(memory * 2**30) or None
         attack_shard(_step(AttackStep, settings), victim, shared, out, checkpoint, on, allowed, every, stop)
@@ -186,9 +186,9 @@ def verdict(
     ] = None,
 ) -> None:
     """Put each value that the paper reports beside ours, with a verdict."""
-    from invgrad.steps.verdict import judge
+    from invgrad.steps.verdict import write_verdicts
 
-    judge(table or [], paper_values, description, rows, metrics, out)
+    write_verdicts(table or [], paper_values, description, rows, metrics, out)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -392,7 +392,7 @@ def main() -> NoReturn:
             f"error: {missing}; `pip install 'invgrad[pipeline]'` installs all that any command needs", file=sys.stderr
         )
         sys.exit(2)
-    except Stopped as stopped:
+    except Interrupted as stopped:
         with suppress(BrokenPipeError):  # who reads it may have been stopped too
             print(stopped, file=sys.stderr)
         sys.exit(stopped.exit_code)

@@ -31,7 +31,7 @@ from invgrad.experiments.scales import (
 )
 from invgrad.experiments.schema import Artefact, Experiments, must_exist
 from invgrad.paper import values as paper_values
-from invgrad.runtime.settings import Keeping
+from invgrad.runtime.settings import CheckpointInterval
 from invgrad.settings import Settings, SettingsError, parse, read_yaml, unknown
 
 CONFIG = Path("params.yaml")
@@ -64,7 +64,7 @@ class Config(Settings):
     """GiB that the trials of an attack may take at once; by default 2 on a CPU, most of what is free on a GPU. A wide
     network on a CPU takes one trial at a time in any case.
     """
-    checkpoint: Keeping = Keeping()
+    checkpoint: CheckpointInterval = CheckpointInterval()
     """How often the state of an unfinished training or attack is kept."""
     override: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
 

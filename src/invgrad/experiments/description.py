@@ -18,7 +18,7 @@ class Setting(Settings):
 class CellDescription(Settings):
     """A cell: its names for readers (`Experiments.names`) and the cell that it is a variant of; its clients, their
     victim after `epoch` epochs of training, the network seeds and the shards of each; and why its numbers are not
-    comparable with the paper's (`obstacles`); `left_out` says why it is not run, if so.
+    comparable with the paper's (`deviations`); `left_out` says why it is not run, if so.
     """
 
     label: str
@@ -36,7 +36,7 @@ class CellDescription(Settings):
     images_per_client: int
     total_variation: float | None
     step_decay: bool | None
-    obstacles: tuple[str, ...]
+    deviations: tuple[str, ...]
     left_out: str | None = None
     settings: dict[str, Setting]
 

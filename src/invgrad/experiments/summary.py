@@ -110,7 +110,7 @@ def _summary(plan: Plan, cell: str) -> dict[str, Any]:
         "images_per_client": clients.targets.images_per_client,
         "total_variation": getattr(chosen.attack, "total_variation", None),
         "step_decay": getattr(chosen.attack, "step_decay", None),
-        "obstacles": deviations(plan.project, cell),
+        "deviations": deviations(plan.project, cell),
     }
 
 

@@ -121,7 +121,7 @@ def compare(rows: pd.DataFrame, value: float, std: float, n: int) -> Difference:
 def verdicts(
     values: pd.DataFrame,
     rows: pd.DataFrame,
-    obstacles: Mapping[str, Sequence[str]],
+    deviations: Mapping[str, Sequence[str]],
     left_out: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """One row per reported value, with the columns `VERDICT_COLUMNS`: the paper's value, ours, the verdict and why.
@@ -129,7 +129,7 @@ def verdicts(
     `values` is what `read_values` returns. `rows` holds the per-image rows of all our runs, with the columns
     `ROW_COLUMNS`: `psnr` is infinite for an exact reconstruction and ignored where `status` is "failed". If they also
     say whether JPEG copies are among the data set's images (`lossy`), the reason names them.
-    `obstacles[cell]` lists why a cell cannot be compared with the paper; it is empty or absent if it can.
+    `deviations[cell]` lists why a cell cannot be compared with the paper; it is empty or absent if it can.
     `left_out[cell]` says why a cell was not run, if that was meant. Raises `SettingsError` for a missing column or
     identity, an unknown status, and a row that is "ok" without a PSNR.
     """
@@ -142,16 +142,16 @@ def verdicts(
         if mine.empty:
             verdict, reason = "not run", meant.get(paper["cell"], "no rows of this cell")
         else:
-            verdict, reason = _judge(mine, ours, paper["std"], obstacles.get(paper["cell"], ()))
+            verdict, reason = _judge(mine, ours, paper["std"], deviations.get(paper["cell"], ()))
         printed = {f"paper_{key}": paper[key] for key in ("value", "std", "n", "checked")}
         identity = {key: paper[key] for key in ("id", "cell", "measure")}
         table.append({**identity, **printed, **asdict(ours), "verdict": verdict, "reason": reason})
     return pd.DataFrame(table, columns=VERDICT_COLUMNS)
 
 
-def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, obstacles: Sequence[str]) -> tuple[Verdict, str]:
+def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, deviations: Sequence[str]) -> tuple[Verdict, str]:
     shown = math.isnan(paper_std)
-    blockers = list(obstacles)
+    blockers = list(deviations)
     if shown and not _one_image(rows):
         blockers.append("which image is shown is not known")
     margin = SHOWN_MARGIN if shown else paper_std

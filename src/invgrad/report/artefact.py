@@ -76,16 +76,16 @@ class ArtefactResults:
         """One row per value that the paper reports of these cells, in their order, as `paper.verdicts` gives it."""
         values = read_values(self._paper_values)
         values = values[values["cell"].isin(list(self.cells))]
-        obstacles = {cell: about["obstacles"] for cell, about in self.cells.items()}
+        deviations = {cell: about["deviations"] for cell, about in self.cells.items()}
         order = {cell: number for number, cell in enumerate(self.cells)}
-        judged = verdicts(values, self.rows, obstacles)
+        judged = verdicts(values, self.rows, deviations)
         return judged.sort_values("cell", key=lambda cells: cells.map(order), kind="stable").reset_index(drop=True)
 
     def comparison(self, measure: str = "psnr_mean") -> pd.DataFrame:
         """Our mean PSNR of every cell in numbers, beside what the paper reports by `measure`, if anything.
 
         One row a cell, in their order: `cell`, its `NAMES` and `dataset`, the least and the largest `iterations` and
-        `restarts` of an image, the fields of `paper.Difference`, `obstacles`, and the columns `PAPER` of the verdict.
+        `restarts` of an image, the fields of `paper.Difference`, `deviations`, and the columns `PAPER` of the verdict.
         """
         reported = self.verdicts[self.verdicts["measure"] == measure].set_index("cell")[list(PAPER)]
         table = []
@@ -97,7 +97,7 @@ class ArtefactResults:
                 | {"dataset": rows["dataset"].iloc[0]}
                 | {f"{key}_{end}": rows[key].agg(end) for key in ("iterations", "restarts") for end in ("min", "max")}
                 | {key: value for key, value in ours.items() if key not in PAPER}
-                | {"obstacles": "; ".join(self.cells[cell]["obstacles"])}
+                | {"deviations": "; ".join(self.cells[cell]["deviations"])}
             )
         return pd.DataFrame(table).join(reported, on="cell")
 

@@ -15,7 +15,18 @@ import pandas as pd
 from invgrad.experiments.description import ArtefactDescription, CellDescription, Description
 from invgrad.experiments.layout import Layout
 from invgrad.paper.verdicts import VERDICT_COLUMNS, read_values
-from invgrad.report.page import ALL, Artefact, Cell, Link, OpenDetails, Picture, Report, Reported, Run, Table
+from invgrad.report.page import (
+    ALL,
+    EmbeddedImage,
+    Link,
+    OpenDetails,
+    Report,
+    ReportedArtefact,
+    ReportedCell,
+    ReportedValue,
+    Run,
+    Table,
+)
 from invgrad.settings import SettingsError
 
 LONGEST_TABLE = 100
@@ -27,7 +38,7 @@ VALUE = ["id", "cell", "measure"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Gathering:
+class ReportReader:
     """What is read for every artefact: the files of one scale, linked from the folder `base`."""
 
     about: Description
@@ -35,7 +46,7 @@ class _Gathering:
     figures: Path
     base: Path
 
-    def report(self, reported: Sequence[tuple[str, Reported]], details: OpenDetails, html: Path) -> Report:
+    def report(self, reported: Sequence[tuple[str, ReportedValue]], details: OpenDetails, html: Path) -> Report:
         made = [artefact for artefact in self.about.artefacts.values() if artefact.not_made is None]
         cells = {name: self.cell(name, self.about.cells[name]) for artefact in made for name in artefact.cells}
         artefacts = []
@@ -58,21 +69,23 @@ class _Gathering:
         self,
         name: str,
         about: ArtefactDescription,
-        reported: Sequence[Reported],
+        reported: Sequence[ReportedValue],
         details: Sequence[int],
-        cells: dict[str, Cell],
-    ) -> Artefact:
+        cells: dict[str, ReportedCell],
+    ) -> ReportedArtefact:
         if about.not_made is not None:
-            return Artefact(name=name, about=about, reported=reported, details=details)
+            return ReportedArtefact(name=name, about=about, reported=reported, details=details)
         notebook = self.layout.notebook(name)
         files = {kind: self.figures / f"{name}.{kind}" for kind in about.writes}
         for path in (*files.values(), notebook, notebook.with_suffix(".json")):
             if not path.is_file():
                 raise SettingsError(f"{path}: artefact '{name}' promises this file, but it is not there")
-        picture = Picture(png=files["png"].read_bytes(), href=self.link(files["png"]).href) if "png" in files else None
+        picture = (
+            EmbeddedImage(png=files["png"].read_bytes(), href=self.link(files["png"]).href) if "png" in files else None
+        )
         # A table to be read has Markdown, too; a CSV alone holds the data of a picture.
         is_table = {"md", "csv"} <= set(files)
-        return Artefact(
+        return ReportedArtefact(
             name=name,
             about=about,
             reported=reported,
@@ -86,16 +99,16 @@ class _Gathering:
             notebook=self.link(notebook),
         )
 
-    def cell(self, name: str, about: CellDescription) -> Cell:
+    def cell(self, name: str, about: CellDescription) -> ReportedCell:
         """A cell; empty if it was not run, or is left out now."""
         path = self.layout.rows(name)
         if about.left_out or not path.is_file():
-            return Cell(name=name, about=about)
+            return ReportedCell(name=name, about=about)
         rows = _csv(path, ["dataset", "source", "psnr", "status"])
         failed = rows["status"] == "failed"
         shards = [(seed, shard) for seed in about.seeds for shard in range(about.shards)]
         records = [self.layout.reconstruction(name, *shard).with_suffix(".json") for shard in shards]
-        return Cell(
+        return ReportedCell(
             name=name,
             about=about,
             images=len(rows),
@@ -110,7 +123,7 @@ class _Gathering:
         return Link(text=path.name, href=quote(Path(os.path.relpath(path, self.base)).as_posix()))
 
 
-def _reported(paper_values: Path, verdicts: Path, about: Description) -> list[tuple[str, Reported]]:
+def read_reported_values(paper_values: Path, verdicts: Path, about: Description) -> list[tuple[str, ReportedValue]]:
     """Every value of the paper, in the paper's order, after the name of its artefact."""
     values = read_values(paper_values)
     judged = {tuple(row[key] for key in VALUE): row for row in _records(_csv(verdicts, VERDICT_COLUMNS))}
@@ -121,7 +134,7 @@ def _reported(paper_values: Path, verdicts: Path, about: Description) -> list[tu
             raise SettingsError(f"{verdicts}: no verdict on {value['measure']} {value['value']} of '{value['cell']}'")
         cell = about.cells.get(value["cell"])
         label = cell.label if cell else value["cell"]
-        reported = Reported(cell=value["cell"], label=label, where=value["where"], note=value["note"], row=row)
+        reported = ReportedValue(cell=value["cell"], label=label, where=value["where"], note=value["note"], row=row)
         found.append((value["id"], reported))
     return found
 
@@ -149,7 +162,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _run(path: Path) -> Run:
-    record = _json(path)
+    record = read_json(path)
     try:
         changed = " with uncommitted changes" if record["uncommitted_changes"] else ""
         return Run(
@@ -169,7 +182,7 @@ def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
         raise SettingsError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -61,7 +61,7 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class EmbeddedImage:
     """A PNG: its bytes for the HTML, its place for the Markdown."""
 
     png: bytes
@@ -84,7 +84,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reported:
+class ReportedValue:
     """One value of the paper beside ours; a row of `verdicts.csv` with the cell's label."""
 
     cell: str
@@ -134,7 +134,7 @@ class Reported:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class ReportedCell:
     """A cell and what came of it: of `images` reconstructions, means leave out `failed` and `exact` ones."""
 
     name: str
@@ -154,15 +154,15 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Artefact:
+class ReportedArtefact:
     """A table or figure with all that belongs to it; only a made one has more than its description and numbers."""
 
     name: str
     about: ArtefactDescription
-    reported: Sequence[Reported] = ()
+    reported: Sequence[ReportedValue] = ()
     details: Sequence[int] = ()
-    cells: Sequence[Cell] = ()
-    picture: Picture | None = None
+    cells: Sequence[ReportedCell] = ()
+    picture: EmbeddedImage | None = None
     caption: str = ""
     table: Table | None = None
     notebook_run: Run | None = None
@@ -197,8 +197,8 @@ class Report:
     """Everything that the report of one scale says; `others` are reported values that no artefact shows."""
 
     about: Description
-    artefacts: Sequence[Artefact]
-    others: Sequence[Reported]
+    artefacts: Sequence[ReportedArtefact]
+    others: Sequence[ReportedValue]
     details: OpenDetails
     verdicts: Link
     html: Link
@@ -210,12 +210,12 @@ class Report:
         return self.about.scale == PAPER_SCALE and not self.about.changed
 
     @property
-    def reported(self) -> list[Reported]:
+    def reported(self) -> list[ReportedValue]:
         """All reported values."""
         return [value for artefact in self.artefacts for value in artefact.reported] + list(self.others)
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[ReportedCell]:
         """Every cell that a made artefact shows, once."""
         return list({cell.name: cell for artefact in self.artefacts for cell in artefact.cells}.values())
 
@@ -248,7 +248,7 @@ def as_markdown(report: Report) -> str:
     return _render("page.md.jinja", report, autoescape=False)
 
 
-def tally(reported: Iterable[Reported]) -> str:
+def tally(reported: Iterable[ReportedValue]) -> str:
     """How many values have which verdict, e.g. `1 reproduced, 3 not run`."""
     counts = Counter(value.verdict for value in reported)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict])

@@ -57,7 +57,7 @@ def finite(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["status"] == "ok") & (rows["psnr"] < math.inf)]
 
 
-def left_out(rows: pd.DataFrame) -> str:
+def count_excluded(rows: pd.DataFrame) -> str:
     """How many rows `finite` leaves out, e.g. `1 failed, 2 exact`; empty if none."""
     failed = int((rows["status"] == "failed").sum())
     exact = len(rows) - len(finite(rows)) - failed
@@ -67,19 +67,19 @@ def left_out(rows: pd.DataFrame) -> str:
 def mean_psnr(rows: pd.DataFrame) -> str:
     """The mean of what can be averaged and how many rows cannot, e.g. `18.32 dB, 1 failed`; or only the latter."""
     kept = finite(rows)["psnr"]
-    return ", ".join(filter(None, ["" if kept.empty else f"{kept.mean():.2f} dB", left_out(rows)])) or NONE
+    return ", ".join(filter(None, ["" if kept.empty else f"{kept.mean():.2f} dB", count_excluded(rows)])) or NONE
 
 
 def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
     """A sentence on what keeps the cells of `ArtefactResults` from being compared with the paper's: first what concerns
     all of them, then what concerns some; empty if nothing does.
     """
-    every = [text for about in cells.values() for text in about["obstacles"]]
+    every = [text for about in cells.values() for text in about["deviations"]]
     everywhere = {text: count == len(cells) for text, count in Counter(every).items()}
     common = [text for text, applies in everywhere.items() if applies]
     concerned: dict[str, list[str]] = {}
     for about in cells.values():
-        if own := [text for text in about["obstacles"] if not everywhere[text]]:
+        if own := [text for text in about["deviations"] if not everywhere[text]]:
             concerned.setdefault("; ".join(own), []).append(about["label"])
     parts = ["; ".join(common)] if common else []
     parts += [f"{' / '.join(labels)}: {own}" for own, labels in concerned.items()]

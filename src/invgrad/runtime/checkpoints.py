@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from invgrad.results.files import read_tensors, remove_parts, sha256, write_tensors
 from invgrad.results.fingerprints import fingerprint, step_code
 from invgrad.results.provenance import device_name
-from invgrad.runtime.settings import Keeping
-from invgrad.runtime.signals import Stop, Stopped
+from invgrad.runtime.settings import CheckpointInterval
+from invgrad.runtime.signals import Interrupted, StopSignal
 from invgrad.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def origin_of(step: str, settings: Settings, inputs: Iterable[Path | None]) -> d
     }
 
 
-class Unfinished:
+class Checkpoint:
     """The state of a job in one file."""
 
     def __init__(
@@ -39,15 +39,15 @@ class Unfinished:
         path: Path,
         origin: Mapping[str, Any],
         device: "torch.device | None" = None,
-        every: Keeping | None = None,
-        stop: Stop | None = None,
+        every: CheckpointInterval | None = None,
+        stop: StopSignal | None = None,
     ) -> None:
         """`origin`: all that the job's result depends on, as JSON; a state of another origin is not gone on from."""
         self.path = path
         self._origin = dict(origin)
         self._device = device
-        self._every = every or Keeping()
-        self._stop = stop or Stop()
+        self._every = every or CheckpointInterval()
+        self._stop = stop or StopSignal()
         self._started = self._written = time.monotonic()
         self._write_took = 0.0
         self._iterations = 0
@@ -90,7 +90,7 @@ class Unfinished:
         return self._stop.signal is not None or (enough and passed >= LEAST_WORK * self._write_took)
 
     def keep(self, tensors: "Mapping[str, Tensor]") -> None:
-        """Write the state; raises `Stopped` afterwards if the process was asked to stop. A disk that is full just now
+        """Write the state; raises `Interrupted` afterwards if the process was asked to stop. A disk that is full just now
         is no reason to end a job: it says so and goes on.
         """
         began = time.monotonic()
@@ -105,7 +105,7 @@ class Unfinished:
         self._written = time.monotonic()
         self._write_took, self._iterations = self._written - began, 0
         if self._stop.signal is not None:
-            raise Stopped(self._stop.signal, self.path)
+            raise Interrupted(self._stop.signal, self.path)
 
     def _devices(self) -> list[str]:
         return list(dict.fromkeys([*self.devices_before, device_name(self._device)]))

@@ -5,7 +5,7 @@ from pydantic import PositiveFloat, PositiveInt
 from invgrad.settings import Settings
 
 
-class Keeping(Settings):
+class CheckpointInterval(Settings):
     """How often the state of an unfinished job is kept: whenever this much has passed, whichever comes first."""
 
     seconds: PositiveFloat = 60

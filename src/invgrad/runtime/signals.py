@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class Stopped(Exception):  # noqa: N818 (nothing went wrong)
+class Interrupted(Exception):  # noqa: N818 (nothing went wrong)
     """The process was asked to stop, and what its job has done so far is kept."""
 
     def __init__(self, number: int, path: Path) -> None:
@@ -15,7 +15,7 @@ class Stopped(Exception):  # noqa: N818 (nothing went wrong)
         """The shell's for a process that a signal ended: neither Snakemake nor a scheduler takes it for success."""
 
 
-class Stop:
+class StopSignal:
     """Whether the process has been asked to stop."""
 
     def __init__(self) -> None:
@@ -31,9 +31,9 @@ class Stop:
 
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
+def stoppable() -> Iterator[StopSignal]:
     """Within the context, SIGTERM (preemption, a time limit) and SIGINT (Ctrl-C) are requests to keep the state."""
-    stop = Stop()
+    stop = StopSignal()
     before = {number: signal.signal(number, stop.request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop

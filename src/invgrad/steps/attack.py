@@ -11,9 +11,9 @@ from invgrad.clients.shared import read_shared
 from invgrad.networks.checkpoint import load_victim
 from invgrad.results.files import write_tensors
 from invgrad.results.provenance import Record
-from invgrad.runtime.checkpoints import Unfinished, origin_of
-from invgrad.runtime.settings import Keeping
-from invgrad.runtime.signals import Stop
+from invgrad.runtime.checkpoints import Checkpoint, origin_of
+from invgrad.runtime.settings import CheckpointInterval
+from invgrad.runtime.signals import StopSignal
 from invgrad.tangent.kernels.library import library
 
 
@@ -25,8 +25,8 @@ def attack_shard(
     checkpoint: Path | None,
     device: torch.device,
     memory: int | None = None,
-    every: Keeping | None = None,
-    stop: Stop | None = None,
+    every: CheckpointInterval | None = None,
+    stop: StopSignal | None = None,
 ) -> None:
     """Attack every client of a shard; write the selected reconstructions, with the trajectories if snapshots are kept,
     to `out`, with a record. `memory`: as of `reconstruct`.
@@ -34,13 +34,13 @@ def attack_shard(
     The state of the attack is kept in `checkpoint` as often as `every` says; one that another call left there is gone
     on from, if it is of the same settings, victim, clients and code. The last, of the ended attack, stays there for
     whoever may lose the result; without a `checkpoint` the state lies beside `out` until that is written. Raises
-    `Stopped` once `stop` asks for it and the state is kept.
+    `Interrupted` once `stop` asks for it and the state is kept.
     """
     record = Record(step.model_dump(mode="json"), device)
     network, _ = load_victim(victim, device, custom=step.custom)
     client, shared = read_shared(shared_path, network)
     origin = origin_of("attack", step, [victim, shared_path, *step.files()])
-    unfinished = Unfinished(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, device, every, stop)
+    unfinished = Checkpoint(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, device, every, stop)
     options = RunOptions(memory=memory, checkpoint=unfinished)
     title = f"attack {out.parent.name} {out.stem}"
     result = reconstruct_with_progress(

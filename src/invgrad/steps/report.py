@@ -4,7 +4,7 @@ from pathlib import Path
 
 from invgrad.experiments.description import Description
 from invgrad.experiments.layout import Layout
-from invgrad.report.gather import _Gathering, _json, _reported
+from invgrad.report.gather import ReportReader, read_json, read_reported_values
 from invgrad.report.page import (
     OpenDetails,
     as_html,
@@ -26,9 +26,11 @@ def write_report(
     if index.parent != out.parent:
         raise SettingsError(f"{index}: must lie in the folder of {out}, since both share their links")
     record = Record({"description": str(description), "paper_values": str(paper_values), "details": str(details)})
-    about = parse(Description, _json(description), str(description))
-    gathering = _Gathering(about=about, layout=Layout(results), figures=figures, base=out.parent)
-    report = gathering.report(_reported(paper_values, figures / "verdicts.csv", about), read_details(details), html=out)
+    about = parse(Description, read_json(description), str(description))
+    gathering = ReportReader(about=about, layout=Layout(results), figures=figures, base=out.parent)
+    report = gathering.report(
+        read_reported_values(paper_values, figures / "verdicts.csv", about), read_details(details), html=out
+    )
     write(index, lambda path: path.write_text(as_markdown(report)))
     write(out, lambda path: path.write_text(as_html(report)))
     record.write(out)

@@ -17,10 +17,10 @@ from invgrad.networks.settings import Training, TrainStep, source_file
 from invgrad.networks.training import State, train
 from invgrad.results.files import read_tensors, write
 from invgrad.results.provenance import Record
-from invgrad.runtime.checkpoints import Unfinished, origin_of
+from invgrad.runtime.checkpoints import Checkpoint, origin_of
 from invgrad.runtime.progress import ProgressBar
-from invgrad.runtime.settings import Keeping
-from invgrad.runtime.signals import Stop
+from invgrad.runtime.settings import CheckpointInterval
+from invgrad.runtime.signals import StopSignal
 from invgrad.settings import SettingsError
 
 
@@ -31,8 +31,8 @@ def train_victim(
     out: Path,
     checkpoint: Path | None,
     device: torch.device,
-    every: Keeping | None = None,
-    stop: Stop | None = None,
+    every: CheckpointInterval | None = None,
+    stop: StopSignal | None = None,
 ) -> None:
     """Write the victim to `out` and its snapshots beside it as `after` names them, each with its accuracy curve in a
     record.
@@ -41,15 +41,15 @@ def train_victim(
     is kept in `checkpoint` as often as `every` says, and the snapshots beside that; one that another call left there is
     resumed, if it is of the same settings, data and code. The last, after all epochs, stays there for whoever may
     lose the result; without a `checkpoint` the state lies beside `out` until all is written. `SettingsError` if the
-    files given are not those that the settings need; `Stopped` once `stop` asks for it and the state is kept.
+    files given are not those that the settings need; `Interrupted` once `stop` asks for it and the state is kept.
     """
     record = Record(step.model_dump(mode="json"), device)
     shown, data = (_read(path, step.dataset) for path in (validation, training))
     _refuse_other_splits(step, shown, data)
     about = _describe(step, shown)
     origin = origin_of("train", step, [validation, training, source_file(step.network)])
-    unfinished = Unfinished(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, device, every, stop)
-    job = _Job(step, about, unfinished)
+    path = checkpoint or out.with_stem(f"{out.stem}-unfinished")
+    job = _Job(step, about, Checkpoint(path, origin, device, every, stop))
     state = job.start(device)
     if shown and data:  # as is the case if it is to be trained
         job.train(state, data, shown, ProgressBar(f"train {out.parent.name} {out.stem}", step.epochs))
@@ -66,10 +66,10 @@ def after(path: Path, epoch: int) -> Path:
 class _Job:
     """Making of one victim, with its unfinished state and, beside that, the snapshots until all is written."""
 
-    def __init__(self, step: TrainStep, about: VictimFile, unfinished: Unfinished) -> None:
+    def __init__(self, step: TrainStep, about: VictimFile, checkpoint: Checkpoint) -> None:
         self._step = step
         self._about = about
-        self._unfinished = unfinished
+        self._checkpoint = checkpoint
 
     def start(self, device: torch.device) -> State:
         """Return the state where an earlier process was stopped, or that before the first epoch."""
@@ -78,7 +78,7 @@ class _Job:
             state.restore(kept)
             done, epochs = len(state.curve), self._step.epochs
             where = f"goes on in epoch {done + 1}" if done < epochs else "had come to its end"
-            print(f"{self._unfinished.path}: the training {where}", flush=True)
+            print(f"{self._checkpoint.path}: the training {where}", flush=True)
         else:
             self._keep_snapshot(state)
         return state
@@ -89,37 +89,37 @@ class _Job:
             for epoch in train(state, data, validation, partial(self._keep_if_due, state)):
                 self._keep_snapshot(state)
                 progress.show(epoch.epoch, f"validation accuracy {epoch.validation_accuracy:.3f}")
-        self._unfinished.keep(state.tensors())
+        self._checkpoint.keep(state.tensors())
 
     def write(self, out: Path, state: State, record: Record) -> None:
         """Write the victim and its snapshots, each with its record."""
         curve = [epoch.as_row() for epoch in state.curve]
-        record.seconds_before, record.devices_before = self._unfinished.seconds_before, self._unfinished.devices_before
+        record.seconds_before, record.devices_before = self._checkpoint.seconds_before, self._checkpoint.devices_before
         for epoch in self._step.snapshots:
             write(after(out, epoch), partial(shutil.copyfile, self._snapshot(epoch)))
             record.write(after(out, epoch), epoch=epoch, curve=curve[:epoch])
         save_victim(out, self._about, state.network)
-        record.write(out, resumed=self._unfinished.resumed, curve=curve)
+        record.write(out, resumed=self._checkpoint.resumed, curve=curve)
 
     def remove(self) -> None:
         """Remove the unfinished state and the snapshots beside it."""
-        self._unfinished.remove()
+        self._checkpoint.remove()
         for epoch in self._step.snapshots:
             self._snapshot(epoch).unlink(missing_ok=True)
 
     def _kept(self) -> Mapping[str, Tensor] | None:
         """The tensors of an earlier process's state, if every snapshot up to there is whole."""
-        kept = self._unfinished.kept()
+        kept = self._checkpoint.kept()
         epochs = [epoch for epoch in self._step.snapshots if kept and epoch <= len(kept["curve"])]
         lacking = [path for path in map(self._snapshot, epochs) if not _is_whole(path)]
         if lacking:
-            self._unfinished.start_anew(f"{self._unfinished.path}: lacks its snapshot {lacking[0]}")
+            self._checkpoint.start_anew(f"{self._checkpoint.path}: lacks its snapshot {lacking[0]}")
             return None
         return kept
 
     def _keep_if_due(self, state: State) -> None:
-        if self._unfinished.due():
-            self._unfinished.keep(state.tensors())
+        if self._checkpoint.due():
+            self._checkpoint.keep(state.tensors())
 
     def _keep_snapshot(self, state: State) -> None:
         epoch = len(state.curve)
@@ -127,7 +127,7 @@ class _Job:
             save_victim(self._snapshot(epoch), self._about, state.network)
 
     def _snapshot(self, epoch: int) -> Path:
-        return after(self._unfinished.path, epoch)
+        return after(self._checkpoint.path, epoch)
 
 
 def _is_whole(path: Path) -> bool:

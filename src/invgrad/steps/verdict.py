@@ -13,16 +13,18 @@ from invgrad.results.files import read_tables, write_csv, write_json
 from invgrad.results.provenance import Record
 
 
-def judge(tables: Sequence[Path], paper_values: Path, description: Path, rows: Path, metrics: Path, out: Path) -> None:
+def write_verdicts(
+    tables: Sequence[Path], paper_values: Path, description: Path, rows: Path, metrics: Path, out: Path
+) -> None:
     """Write all per-image rows to `rows`, what two runs are compared by to `metrics` and the verdicts to `out`;
     `description` says why a cell is not comparable, or was left out.
     """
     cells = json.loads(description.read_text())["cells"]
-    obstacles = {cell: about["obstacles"] for cell, about in cells.items()}
+    deviations = {cell: about["deviations"] for cell, about in cells.items()}
     left_out = {cell: about["left_out"] for cell, about in cells.items() if about["left_out"]}
-    record = Record({"obstacles": obstacles, "left_out": left_out})
+    record = Record({"deviations": deviations, "left_out": left_out})
     table = read_tables(tables) if tables else pd.DataFrame(columns=ROW_COLUMNS)
-    judged = verdicts(read_values(paper_values), table, obstacles, left_out)
+    judged = verdicts(read_values(paper_values), table, deviations, left_out)
     write_csv(rows, table)
     write_csv(out, judged)
     write_json(metrics, summary(table, judged))
