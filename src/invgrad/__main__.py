@@ -1,4 +1,4 @@
-"""`python -m invgrad`."""
+"""Entrance of `python -m invgrad`."""
 
 from invgrad.cli.main import main
 

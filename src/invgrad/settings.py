@@ -1,4 +1,4 @@
-"""What every settings class has in common: frozen, closed, and one clear line when a value is wrong.
+"""Base of all settings classes: frozen, closed, and one clear line when a value is wrong.
 
 The configuration file, the Python interface and the generated schema share these classes, so that they cannot drift
 apart. Settings hold values alone; the modules that compute with them choose what to do by their class.
@@ -13,11 +13,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The one written in C, where it is there, is ten times as fast."""
+"""YAML's safe loader; the one written in C, if installed, is ten times as fast."""
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the message is one line: what is wrong, where, the nearest valid value."""
+    """Error for a setting that cannot be used; one line says where, what is wrong and the nearest valid value."""
 
 
 class Settings(BaseModel):
@@ -61,7 +61,7 @@ def parse(model: type[S], data: Any, where: str) -> S:
 
 
 def merged(base: Any, patch: Any) -> Any:
-    """`base` with what `patch` says; both are plain settings, nested dictionaries of values."""
+    """Merge `patch` over `base`; both are plain settings, nested dictionaries of values."""
     if not (isinstance(base, dict) and isinstance(patch, dict)) or another_kind(base, patch):
         return patch
     return base | {key: merged(base.get(key), value) for key, value in patch.items()}
@@ -73,7 +73,7 @@ def one_line(error: BaseException) -> str:
 
 
 def another_kind(base: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
-    """True if the patch is of another kind of thing, for which the other settings of the base are not meant."""
+    """Tell if the patch names another `kind` or `name`, to which the other settings of the base do not belong."""
     return any(key in patch and key in base and patch[key] != base[key] for key in ("kind", "name"))
 
 
@@ -111,4 +111,4 @@ def _uncapitalised(sentence: str) -> str:
 
 
 Precision = Literal["float64", "float32", "tf32"]
-"""float32 is exact single precision; tf32 rounds the factors of products to 10 bits, on a GPU only."""
+"""Precision of the arithmetic: float32 is exact single precision; tf32, on a GPU only, rounds factors to 10 bits."""

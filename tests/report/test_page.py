@@ -179,7 +179,7 @@ def test_both_forms_show_the_numbers_of_the_files(tree: Path) -> None:
             *("Table 1: numbers", "Figure 2: pictures", "Figure 3", "not made: there is no ImageNet here"),
             *(ours, difference, "18.00 ± 3.33 (n = 100)", "46.25 ± 12.66", "17.24 (one displayed image)"),
             *("A caption.", "007.50 ± 1.00", "10 rows more are in the file."),
-            *("1 not comparable, 1 not run", "2 not comparable, 1 not run", "pictures, no printed number"),
+            *("1 not comparable, 1 not run", "2 not comparable, 1 not run", "images, no printed number"),
             *("attack.iterations: 300 instead of 4800", "cifar10: first 3 images"),
             *("2 min 05 s on cpu: fast", "2 min 00 s on cpu: fast; 5.0 s on cuda: faster"),
             *("0000000000, 1111111111, 0123456789", "not the paper's settings: scale “demo”"),

@@ -320,6 +320,6 @@ def test_a_signal_ends_a_job_soon_and_safely(job: Job, number: signal.Signals, t
     assert process.wait() == 128 + number
     assert time.monotonic() - asked < 5
     assert not out.exists()
-    assert "starts anew" not in done(run(ROOT, *INVGRAD, *command))
+    assert "starts from the beginning" not in done(run(ROOT, *INVGRAD, *command))
     assert json.loads(out.with_suffix(".json").read_text())["resumed"] == 1
     assert results(out.parent) == job.results

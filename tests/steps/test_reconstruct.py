@@ -1,4 +1,4 @@
-"""Attacks on pictures of one's own, from the command line to the files."""
+"""Attacks on images of the user's own, from the command line to the files."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def pixels(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
 
 
-def test_a_picture_is_recovered_from_its_gradient(pictures: list[Path], tmp_path: Path) -> None:
+def test_an_image_is_recovered_from_its_gradient(pictures: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     reconstruct(pictures[:1], out, *LENET, "--label", "3", "--set", "iterations=300")
     assert torch.equal(pixels(out / "original.png"), pixels(pictures[0]))
@@ -69,7 +69,7 @@ def test_a_picture_is_recovered_from_its_gradient(pictures: list[Path], tmp_path
     record = json.loads((out / "metrics.json").read_text())
     assert record["sha256"] == sha256(out / "metrics.csv")
     assert record["settings"]["attack"]["iterations"] == 300
-    assert record["pictures"] == {str(pictures[0]): sha256(pictures[0])}
+    assert record["images"] == {str(pictures[0]): sha256(pictures[0])}
 
 
 def test_labels_that_are_not_given_are_predicted_and_said(pictures: list[Path], tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_labels_that_are_not_given_are_predicted_and_said(pictures: list[Path], 
     assert network((to_unit(split.images, torch.float32, "cpu") - mean) / std).argmax() == label
 
 
-def test_several_pictures_are_one_client_whose_labels_may_be_hidden(pictures: list[Path], tmp_path: Path) -> None:
+def test_several_images_are_one_client_whose_labels_may_be_hidden(pictures: list[Path], tmp_path: Path) -> None:
     """Inferred labels come in ascending order: the ship's reconstruction is the second, whatever the client's order."""
     options = [*LENET, "--label", "8", "--label", "3", "--set", "iterations=200"]
     said = reconstruct(pictures[::-1], tmp_path / "hidden", *options, "--unknown-labels")
@@ -125,7 +125,7 @@ def test_a_checkpoint_serves_as_well(pictures: list[Path], tmp_path: Path) -> No
             reconstruct(pictures[:1], tmp_path / "c", "--victim", str(checkpoint), option, value)
 
 
-def test_a_picture_of_another_size_is_cropped_at_the_centre(tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_cropped_at_the_centre(tmp_path: Path) -> None:
     wide = np.zeros((40, 100, 3), dtype=np.uint8)
     wide[:, 30:70] = (10, 20, 30)
     Image.fromarray(wide).save(tmp_path / "wide.png")
@@ -155,7 +155,7 @@ def test_nothing_is_overwritten(pictures: list[Path], tmp_path: Path) -> None:
         ([*LENET, "--dataset", "cifar"], "unknown data set 'cifar'; nearest: 'cifar10'"),
         ([*LENET, "--dataset", "photos10"], "no published mean and std"),
         ([*LENET, "--label", "10"], "no class 10; nearest: 9"),
-        ([*LENET, "--label", "1", "--label", "2"], "2 labels for 1 pictures"),
+        ([*LENET, "--label", "1", "--label", "2"], "2 labels for 1 images"),
         ([*LENET, "--image", "README.md"], "not a readable image"),
         ([*LENET, "--image", "cat.png", "--label", "1", "--label", "1", "--unknown-labels"], "are not distinct"),
         ([*LENET, "--shares", "federated-averaging:steps=1,batch_size=2"], "batch_size 2 does not divide 1"),

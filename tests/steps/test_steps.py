@@ -135,7 +135,7 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
         stopped(steps, step, photos, tmp_path / "parts" / "seed0.safetensors", kept)
         assert not (tmp_path / "parts").exists()
     train_victim(step, *photos, tmp_path / "parts" / "seed0.safetensors", kept, CPU)
-    assert f"{kept}: the training goes on in epoch 3" in capsys.readouterr().out
+    assert f"{kept}: the training resumes in epoch 3" in capsys.readouterr().out
     assert json.loads((tmp_path / "parts" / "seed0.json").read_text())["resumed"] == 3
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert list(contents(tmp_path / "whole")) == [
@@ -151,7 +151,7 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
     }
     (tmp_path / "parts" / "seed0.safetensors").unlink()  # before Snakemake saw it
     train_victim(step, *photos, tmp_path / "parts" / "seed0.safetensors", kept, CPU)
-    assert f"{kept}: the training had come to its end" in capsys.readouterr().out
+    assert f"{kept}: the training was complete" in capsys.readouterr().out
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     remove_states(kept.parent, tmp_path / "parts")
     assert not list(kept.parent.iterdir())
@@ -206,7 +206,7 @@ def test_a_checkpoint_that_does_not_belong_is_not_used(
     said = capsys.readouterr().out
     assert said.startswith(words)
     assert said.count("\n") == 1
-    assert said.endswith("; starts anew\n")
+    assert said.endswith("; starts from the beginning\n")
     assert json.loads(out.with_suffix(".json").read_text())["resumed"] == 0
     made = contents(out.parent)
     train_victim(training_of(), *photos, out, None, CPU)

@@ -1,4 +1,4 @@
-"""The command line: one command per step of the DAG, the same that the rules call, and what one does by hand."""
+"""Command line: one command for each step of the pipeline, which the rules call, and commands for people."""
 
 import json
 import os
@@ -28,11 +28,11 @@ JSON = "JSON, or the name of a JSON or YAML file."
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, …")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")]
 Step = Annotated[str, typer.Option("--settings", help="The step's settings: " + JSON)]
-Out = Annotated[Path, typer.Option(help="The file to write; a record of how it came about is written beside it.")]
+Out = Annotated[Path, typer.Option(help="The file to write; its provenance record is written beside it.")]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Where the state of the unfinished job is kept and found; default: beside --out.")
 ]
-EverySeconds = Annotated[float, typer.Option(min=0.001, help="Keep the state whenever so much time has passed …")]
+EverySeconds = Annotated[float, typer.Option(min=0.001, help="Write the state after so many seconds …")]
 EveryIterations = Annotated[int, typer.Option(min=1, help="… or so many iterations, whichever comes first.")]
 File = typer.Option(exists=True, dir_okay=False)
 
@@ -48,7 +48,7 @@ def every_command(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    log: Annotated[Path | None, typer.Option(help="Also write all that the command says to this file.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Also write the command's output to this file.")] = None,
 ) -> None:
     """Attack clients of federated learning by their gradients, and rebuild the paper's tables and figures."""
     if log:
@@ -178,7 +178,7 @@ def activations(
 def verdict(
     paper_values: Annotated[Path, File],
     rows: Annotated[Path, typer.Option(help="Where to write all per-image rows.")],
-    metrics: Annotated[Path, typer.Option(help="Where to write the few numbers that two runs are compared by: JSON.")],
+    metrics: Annotated[Path, typer.Option(help="Where to write a summary for comparing two runs: JSON.")],
     description: Annotated[Path, typer.Option(exists=True, help="What `invgrad describe` wrote.")],
     out: Out,
     table: Annotated[
@@ -197,7 +197,7 @@ def describe(
     settings: Annotated[Path, typer.Option(help="The folder for what `invgrad show` prints of each cell.")],
     out: Annotated[Path, typer.Option(help="The JSON file to write.")],
 ) -> None:
-    """Write what a configuration runs: artefacts, cells, every setting and where it comes from."""
+    """Describe what a configuration runs: artefacts, cells, every setting and its source."""
     from invgrad.cli.parsing import json_object
     from invgrad.steps.describe import write_description
 
@@ -208,7 +208,7 @@ def describe(
 def notebook(
     source: Annotated[Path, File],
     out: Out,
-    log: Annotated[Path, typer.Option(help="Where to leave the notebook as far as it came.")],
+    log: Annotated[Path, typer.Option(help="Where to write the notebook while it runs.")],
     parameters: Annotated[str, typer.Option(help="Parameters of the notebook: JSON.")] = "{}",
 ) -> None:
     """Execute a notebook that draws a table or figure."""
@@ -236,8 +236,8 @@ def report(
 
 @app.command()
 def reconstruct(
-    image: Annotated[list[Path], typer.Option(help="A picture that the client holds; repeat it for several.")],
-    out: Annotated[Path, typer.Option(help="The folder for pictures, tables and the record.")],
+    image: Annotated[list[Path], typer.Option(help="An image file that the client holds; repeat it for several.")],
+    out: Annotated[Path, typer.Option(help="The folder for images, tables and the record.")],
     network: Annotated[
         str | None,
         typer.Option(
@@ -246,29 +246,29 @@ def reconstruct(
     ] = None,
     victim: Annotated[Path | None, typer.Option(help="A victim's checkpoint instead of --network.")] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="What the network is for: cifar10 (default), cifar100 or imagenet.")
+        str | None, typer.Option(help="The network's data set: cifar10 (default), cifar100 or imagenet.")
     ] = None,
     label: Annotated[
-        list[int] | None, typer.Option(help="Class of each picture, from 0; default: what the network predicts.")
+        list[int] | None, typer.Option(help="Class of each image, from 0; default: what the network predicts.")
     ] = None,
     unknown_labels: Annotated[bool, typer.Option("--unknown-labels", help="Hide the labels from the attack.")] = False,
     shares: Annotated[
         str, typer.Option(help="gradient, federated-averaging:steps=5,learning_rate=1e-4 …, or " + JSON)
     ] = "gradient",
-    attack: Annotated[str, typer.Option(help="What differs from the proposed attack: " + JSON)] = "{}",
+    attack: Annotated[str, typer.Option(help="Changes to the proposed attack: " + JSON)] = "{}",
     change: Annotated[
         list[str] | None,
         typer.Option("--set", help="One more setting of the attack: restarts=8, optimiser.kind=lbfgs …"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the network's parameters and of the attack's noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the network's parameters and of the attack's noise.")] = 0,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Attack a client that holds your pictures; docs/options.md explains every option."""
+    """Attack a client that holds your images; docs/options.md explains every option."""
     from invgrad.attack.settings import Attack
     from invgrad.cli.parsing import nested, settings, short_form
     from invgrad.settings import merged, parse
-    from invgrad.steps.reconstruct import PictureAttack, attack_pictures
+    from invgrad.steps.reconstruct import ImageAttack, attack_images
 
     content = {
         "network": network and short_form(network, "name", "--network"),
@@ -279,13 +279,13 @@ def reconstruct(
         "attack": merged(Attack().model_dump(mode="json"), merged(settings(attack, "--attack"), nested(change or []))),
         "seed": seed,
     }
-    attack_pictures(parse(PictureAttack, content, "reconstruct"), image, victim, out, _start(device, threads))
+    attack_images(parse(ImageAttack, content, "reconstruct"), image, victim, out, _start(device, threads))
 
 
 @app.command()
 def bench(
     network: Annotated[list[str] | None, typer.Option(help="Only networks whose name contains this.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Timings of each; the median is shown.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of timings of each; the median is shown.")] = 7,
     other: Annotated[
         Path | None, typer.Option(help="A Python file whose `prepare` is another implementation, timed as well.")
     ] = None,
@@ -348,7 +348,7 @@ def show(
     setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: device=cpu …")] = None,
     scale: Annotated[str | None, typer.Option(help="demo, small, paper, or your own.")] = None,
 ) -> None:
-    """Print every setting of a cell: its value, where it comes from, what a scale or an override changed."""
+    """Print every setting of a cell: its value, its source, and its change by a scale or an override."""
     from invgrad.experiments.cell_settings import cell_settings
     from invgrad.experiments.plan import Plan
 
@@ -364,7 +364,7 @@ def plan(
     ] = None,
     gpu_bench: Annotated[Path | None, typer.Option(help="The same of a GPU.")] = None,
 ) -> None:
-    """Say what a scale will cost: jobs, gradients, hours and disk, before anything runs."""
+    """Estimate the cost of a scale before it runs: jobs, gradients, hours and disk."""
     from invgrad.experiments.plan import Plan
     from invgrad.performance.cost import BENCH, GPU_BENCH, Speed, report
     from invgrad.performance.work import costs
@@ -375,7 +375,7 @@ def plan(
 
 
 def main() -> NoReturn:
-    """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    """Run the command line; an error that the user can mend is one line on stderr and exit code 2."""
     # Read when torch is imported. By default its threads wait for each other by spinning: where another process shares
     # the cores, a step of ResNet-18 took 0.9 s instead of 0.07 s (two threads, two cores).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -403,7 +403,7 @@ def main() -> NoReturn:
 
 
 def _project(changes: list[str] | None):  # type: ignore[no-untyped-def]
-    """The configuration with these `key=value`."""
+    """Load the configuration, changed by `key=value` arguments."""
     from invgrad.cli.parsing import assignment
     from invgrad.experiments.config import CONFIG, load
     from invgrad.settings import read_yaml

@@ -1,4 +1,4 @@
-"""What is written on the command line, as the plain settings that it means."""
+"""Parser of arguments of the command line into plain settings."""
 
 import json
 import re
@@ -14,7 +14,7 @@ FILES = (".json", ".yaml", ".yml")
 
 
 def json_object(text: str, where: str) -> dict[str, Any]:
-    """The JSON object; `SettingsError` that starts with `where` if it is none."""
+    """Parse a JSON object; `SettingsError`, starting with `where`, if it is none."""
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
@@ -25,7 +25,7 @@ def json_object(text: str, where: str) -> dict[str, Any]:
 
 
 def settings(text: str, where: str) -> dict[str, Any]:
-    """The settings that `text` is, as JSON, or that the JSON or YAML file of this name holds."""
+    """Parse settings: `text` is JSON, or the name of a JSON or YAML file."""
     if text.lstrip().startswith("{"):
         return json_object(text, where)
     content = read_yaml(Path(text))
@@ -35,8 +35,9 @@ def settings(text: str, where: str) -> dict[str, Any]:
 
 
 def short_form(text: str, tag: str, where: str) -> dict[str, Any]:
-    """The settings that `name` or `name:key=value,key=value` stands for, with the name under `tag` and the values in
-    YAML, e.g. `resnet:depth=18,strides=[1,1,2,2]`; `settings` of everything else.
+    """Parse `name` or `name:key=value,key=value`, e.g. `resnet:depth=18,strides=[1,1,2,2]`; other text as `settings`.
+
+    The name becomes the value of `tag`; values are YAML.
     """
     if text.lstrip().startswith("{") or text.endswith(FILES):
         return settings(text, where)
@@ -46,7 +47,7 @@ def short_form(text: str, tag: str, where: str) -> dict[str, Any]:
 
 
 def assignment(item: str) -> tuple[str, Any]:
-    """Key and value of `key=value`, the value in YAML."""
+    """Parse `key=value`; the value is YAML."""
     key, equals, value = item.partition("=")
     content = _yaml(value, item)
     if not equals:
@@ -55,7 +56,7 @@ def assignment(item: str) -> tuple[str, Any]:
 
 
 def nested(items: Sequence[str]) -> dict[str, Any]:
-    """The settings that several `key=value` or `group.key=value` say together."""
+    """Parse several `key=value` or `group.key=value` into nested settings."""
     tree: dict[str, Any] = {}
     for item in items:
         path, value = assignment(item)

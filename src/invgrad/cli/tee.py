@@ -1,13 +1,13 @@
-"""A stream that writes to a log as well."""
+"""Text stream that also writes to a log."""
 
 import io
 from typing import TextIO
 
 
 class Tee(io.TextIOBase):
-    """A text stream that writes what it gets to a log, and then to the stream that it stands for.
+    """Text stream that writes to a log, and then to the stream that it replaces.
 
-    The log comes first: whoever reads the stream may be gone, as where a signal ends a whole pipeline.
+    The log comes first: the reader of the stream may be gone, e.g. if a signal ends a whole pipeline.
     """
 
     def __init__(self, log: TextIO, stream: TextIO) -> None:

@@ -14,7 +14,7 @@ from invgrad.results.fingerprints import PACKAGE
 
 
 def run_jobs_with_this_python() -> None:
-    """Let jobs run this very package with this Python, also where its environment is not activated."""
+    """Make jobs run this package with this Python, also if its environment is not activated."""
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
 
@@ -31,20 +31,21 @@ def may_use_gpu(device: str) -> bool:
 
 
 class Allocation:
-    """Shares of this machine that the attacks of a plan get."""
+    """Allocation of this machine's CPU threads to the attacks of a plan."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
     def has_short_jobs(self, cell: str) -> bool:
-        """Whether a cell's attack is one in closed form, or its network so small that it takes a minute where others
-        take an hour.
+        """Tell if a cell's jobs are short: its attack is in closed form, or its network is small.
+
+        Attacks on small networks take a minute where others take an hour.
         """
         victim = self._plan.clients[self._plan.cells[cell].clients].victim
         return self._plan.cells[cell].attack.kind == "analytic" or victim in self._small_victims
 
     def threads(self, cell: str, available: int) -> int:
-        """CPU threads of an attack.
+        """Number of CPU threads of a cell's attacks, of the `available` ones.
 
         Small networks gain more from a second job than from a second thread. On a GPU one attack of a larger network
         takes all cores, so that it is alone on the GPU. On a CPU every such attack first has a core: two threads made a

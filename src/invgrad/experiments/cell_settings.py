@@ -1,4 +1,4 @@
-"""Text that shows a cell resolved: every setting, its value and source, and what a scale or an override changed."""
+"""Text on a resolved cell: every setting with its value, its source, and its change by a scale or an override."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def _text(project: Project, cell: str, about: dict[str, Any]) -> str:
 
 
 def _change(project: Project, cell: str, key: str, paper: str | None) -> str:
-    """Who changed a setting, and the paper's value."""
+    """A note on a changed setting: by the scale or the override, and the paper's value; empty if it is the paper's."""
     if paper is None:
         return ""
     kind, _, path = key.partition(".") if key.startswith(("clients.", "victims.")) else ("cells", "", key)

@@ -1,8 +1,8 @@
-"""The configuration: every experiment as the paper ran it, and what a scale changes about it.
+"""Resolved configuration: the paper's experiments with the changes of a scale and of the user.
 
-`config/experiments` holds the paper's settings, each with its provenance. A scale is a patch over it that may
-change counts and where the data comes from, nothing else; a user's `override` may change everything. What both changed
-is the reason why a cell is not comparable with the paper.
+`config/experiments` holds the paper's settings, each with its source. A scale is a patch over them that may change
+counts and the source of the data, nothing else; a user's `override` may change everything. A cell that either of them
+changed deviates from the paper (see `invgrad.experiments.deviations`).
 """
 
 from collections.abc import Mapping
@@ -38,15 +38,15 @@ CONFIG = Path("params.yaml")
 
 
 class Config(Settings):
-    """`params.yaml`, and what `snakemake --config` changes about it; paths are relative to the clone."""
+    """Content of `params.yaml`, as changed by `snakemake --config`; paths are relative to the clone."""
 
     scale: str = "demo"
     artefacts: tuple[str, ...] | None = None
-    """Those that are made; None: all."""
+    """Names of the artefacts that are made; None: all."""
     left_out: dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]] = Field(
         default_factory=dict
     )
-    """Cells that are not run although an artefact shows them: a name or pattern, and the reason, for readers."""
+    """Cells that are not run although an artefact shows them: a name or pattern, and the reason for readers."""
     experiments: Path = Path("config/experiments")
     """A folder of files, or a single file."""
     scales: Path = Path("config/scales")
@@ -55,7 +55,7 @@ class Config(Settings):
     data_root: Path = Path("data")
     """The folder of the user's data sets; downloads go there too."""
     sources: dict[str, str] = Field(default_factory=dict)
-    """Data sets that come from elsewhere than the scale says."""
+    """Sources of data sets, by data set, instead of those of the scale."""
     results: Path = Path("results")
     figures: Path = Path("figures")
     notebooks: Path = Path("notebooks")
@@ -65,7 +65,7 @@ class Config(Settings):
     network on a CPU takes one trial at a time in any case.
     """
     checkpoint: CheckpointInterval = CheckpointInterval()
-    """How often the state of an unfinished training or attack is kept."""
+    """Interval at which the state of an unfinished training or attack is written."""
     override: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
 
     @field_validator("results", "figures")
@@ -78,13 +78,13 @@ class Config(Settings):
     @field_validator("override", mode="before")
     @classmethod
     def _typed(cls, override: Any) -> Any:
-        """Snakemake hands nested values of `--config` on as text, but for lists and mappings."""
+        """Convert values that Snakemake's `--config` passed as text; it does so with nested ones."""
         return _typed(override)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """The configuration, resolved: what the paper ran, and what is run here."""
+    """Resolved configuration: the experiments of the paper, and those that are run here."""
 
     config: Config
     scale: Scale
@@ -92,22 +92,22 @@ class Project:
     """The paper's experiments with the source of every setting."""
     paper: Experiments
     scaled: Experiments
-    """As the scale has them, without the user's override."""
+    """The experiments at this scale, without the user's override."""
     experiments: Experiments
     sources: Mapping[str, str]
-    """Where every data set comes from, as far as there is a place."""
+    """The source of every data set that is at hand."""
     missing: Mapping[str, str]
-    """What to put where, for the other data sets."""
+    """A sentence for every other data set: which files to put where."""
 
     @property
     def artefacts(self) -> dict[str, Artefact]:
-        """Those that are to be made, in the order of the configuration."""
+        """Artefacts that are to be made, in the order of the configuration."""
         chosen = self.config.artefacts
         return {name: artefact for name, artefact in self.possible.items() if chosen is None or name in chosen}
 
     @cached_property
     def possible(self) -> dict[str, Artefact]:
-        """Every artefact without the cells that are left out, but for those of which nothing remains."""
+        """Every artefact of which some cell is not left out, with only these cells."""
         found = {}
         for name, artefact in self.experiments.artefacts.items():
             cells = tuple(cell for cell in artefact.cells if self.left_out(cell) is None)
@@ -116,7 +116,7 @@ class Project:
         return found
 
     def left_out(self, cell: str) -> str | None:
-        """Why this cell is not run, if so; of several names that fit, the narrowest counts."""
+        """The reason why this cell is left out, None if it is run; of several names that fit, the narrowest counts."""
         names = widest_first(cell, self._left_out)
         return self.config.left_out[names[-1]] if names else None
 
@@ -125,13 +125,13 @@ class Project:
         return reach(self.config.left_out, self.experiments.cells)
 
     def parts(self, cell: str) -> dict[str, str]:
-        """The names of the parts that a cell is made of."""
+        """The names of the parts of a cell, by kind: itself, its clients, their victim."""
         clients = self.experiments.cells[cell].clients
         return {"cells": cell, "clients": clients, "victims": self.experiments.clients[clients].victim}
 
 
 def load(raw: Mapping[str, Any]) -> Project:
-    """The project of a raw configuration, checked as a whole before anything runs.
+    """Resolve a raw configuration and check it as a whole, before anything runs.
 
     Raises `SettingsError`, one line, for an unknown key, name or scale and for a value out of range.
     """
@@ -199,7 +199,7 @@ def _typed(value: Any) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """A number, truth value or nothing that YAML writes like this; any other text stays what it is."""
+    """Convert text that YAML reads as a number, a truth value or null; return any other text unchanged."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

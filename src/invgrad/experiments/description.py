@@ -1,4 +1,4 @@
-"""Description of what is run, as `description.json` holds it for the steps that show it to readers."""
+"""Schema of `description.json`, from which other steps read what is run; `summary` fills it."""
 
 from typing import Literal, Self
 
@@ -8,7 +8,7 @@ from invgrad.settings import Settings, unknown
 
 
 class Setting(Settings):
-    """One resolved setting of a cell; `paper` is the paper's value where the scale or an override changed it."""
+    """One resolved setting of a cell, and its source; `paper` is the paper's value if it was changed, else None."""
 
     value: str
     provenance: str
@@ -16,9 +16,11 @@ class Setting(Settings):
 
 
 class CellDescription(Settings):
-    """A cell: its names for readers (`Experiments.names`) and the cell that it is a variant of; its clients, their
-    victim after `epoch` epochs of training, the network seeds and the shards of each; and why its numbers are not
-    comparable with the paper's (`deviations`); `left_out` says why it is not run, if so.
+    """One cell, for readers.
+
+    It has its names (`Experiments.names`), the cell that it is a variant of, its clients, their victim after `epoch`
+    epochs of training, the network seeds, and the number of shards for each seed. `deviations` lists why its numbers
+    are not comparable with the paper's, empty if they are. `left_out` is the reason why it is not run, None if it is.
     """
 
     label: str
@@ -42,7 +44,7 @@ class CellDescription(Settings):
 
 
 class ArtefactDescription(Settings):
-    """A table or figure; `not_made` says why it is not made, if so."""
+    """One table or figure; `not_made` is the reason why it is not made, None if it is."""
 
     title: str
     where: str
@@ -53,7 +55,7 @@ class ArtefactDescription(Settings):
 
 
 class Description(Settings):
-    """What is run at one scale: `description.json`. `changed` holds the settings that the user overrode."""
+    """Content of `description.json`: artefacts and cells of one scale; `changed` holds the user's override."""
 
     scale: str
     about: str

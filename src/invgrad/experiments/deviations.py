@@ -1,4 +1,4 @@
-"""Deviations from the paper: the settings of a cell that a scale or the user's override changed."""
+"""Deviations from the paper: settings that a scale or the user's override changed."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ COMPARABLE: Mapping[str, frozenset[str]] = {
     "clients": frozenset({"seeds", "targets.count", "clients_per_shard"}),
     "cells": frozenset({"label", "variant", "variant_of", "attack.snapshots"}),
 }
-"""What may change while a cell stays comparable with the paper: how much is run, not what."""
+"""Settings, by kind of part, that may differ while a cell stays comparable with the paper: amounts and labels."""
 
 
 def deviations(project: Project, cell: str) -> list[str]:
@@ -29,9 +29,7 @@ def deviations(project: Project, cell: str) -> list[str]:
 
 
 def overridden(project: Project, artefact: str) -> list[str]:
-    """The changes that the user's override makes to what an artefact shows: each setting with its value and, in
-    parentheses, the parts that have it.
-    """
+    """The user's changes to an artefact and its cells: each setting with its value and, in parentheses, its parts."""
     found: dict[str, list[str]] = {}
     parts = (part for cell in project.possible[artefact].cells for part in project.parts(cell).items())
     for kind, name in dict.fromkeys(parts):

@@ -1,4 +1,4 @@
-"""Where every file below `results/<scale>` lies. Names may hold Snakemake's wildcards in place of values."""
+"""Paths of all files below `results/<scale>`; names may hold Snakemake's wildcards in place of values."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,38 +6,38 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of one scale; beside each `.safetensors` and `.csv` lies its record, a `.json` of the same stem."""
+    """Paths of one scale's files; beside each `.safetensors` and `.csv` lies its record, a `.json` of the same stem."""
 
     root: Path
 
     def split(self, dataset: str, split: str, clients: str | None = None) -> Path:
-        """The images of a split; of a split too large for one file, those that a group of clients holds."""
+        """The images of a split; if it is too large for one file, those of one group of clients."""
         part = f"-{clients}" if clients else ""
         return self.root / f"data/{dataset}-{split}{part}.safetensors"
 
     def victim(self, victim: str, seed: int | str, epoch: int | None = None) -> Path:
-        """A victim's checkpoint, at the end of its training or after some epochs of it."""
+        """A victim's checkpoint after `epoch` epochs of training; None: at its end."""
         after = "" if epoch is None else f"-epoch{epoch}"
         return self.root / f"victims/{victim}/seed{seed}{after}.safetensors"
 
     def unfinished(self, result: Path) -> Path:
-        """Where the state of the job that makes a result is kept until Snakemake has accepted that."""
+        """The state of the unfinished job that makes a result, kept until Snakemake has accepted the result."""
         return self.states() / result.relative_to(self.root)
 
     def states(self) -> Path:
-        """The folder of all these states."""
+        """The folder of the states of all unfinished jobs."""
         return self.root / "unfinished"
 
     def shared(self, clients: str, seed: int | str, shard: int | str) -> Path:
-        """What the server sees."""
+        """The shared gradients or updates of a shard, which the server sees."""
         return self.root / f"shared/{clients}/seed{seed}-shard{shard}.safetensors"
 
     def truth(self, clients: str, seed: int | str, shard: int | str) -> Path:
-        """The clients' images."""
+        """The true images and labels of a shard's clients, for the metrics alone."""
         return self.root / f"truth/{clients}/seed{seed}-shard{shard}.safetensors"
 
     def reconstruction(self, cell: str, seed: int | str, shard: int | str) -> Path:
-        """What the attack found."""
+        """The reconstructions of a shard."""
         return self.root / f"reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"
 
     def rows(self, cell: str) -> Path:
@@ -49,11 +49,11 @@ class Layout:
         return self.root / f"metrics/activations/{cell}.csv"
 
     def description(self) -> Path:
-        """What is run: every setting, where it comes from, what differs from the paper."""
+        """The description of all cells: every setting, its source, deviations from the paper."""
         return self.root / "description.json"
 
     def settings(self) -> Path:
-        """The folder of what `invgrad show` prints of each cell."""
+        """The folder with the output of `invgrad show` for each cell."""
         return self.root / "settings"
 
     def notebook(self, artefact: str) -> Path:

@@ -1,6 +1,6 @@
-"""From the configuration to jobs: which there are, and the settings of the step that each runs.
+"""Plan of the jobs that follow from a configuration: their files, and the settings of their steps.
 
-The workflow's rules are thin because everything that they need to know of an experiment is asked here.
+The workflow's rules are thin: they ask the plan for everything that depends on an experiment.
 """
 
 import json
@@ -21,7 +21,7 @@ from invgrad.results.fingerprints import PACKAGE
 from invgrad.settings import SettingsError
 
 LARGEST_SPLIT = 2**30
-"""Bytes of images up to which a split is prepared as a whole; of a larger one, what each group of clients holds is."""
+"""Bytes of images up to which a split is prepared as one file; a larger one is prepared per group of clients."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Plan:
 
     @property
     def artefacts(self) -> dict[str, Artefact]:
-        """Every artefact that can be asked for, also those that are not to be made now, without cells left out."""
+        """Every artefact that can be made, chosen for this run or not, without the cells that are left out."""
         return self.project.possible
 
     @property
     def cells(self) -> dict[str, Cell]:
-        """Every cell that an artefact shows, also those that are left out, in the order of the configuration."""
+        """Every cell that an artefact shows, left out or not, in the order of the configuration."""
         shown = {cell for artefact in self.project.experiments.artefacts.values() for cell in artefact.cells}
         return {name: cell for name, cell in self.project.experiments.cells.items() if name in shown}
 
@@ -84,7 +84,7 @@ class Plan:
     # Files
 
     def victim_file(self, clients: str, seed: int | str) -> Path:
-        """The network that the server sends to a group of clients."""
+        """The checkpoint of the network that the server sends to a group of clients."""
         chosen = self.clients[clients]
         final = chosen.epoch in (None, self.victim(chosen.victim).epochs)
         return self.files.victim(chosen.victim, seed, None if final else chosen.epoch)
@@ -96,7 +96,7 @@ class Plan:
         return list(dict.fromkeys(files))
 
     def snapshots(self, victim: str) -> list[int]:
-        """The epochs, but for the last, after which a victim is kept, since a group of clients trains it from there."""
+        """The epochs after which a victim is saved for a group of clients, without the last epoch."""
         used = {self.cells[cell].clients for cell in self.cells}
         epochs = {self.clients[name].epoch for name in used if self.clients[name].victim == victim}
         return sorted(epoch for epoch in epochs if epoch not in (None, self.victim(victim).epochs))
@@ -107,15 +107,16 @@ class Plan:
         return [file] if file else []
 
     def validation_split(self, victim: str) -> list[Path]:
-        """The split that a victim is tested on, or from which the statistics of its data set are taken; none where it
-        stays untrained and they are published.
+        """The split that a victim is tested on, or that gives the statistics of its data set.
+
+        Empty if the victim stays untrained and the statistics are published.
         """
         chosen = self.victim(victim)
         needed = chosen.epochs or describe(chosen.dataset).statistics is None
         return [self._split(chosen.dataset, "validation")] if needed else []
 
     def training_split(self, victim: str) -> list[Path]:
-        """The split that a victim is trained on; none where it stays untrained."""
+        """The split that a victim is trained on; empty if it stays untrained."""
         chosen = self.victim(victim)
         return [self._split(chosen.dataset, "train")] if chosen.epochs else []
 
@@ -124,7 +125,7 @@ class Plan:
         return [*self.validation_split(victim), *self.training_split(victim)]
 
     def data_for_clients(self, clients: str) -> Path:
-        """The images that a group of clients takes its own from."""
+        """The file of the images from which a group of clients takes its own."""
         targets, dataset = self.clients[clients].targets, self.victim_of(clients).dataset
         return self._split(dataset, targets.split, clients if self._too_large(dataset, targets.split) else None)
 
@@ -144,11 +145,11 @@ class Plan:
         return [attack.start.path] if isinstance(attack, Attack) and attack.start.kind == "picture" else []
 
     def reconstructions(self, cell: str) -> list[Path]:
-        """What the attack found, shard by shard."""
+        """The reconstructions of a cell, shard by shard."""
         return [self.files.reconstruction(cell, shard.seed, shard.number) for shard in self.shards(cell)]
 
     def truths(self, cell: str) -> list[Path]:
-        """The true images of the same shards."""
+        """The true images of a cell, shard by shard."""
         return [self.files.truth(self.cells[cell].clients, shard.seed, shard.number) for shard in self.shards(cell)]
 
     def shown(self, artefact: str) -> list[Path]:
@@ -170,7 +171,7 @@ class Plan:
         return list(dict.fromkeys(files))
 
     def outputs(self, artefact: str) -> list[Path]:
-        """What an artefact's notebook writes for its readers."""
+        """The tables and figures that an artefact's notebook writes."""
         return [self.figures / f"{artefact}.{kind}" for kind in self.artefacts[artefact].writes]
 
     def notebook(self, artefact: str) -> Path:
@@ -178,7 +179,7 @@ class Plan:
         return self.project.config.notebooks / f"{artefact}.py"
 
     def report_templates(self) -> list[str]:
-        """The package's files that lay out the report."""
+        """The templates of the report."""
         return sorted(map(str, (PACKAGE / "report/templates").glob("*.jinja")))
 
     # Settings of steps

@@ -1,6 +1,6 @@
-"""The files of the experiments, read: sources at settings, parts that extend a base, and sweeps, as plain settings.
+"""Reader of the files of the experiments: resolves sources of settings, bases that parts extend, and sweeps.
 
-config/README.md explains how the files are written.
+config/README.md explains the format.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,21 +15,21 @@ import yaml
 from invgrad.settings import LOADER, SettingsError, another_kind, read_yaml, unknown
 
 Provenance = Literal["code", "quoted", "recalled", "chosen"]
-"""Where a setting is from: the released code, a public quotation of the paper, memory of the paper, or our choice."""
+"""Source of a setting: the released code, a public quotation of the paper, memory of the paper, or our choice."""
 
 KINDS = ("victims", "clients", "cells", "artefacts")
 BASES = "bases"
-"""Beside the kinds: settings under a name, for parts to extend."""
+"""Key beside the kinds: named settings for parts to extend."""
 
 EXTENDS, SWEEP = "extends", "sweep"
 
 HELD = {"cells": ("clients", "clients"), "clients": ("victim", "victims")}
-"""Which setting of a part may hold another part in place of its name, and the kind of that."""
+"""For each kind of part, the setting that may hold another part in place of its name, and the kind of that part."""
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """A value as it stands in a file behind the tag of its source."""
+    """A value that stands in a file behind the tag of its source."""
 
     value: Any
     source: Provenance
@@ -37,7 +37,7 @@ class Tagged:
 
 @dataclass(frozen=True)
 class Node:
-    """A setting, or a mapping of settings, and its source; None: a mapping that leaves it to its settings."""
+    """A setting, or a mapping of settings, and its source; None for a mapping whose settings have their own."""
 
     value: Any
     source: Provenance | None = field(default=None, compare=False)
@@ -45,7 +45,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Written:
-    """The experiments as they are written: plain settings of every part by kind and name, and their sources by path."""
+    """Experiments as written: plain settings of every part by kind and name, and their sources by path."""
 
     content: dict[str, dict[str, Any]]
     sources: dict[str, dict[str, dict[str, Provenance]]]
@@ -64,7 +64,7 @@ def experiment_files(path: Path) -> list[Path]:
 
 
 def read_experiments(path: Path) -> Written:
-    """The experiments of a file, or of a folder of files; `SettingsError` if a file or a part of it cannot be read."""
+    """Read the experiments of a file, or of a folder of files; `SettingsError` if a file or a part of it is wrong."""
     parts: dict[str, dict[str, Node]] = {key: {} for key in (BASES, *KINDS)}
     files = experiment_files(path)
     if not files:
@@ -82,7 +82,7 @@ def read_experiments(path: Path) -> Written:
 
 
 def _parts_of(file: Path) -> Iterator[tuple[str, str, Node]]:
-    """Kind, name and settings of every part of a file, also of those that a sweep stands for or another part holds."""
+    """Yield kind, name and settings of every part of a file, with those of sweeps and those that other parts hold."""
     for kind, named in _mapping(_node(read_yaml(file, TaggedLoader), str(file)), str(file)).items():
         if kind not in (BASES, *KINDS):
             raise SettingsError(f"{file}: {unknown('key', kind, (BASES, *KINDS))}")
@@ -94,7 +94,7 @@ def _parts_of(file: Path) -> Iterator[tuple[str, str, Node]]:
 
 
 class TaggedLoader(LOADER):  # type: ignore[misc, valid-type]
-    """Reads `!code 3` as `Tagged(3, "code")`."""
+    """YAML loader that reads `!code 3` as `Tagged(3, "code")`."""
 
 
 def _tagged(loader: Any, tag: str, node: Any) -> Tagged:
@@ -116,7 +116,7 @@ TaggedLoader.add_multi_constructor("!", _tagged)
 
 
 def _node(read: Any, where: str, source: Provenance | None = None) -> Node:
-    """What was read, every setting with the source that its tag, or the nearest around it, says."""
+    """Convert what was read: every setting gets the source of its tag, or of the nearest tag around it."""
     if isinstance(read, Tagged):
         return _node(read.value, where, read.source)
     if isinstance(read, dict):
@@ -137,7 +137,7 @@ def _mapping(node: Node, where: str) -> dict[str, Node]:
 
 
 def _over(base: Node, patch: Node) -> Node:
-    """The base with what the patch says about it: its values, each with its source."""
+    """Merge a patch over a base: values, each with its source."""
     if not (isinstance(base.value, dict) and isinstance(patch.value, dict)) or another_kind(base.value, patch.value):
         return patch
     changed = {key: _over(base.value[key], each) if key in base.value else each for key, each in patch.value.items()}
@@ -187,7 +187,7 @@ def _swept(name: str, part: Node, where: str) -> Iterator[tuple[str, Node]]:
 
 
 def _options(word: str, axis: Node, where: str) -> list[tuple[dict[str, Any], Node]]:
-    """What an axis can be: the words that it stands for, and the settings that come with them."""
+    """List the points of a sweep's axis: the words of each, and the settings that come with them."""
     match axis.value:
         case dict() as patches:
             return [({word: value}, Node(_mapping(patch, where), patch.source)) for value, patch in patches.items()]
@@ -205,7 +205,7 @@ def _node_filled(node: Node, words: Mapping[str, Any]) -> Node:
 
 
 def _filled(value: Any, words: Mapping[str, Any]) -> Any:
-    """A value with the words of a sweep in place of their names in braces; one that is nothing else is the word."""
+    """Replace names in braces by the words of a sweep; a value that is only such a name becomes the word itself."""
     if isinstance(value, list):
         return [_filled(each, words) for each in value]
     if not isinstance(value, str):
@@ -226,7 +226,7 @@ def _plain(node: Node) -> Any:
 
 
 def _sources(node: Node, path: str = "") -> Iterator[tuple[str, Provenance]]:
-    """Path and source of every setting that has one."""
+    """Yield path and source of every setting that has one."""
     if node.source:
         yield path, node.source
     if isinstance(node.value, dict):
@@ -235,8 +235,9 @@ def _sources(node: Node, path: str = "") -> Iterator[tuple[str, Provenance]]:
 
 
 def as_written(schema: Any) -> Any:
-    """The JSON schema of experiments, as their files hold them: parts may lack what they extend, hold other parts, and
-    have the words of a sweep in place of values.
+    """Loosen the JSON schema of experiments to that of their files.
+
+    There, parts may lack what they extend, hold other parts, and have words of a sweep in place of values.
     """
     loosened = _loosened(schema)
     kinds, definitions = loosened["properties"], loosened["$defs"]
@@ -250,7 +251,7 @@ def as_written(schema: Any) -> Any:
 
 
 def _loosened(schema: Any) -> Any:
-    """A JSON schema that requires nothing, and takes a word of a sweep for any value and any name."""
+    """A JSON schema that requires nothing, and accepts a word of a sweep for any value and any name."""
     match schema:
         case {"type": "object", "patternProperties": dict() as named}:
             return {"type": "object", "additionalProperties": next(iter(named.values()))}

@@ -1,4 +1,4 @@
-"""Scales: patches over the experiments."""
+"""Scales, which are patches over the experiments, and how a patch is applied."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import filter as filter_names
@@ -21,21 +21,19 @@ MAY_SCALE = {
     "cells": frozenset({"attack.iterations", "attack.restarts", "attack.snapshots"}),
     "artefacts": frozenset({"cells"}),
 }
-"""What a scale may change of each part: counts, which images, and where the data comes from."""
+"""Settings, by kind of part, that a scale may change: counts, images, data, and a network's width and weights."""
 
 
 Patch = dict[str, dict[str, JsonValue]]
-"""Changes by name; a name may be a pattern such as `lenet-*`, which changes what the parts that it fits have."""
+"""Changes by name of a part; a pattern such as `lenet-*` changes only settings that the matching parts have."""
 
 
 Reach = Mapping[str, frozenset[str]]
-"""The parts that each of several names, which may be patterns, fits."""
+"""The parts that each name, which may be a pattern, matches."""
 
 
 class Scale(Settings):
-    """What one scale changes: a patch over the experiments, and where each data set comes from: the first of the named
-    sources that is there.
-    """
+    """One scale: a patch over the experiments, and sources of each data set; the first one at hand is used."""
 
     about: str
     sources: dict[str, tuple[str, ...]]
@@ -46,11 +44,11 @@ class Scale(Settings):
 
 
 def patched(content: Mapping[str, Any], patch: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The experiments' plain content with what a patch says; of several names that fit a part, the narrower wins.
+    """Apply a patch to the experiments' plain content; of several names that match a part, the narrower wins.
 
-    A name that is a pattern changes, of the parts that it fits, the settings that they have; another name changes or
-    adds one part. Raises `SettingsError` for a pattern that fits no part, and for two of which neither is narrower that
-    change the same setting of a part.
+    A pattern changes only settings that the matching parts have; another name changes or adds one part. Raises
+    `SettingsError` for a pattern that matches no part, and for two patterns that change the same setting of a part if
+    neither is narrower.
     """
     result = dict(content)
     for kind, changes in patch.items():
@@ -66,7 +64,7 @@ def patched(content: Mapping[str, Any], patch: Mapping[str, Any], where: str) ->
 
 
 def reach(names: Iterable[str], known: Iterable[str]) -> Reach:
-    """What each name fits: a pattern those of `known` that match it, another name itself."""
+    """Match each name: a pattern with those of `known` that it matches, another name with itself."""
     return {name: frozenset(filter_names(known, name) if _is_pattern(name) else [name]) for name in names}
 
 
@@ -85,7 +83,7 @@ def undecided(part: str, fitting: Reach) -> Iterator[tuple[str, str]]:
 
 
 def _changed(part: str, before: Any, changes: Mapping[str, Any], fitting: Reach, where: str) -> Any:
-    """A part with what all names that fit it say."""
+    """Apply to a part the changes of all names that match it."""
     said = {
         name: changes[name] if name == part else _common(before, changes[name]) for name in widest_first(part, fitting)
     }
@@ -105,7 +103,7 @@ def _both_change(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
 
 
 def cells_named(content: Mapping[str, Any], cells: Iterable[str]) -> dict[str, Any]:
-    """The content of experiments or of a patch, with the names of cells for patterns in the artefacts."""
+    """Replace patterns in the artefacts' lists of cells by the names of the cells that match."""
     artefacts = {name: _with_cells_named(artefact, cells) for name, artefact in content.get("artefacts", {}).items()}
     return {**content, "artefacts": artefacts}
 
@@ -123,7 +121,7 @@ def _is_pattern(name: str) -> bool:
 
 
 def _common(part: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """What the change says about settings that the part has."""
+    """The subset of a change that concerns settings which the part has."""
     common = {}
     for key, value in change.items():
         if isinstance(value, dict):
@@ -154,7 +152,7 @@ def refuse_physics(patch: Mapping[str, Any], content: Mapping[str, Any], path: P
 
 
 def refuse_unused(override: Mapping[str, Any], content: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
-    """A new name in an override that nothing refers to is a slip of the pen, not an experiment."""
+    """Raise `SettingsError` for a new name in an override that nothing refers to, which is a slip of the pen."""
     referring = {"victims": ("clients", "victim"), "clients": ("cells", "clients"), "cells": ("artefacts", "cells")}
     for kind, (others, key) in referring.items():
         used = [part.get(key) for part in resolved[others].values() if isinstance(part, dict)]
@@ -165,7 +163,7 @@ def refuse_unused(override: Mapping[str, Any], content: Mapping[str, Any], resol
 
 
 def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Path and value of every value that is not a group itself."""
+    """Yield path and value of every setting that is not a group of settings."""
     for key, value in nested.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{key}.")

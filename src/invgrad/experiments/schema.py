@@ -1,4 +1,4 @@
-"""Schema of the experiments."""
+"""Schema of the experiments: victims, clients, cells and artefacts."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ from invgrad.networks.settings import Network, Training
 from invgrad.settings import Settings, SettingsError, unknown
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-"""Of a victim, a group of clients, a cell or an artefact; it becomes part of file names."""
+"""Name of a victim, a group of clients, a cell or an artefact; it becomes part of file names."""
 
 
 class Victim(Settings):
@@ -29,13 +29,15 @@ class Victim(Settings):
 
     @property
     def epochs(self) -> int:
-        """How long it is trained."""
+        """Number of epochs of its training; 0 if it stays untrained."""
         return self.training.epochs if self.training else 0
 
 
 class TargetImages(Settings):
-    """Which images the clients hold: `count` clients with `images_per_client` images each, taken one after another,
-    either every `every`-th from the position `start` of the published split on, or those at the positions `indices`.
+    """Images of the clients: `count` clients hold `images_per_client` images each.
+
+    They are taken one after another from the published split: every `every`-th image from the position `start` on, or
+    those at the positions `indices`.
     """
 
     split: Literal["train", "validation"] = "validation"
@@ -47,7 +49,7 @@ class TargetImages(Settings):
     distinct_labels: bool = True
 
     def positions(self) -> list[int] | None:
-        """All positions that are taken, if they do not depend on the labels; else None."""
+        """All positions in the split that are taken; None if they depend on the labels."""
         needed = self.count * self.images_per_client
         if self.images_per_client > 1 and self.distinct_labels:
             return None
@@ -68,7 +70,7 @@ class Clients(Settings):
     epoch: NonNegativeInt | None = None
     swapped_rows: bool = False
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
-    """Of the network's initial parameters; every seed is attacked with the same images."""
+    """Seeds of the network's initial parameters; the same images are attacked with every seed."""
     targets: TargetImages
     shares: Client = GradientClient()
     labels_known: bool = True
@@ -86,14 +88,14 @@ class Clients(Settings):
 
 
 class Cell(Settings):
-    """One attack on one group of clients: a number in a table, or a row of a figure."""
+    """One experiment: an attack on one group of clients; a number in a table, or a row of a figure."""
 
     label: str
-    """For readers; `{network}` and `{training}` in it become what the victim is."""
+    """Name for readers; `{network}` and `{training}` in it are replaced by those of the victim."""
     variant: str | None = None
-    """For readers: the setting in which it differs from cells with the same label; stands behind that."""
+    """Setting, for readers, in which the cell differs from others with the same label; it follows the label."""
     variant_of: Name | None = None
-    """The cell that it is compared with image by image, since only its variant's setting is another."""
+    """The cell with which it is compared image by image; only the variant's setting differs."""
     clients: str
     attack: AnyAttack
 
@@ -103,18 +105,18 @@ class Artefact(Settings):
 
     title: str
     where: str
-    """In the paper, or "beyond the paper"."""
+    """Place in the paper, or "beyond the paper"."""
     about: str
     cells: tuple[str, ...] = ()
     reads: tuple[Literal["images", "activations", "curves", "description"], ...] = ()
-    """Besides the rows of every cell: its images, its activation errors, its victim's training curve; or the
+    """Inputs besides the rows of every cell: its images, its activation errors, its victim's training curve, or the
     description of all that is run.
     """
     writes: tuple[Literal["png", "pdf", "csv", "md", "tex"], ...] = Field(min_length=1)
 
 
 class Experiments(Settings):
-    """Every experiment, each part named once and referred to by name."""
+    """All experiments; each part has a name, by which others refer to it."""
 
     victims: dict[Name, Victim]
     clients: dict[Name, Clients]
@@ -151,14 +153,12 @@ class Experiments(Settings):
             raise ValueError(f"cells.{name}.variant_of: '{base}' attacks the clients '{others}', not '{mine}'")
 
     def epoch(self, clients: str) -> int:
-        """The epoch of its training after which these clients get their network."""
+        """The number of epochs of training after which these clients get their network."""
         chosen = self.clients[clients]
         return self.victims[chosen.victim].epochs if chosen.epoch is None else chosen.epoch
 
     def names(self, cell: str) -> dict[str, str]:
-        """A cell for readers: its `network`, that one's `training`, its `attack`, which is the label but for the
-        `variant`, and the whole `label`.
-        """
+        """Names of a cell for readers: `network`, `training`, `attack`, `variant`, and `label` (attack and variant)."""
         chosen = self.cells[cell]
         epoch = self.epoch(chosen.clients)
         network = self.victims[self.clients[chosen.clients].victim].network.title
@@ -187,6 +187,6 @@ def _possible(cell: str, clients: Clients, attack: AnyAttack) -> None:
 
 
 def must_exist(name: str, known: Mapping[str, Any], what: str, where: str) -> None:
-    """Raise an error that starts with `where` if there is nothing of this name."""
+    """Raise `SettingsError`, starting with `where`, if `name` is not among the known names."""
     if name not in known:
         raise SettingsError(f"{where}: {unknown(what, name, known)}")

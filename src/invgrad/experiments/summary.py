@@ -1,4 +1,4 @@
-"""Summary of a plan for its readers: parameters of notebooks, and what `description.json` holds."""
+"""Summaries of a plan: the content of `description.json`, and the parameters of notebooks."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from invgrad.experiments.plan import Plan
 from invgrad.experiments.scales import leaves
 
 NO_SETTINGS = {"label", "variant", "variant_of", "clients", "victim", "clients_per_shard"}
-"""Fields of a part that no result depends on."""
+"""Fields of a part on which no result depends."""
 
 
 def notebook_json(plan: Plan, name: str) -> str:
@@ -30,8 +30,10 @@ def notebook_json(plan: Plan, name: str) -> str:
 
 
 def settings_hash(plan: Plan, name: str) -> str:
-    """The first 16 hexadecimal digits of a sha256 over the settings that decide what an artefact shows: of all its
-    cells with their clients and victims, where their data comes from, the scale, and an override that concerns it.
+    """The first 16 hexadecimal digits of a sha256 over the settings that an artefact depends on.
+
+    These are the settings of all its cells with their clients and victims, the sources of their data, the scale, and an
+    override that concerns the artefact.
     """
     artefact = plan.artefacts[name]
     cells = list(plan.cells) if "description" in artefact.reads else artefact.cells
@@ -51,18 +53,21 @@ def settings_hash(plan: Plan, name: str) -> str:
 
 
 def about(plan: Plan) -> str:
-    """Which scale this is: a sentence for every caption."""
+    """The sentence on the scale in every caption."""
     return f"Scale {plan.project.config.scale}: {plan.project.scale.about}."
 
 
 def _changed(plan: Plan, name: str) -> str:
-    """What the user changed of what an artefact shows: a sentence, if it is anything."""
+    """The sentence on the user's changes in an artefact's caption; empty if there are none."""
     changes = overridden(plan.project, name)
     return f" Settings changed by the user: {'; '.join(changes)}." if changes else ""
 
 
 def describe(plan: Plan) -> dict[str, Any]:
-    """What is run, for readers: every artefact, and every cell's settings with where they come from."""
+    """Describe what is run: every artefact, and every cell with its settings and their sources.
+
+    The result has the keys of `invgrad.experiments.description.Description`.
+    """
     return {
         "scale": plan.project.config.scale,
         "about": about(plan),
@@ -76,7 +81,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 
 
 def _not_shown(plan: Plan, name: str) -> str:
-    """How many cells of an artefact are left out: a sentence for its caption, if there are any."""
+    """The sentence on cells that were left out in an artefact's caption; empty if there are none."""
     every, shown = (len(each[name].cells) for each in (plan.project.experiments.artefacts, plan.artefacts))
     return f" {every - shown} of {every} cells were not run." if shown < every else ""
 
@@ -95,7 +100,7 @@ def _described(plan: Plan, name: str) -> dict[str, Any]:
 
 
 def _summary(plan: Plan, cell: str) -> dict[str, Any]:
-    """What a notebook needs to know of a cell."""
+    """The facts on a cell that notebooks use; with `left_out` and `settings`, a `CellDescription`."""
     chosen = plan.cells[cell]
     clients = plan.clients[chosen.clients]
     return {
@@ -115,9 +120,7 @@ def _summary(plan: Plan, cell: str) -> dict[str, Any]:
 
 
 def _settings(plan: Plan, cell: str) -> dict[str, Any]:
-    """Every setting that a cell's result depends on: its value, its provenance, and the paper's value where a scale
-    or an override changed it.
-    """
+    """Every setting that a cell's result depends on: value, source, and the paper's value if it was changed."""
     settings = {}
     for kind, name in plan.project.parts(cell).items():
         part = getattr(plan.project.experiments, kind)[name]

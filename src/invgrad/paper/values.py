@@ -1,4 +1,4 @@
-"""The paper's reported values: they live in `data/paper_values.csv` and nowhere else."""
+"""Reader of the values that the paper reports, from `data/paper_values.csv`, their only place."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from invgrad.settings import Settings, SettingsError, parse, unknown
 
 
 class PaperValue(Settings):
-    """One line of the file of reported values; `std` is image to image, and empty for a single displayed image."""
+    """One reported value: a line of the file. `std` is over images, in dB, and None for a single displayed image."""
 
     id: str
     cell: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
@@ -39,7 +39,7 @@ COLUMNS = list(PaperValue.model_fields)
 
 
 def read(path: Path) -> list[PaperValue]:
-    """The reported values, line by line.
+    """Read the reported values, line by line.
 
     Raises `SettingsError` naming the line and the column for a missing or unknown column, a value of the wrong type and
     a (cell, measure) that is given twice.

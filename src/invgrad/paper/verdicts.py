@@ -1,4 +1,4 @@
-"""The verdict on each of the paper's reported values: is it reproduced by our runs?
+"""Verdicts on the values that the paper reports: reproduced by our runs, or not.
 
 All functions are pure, except that `read_values` reads a file. PSNR, differences and standard deviations are in dB.
 """
@@ -33,7 +33,7 @@ RULE: Mapping[Verdict, str] = {
     "the reason lists all.",
     "not run": "There are no reconstructions of this cell.",
 }
-"""When a reported value gets which verdict, as `_decide` and `verdicts` do it; reports and documentation show this."""
+"""The condition of each verdict, as `_decide` and `verdicts` apply it; shown in reports and documentation."""
 
 
 ROW_COLUMNS = ["cell", "seed", "image", "psnr", "status"]
@@ -41,7 +41,7 @@ ROW_COLUMNS = ["cell", "seed", "image", "psnr", "status"]
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Our value beside the paper's; what cannot be computed is NaN.
+    """Difference of our value from the paper's, with its interval; what cannot be computed is NaN.
 
     `value` is the mean over network seeds of the per-seed mean over images. `std_images` is the standard deviation over
     images within a seed, pooled over the seeds; `std_seeds` is that of the per-seed means. `n_images` counts the
@@ -69,9 +69,9 @@ VERDICT_COLUMNS = [
 
 
 def read_values(path: Path) -> pd.DataFrame:
-    """The reported values, one row each, with the columns of `PaperValue`; `std` is NaN where empty, `checked` is bool.
+    """Read the reported values, one row each; columns of `PaperValue`, `std` NaN where empty, `checked` bool.
 
-    Raises as `invgrad.paper_values.read`.
+    Raises the errors of `invgrad.paper.values.read`.
     """
     frame = pd.DataFrame([value.model_dump() for value in paper_values.read(path)], columns=paper_values.COLUMNS)
     frame["checked"] = frame["checked"] == "true"
@@ -79,7 +79,7 @@ def read_values(path: Path) -> pd.DataFrame:
 
 
 def compare(rows: pd.DataFrame, value: float, std: float, n: int) -> Difference:
-    """The difference between our rows of one cell and the paper's `value`, with its 95 % interval.
+    """Compute the difference of our rows of one cell from the paper's `value`, with its 95 % interval.
 
     `rows` has the columns `seed`, `image`, `psnr`, `status`; several rows of one image under one seed count once, with
     their mean. `std` is the paper's standard deviation over its `n` images. It is NaN for a single displayed image
@@ -124,13 +124,13 @@ def verdicts(
     deviations: Mapping[str, Sequence[str]],
     left_out: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """One row per reported value, with the columns `VERDICT_COLUMNS`: the paper's value, ours, the verdict and why.
+    """Decide the verdicts, one row per reported value, with the columns `VERDICT_COLUMNS`.
 
     `values` is what `read_values` returns. `rows` holds the per-image rows of all our runs, with the columns
     `ROW_COLUMNS`: `psnr` is infinite for an exact reconstruction and ignored where `status` is "failed". If they also
-    say whether JPEG copies are among the data set's images (`lossy`), the reason names them.
+    have the column `lossy` (JPEG copies are among the data set's images), the reason names these copies.
     `deviations[cell]` lists why a cell cannot be compared with the paper; it is empty or absent if it can.
-    `left_out[cell]` says why a cell was not run, if that was meant. Raises `SettingsError` for a missing column or
+    `left_out[cell]` is the reason why a cell was left out on purpose. Raises `SettingsError` for a missing column or
     identity, an unknown status, and a row that is "ok" without a PSNR.
     """
     _check_rows(rows)
@@ -195,9 +195,9 @@ def _pooled_std(table: pd.DataFrame) -> float:
 
 
 def _half_width(parts: Sequence[tuple[float, int]]) -> float:
-    """Half of the interval for independent (variance, degrees of freedom), after Welch (1947) and Satterthwaite (1946).
+    """Half the width of the interval for independent (variance, degrees of freedom); dB from dB².
 
-    NaN where no variance is known, or all are zero.
+    The method is that of Welch (1947) and Satterthwaite (1946). NaN where no variance is known, or all are zero.
     """
     total = sum(variance for variance, _ in parts)
     if not total > 0:

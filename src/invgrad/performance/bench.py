@@ -1,4 +1,4 @@
-"""How fast an attack step is beside the released algorithm, and beside any other implementation, timed alternately."""
+"""Benchmark of an attack step beside the released algorithm, and beside any other implementation, timed in turns."""
 
 import copy
 import runpy
@@ -36,10 +36,10 @@ from invgrad.tangent.kernels.matmul import times_transpose
 ALPHA = 0.01
 MATRIX_SIDE = 2048
 LBFGS_STEPS = 10
-"""Timed together, from a fresh start: after five its history is full."""
+"""Number of L-BFGS steps that are timed together, from a fresh start; after five, the history is full."""
 
 UNTIMED = CALLS_BEFORE + 1
-"""Turns until everything is set up."""
+"""Number of untimed turns, after which everything is set up."""
 
 LOCAL_STEPS = 5
 
@@ -47,9 +47,11 @@ TANGENT_PASSES = 7
 """Forward passes that an exact gradient of the objective takes per image, for a client that shares a gradient."""
 
 LOCAL_STEP_PASSES = 9
-"""The same for each local SGD step of federated averaging, but one less in all, since the first step's parameters do
-not depend on the images. Nominal: what automatic differentiation takes, by torch's counter of floating-point
-operations; the hand-written passes take about 11 a step, those made again included.
+"""Forward passes that it takes per image and local SGD step of federated averaging, but for one less in all: the first
+step's parameters do not depend on the images.
+
+The number is nominal: that of automatic differentiation, by torch's counter of floating-point operations. The
+hand-written passes take about 11 per step, recomputed ones included.
 """
 
 TRAINING_PASSES = 3
@@ -58,15 +60,18 @@ activations.
 """
 
 Adapter = Callable[[nn.Module, Tensor, Tensor, tuple[Tensor, ...], float], Callable[[], object]]
-"""Another implementation: `prepare(network, images, labels, target, alpha)`, with images [trials, n, 3, h, w], labels
-[trials, n], target [trials, *parameter.shape] for every parameter and the weight of the total variation, returns what
-takes the gradient of the objective (cosine distance) for all trials once.
+"""Adapter of another implementation: `prepare(network, images, labels, target, alpha)`.
+
+It gets images [trials, n, 3, h, w], labels [trials, n], target [trials, *parameter.shape] for every parameter, and the
+weight of the total variation. It returns a function that computes the gradient of the objective (cosine distance) for
+all trials once.
 """
 
 
 def passes(local_steps: int) -> int:
-    """Forward passes per image that the objective's gradient takes: nominally for all local steps; for 0, of a client
-    that shares a gradient.
+    """Forward passes per image that the objective's gradient takes; nominal for `local_steps` > 0.
+
+    0 stands for a client that shares a gradient.
     """
     if not local_steps:
         return TANGENT_PASSES
@@ -75,7 +80,7 @@ def passes(local_steps: int) -> int:
 
 @dataclass(frozen=True)
 class Case:
-    """One network, image size, number of trials at once and of images in each."""
+    """One benchmark: a network, an image size, the number of trials at once and of images in each."""
 
     name: str
     network: Network
@@ -84,18 +89,20 @@ class Case:
     size: int = 32
     classes: int = 10
     step: Literal["gradient", "l-bfgs", "local-steps", "training"] = "gradient"
-    """An iteration: the objective's gradient, a step of L-BFGS (20 gradients) for the squared Euclidean distance, the
-    objective's gradient for a client that takes `LOCAL_STEPS`, or a step of a victim's training.
+    """Kind of iteration.
+
+    It is the objective's gradient, a step of L-BFGS (20 gradients) for the squared Euclidean distance, the objective's
+    gradient for a client that takes `LOCAL_STEPS`, or a step of a victim's training.
     """
 
     @property
     def client(self) -> Client:
-        """Who shares what is matched."""
+        """The client whose gradient or update is matched."""
         return FederatedAveraging(steps=LOCAL_STEPS) if self.step == "local-steps" else GradientClient()
 
     @property
     def passes(self) -> int:
-        """Forward passes per image that an iteration takes, nominally for local steps."""
+        """Forward passes per image that an iteration takes; nominal for local steps."""
         if self.step == "training":
             return TRAINING_PASSES
         return passes(LOCAL_STEPS if self.step == "local-steps" else 0) * (20 if self.step == "l-bfgs" else 1)
@@ -120,10 +127,12 @@ CASES = (
 def bench(
     cases: tuple[Case, ...], rounds: int, device: torch.device, other: Adapter | None
 ) -> Iterator[dict[str, Any]]:
-    """One row per case: median ms per trial-iteration of ours and of the released algorithm over `rounds` alternate
-    timings, their ratio, and the share of the machine's matrix-product rate that ours reaches (see `Case.passes`); with
-    another implementation, its time and ours relative to it. A network that cannot be built is refused before any is
-    timed.
+    """Time each case, and yield one row per case.
+
+    A row has the median ms per trial-iteration of ours and of the released algorithm over `rounds` timings in turns,
+    their ratio, and the share of the machine's matrix-product rate that ours reaches (see `Case.passes`). With another
+    implementation, it also has its time and its ratio to ours. Raises `SettingsError` for a network that cannot be
+    built, before any is timed.
     """
     for case in cases:
         outline(case.network, classes=case.classes, size=case.size)
@@ -153,7 +162,7 @@ def bench(
 
 
 def load_adapter(path: Path) -> Adapter:
-    """The function `prepare` of a Python file, which is executed; `SettingsError` if it has none."""
+    """Execute a Python file and return its function `prepare`; `SettingsError` if it has none."""
     found = runpy.run_path(str(path)).get("prepare")
     if not callable(found):
         raise SettingsError(f"{path}: defines no function prepare(network, images, labels, target, alpha)")
@@ -162,7 +171,7 @@ def load_adapter(path: Path) -> Adapter:
 
 
 def alternately(functions: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[float]:
-    """The median time of each function in ms, timed in turns after some untimed ones."""
+    """Time functions in turns, after some untimed turns; returns the median of each, in ms."""
     times: list[list[float]] = [[] for _ in functions]
     for turn in range(UNTIMED + rounds):
         for function, taken in zip(functions, times, strict=True):
@@ -176,7 +185,7 @@ def alternately(functions: Sequence[Callable[[], object]], rounds: int, device: 
 
 
 def matrix_rate(device: torch.device) -> float:
-    """GFLOP/s of a product of two float32 matrices of side 2048, as fast as torch has it."""
+    """GFLOP/s of the product of two float32 matrices of side `MATRIX_SIDE`, by the faster of two methods."""
     a, b = torch.rand(2, MATRIX_SIDE, MATRIX_SIDE, device=device)
     milliseconds = min(alternately((partial(times_transpose, a, b), partial(torch.mm, a, b)), 5, device))
     return 2 * MATRIX_SIDE**3 / 1e6 / milliseconds
@@ -265,7 +274,7 @@ def _plain_training(problem: _Problem) -> Callable[[], object]:
 
 
 def _released(case: Case, problem: _Problem) -> Callable[[], object]:
-    """The same for the first trial."""
+    """One step of the released algorithm, for the first trial."""
     if case.step == "training":
         return _plain_training(problem)
     weight = 0 if case.step == "l-bfgs" else ALPHA

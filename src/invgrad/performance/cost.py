@@ -1,8 +1,8 @@
-"""What a plan will cost before anyone pays: jobs, gradients, hours and disk, artefact by artefact.
+"""Cost of given attacks and trainings: jobs, gradients, hours and disk, artefact by artefact.
 
-Hours come from floating-point operations, counted on networks without values, and from how fast `invgrad bench` found
-the most similar network to be, here and on a GPU. They are good to a factor of two or so, less so for local steps, of
-which one network was timed.
+Hours are the floating-point operations, counted on networks without values, divided by the rate that `invgrad bench`
+measured for the most similar network, on this device and on a GPU. They are right within a factor of about two; less so
+for local steps, of which one network was timed. `work` lists the attacks and trainings of a plan.
 """
 
 import json
@@ -29,13 +29,13 @@ from invgrad.performance.bench import TRAINING_PASSES, passes
 from invgrad.settings import Settings, SettingsError, parse, unknown
 
 RECOMPUTED = 1.4
-"""How many times as long more than `STEPS_AT_ONCE` local steps take (measured, see there)."""
+"""Factor by which more than `STEPS_AT_ONCE` local steps take longer, since parts are recomputed (measured)."""
 
 LBFGS_GRADIENTS = 20
-"""Of one step of L-BFGS, at most."""
+"""Largest number of gradients in one step of L-BFGS."""
 
 BENCH, GPU_BENCH = (Path(__file__).with_name(f"{name}.json") for name in ("bench", "bench-gpu"))
-"""What `invgrad bench --out` wrote on a CPU and on a GPU, for who has not timed a device of their own."""
+"""Outputs of `invgrad bench --out` on a CPU and on a GPU: the default, if no device was timed."""
 
 GIGA = 1e9
 COUNTS = ("jobs", "cells", "trials", "trial_iterations", "gradients")
@@ -48,23 +48,23 @@ class Work:
 
     cell: str
     group: str
-    """The name of the clients: what they share is written once for all cells that attack them."""
+    """Name of the clients; what they share is written once for all cells that attack them."""
     network: nn.Module
-    """As `invgrad.networks.build.outline` gives it; works that use the same object have its operations counted once."""
+    """Network from `invgrad.networks.build.outline`; the operations of one object are counted once for all works."""
     size: int
     clients: int
-    """Per network seed."""
+    """Number of clients per network seed."""
     images: int
-    """Of each client."""
+    """Number of images of each client."""
     local_steps: int
     """SGD steps of federated averaging; 0 for clients that share a gradient."""
     batch: int
     """Images per local step; all of the client's where it shares a gradient."""
     restarts: int
     iterations: int
-    """0 for an analytic attack."""
+    """Number of iterations; 0 for an analytic attack."""
     gradients_per_iteration: int
-    """`LBFGS_GRADIENTS`, otherwise 1."""
+    """`LBFGS_GRADIENTS` for L-BFGS, otherwise 1."""
     seeds: int
     jobs: int
     snapshots: int
@@ -72,12 +72,12 @@ class Work:
 
     @property
     def trials(self) -> int:
-        """Of all clients, restarts and network seeds."""
+        """Number of trials of all clients, restarts and network seeds."""
         return self.clients * self.restarts * self.seeds
 
     @property
     def gradients(self) -> int:
-        """How often the objective's gradient is computed, for one trial each."""
+        """Number of evaluations of the objective's gradient, each for one trial."""
         return self.trials * self.iterations * self.gradients_per_iteration
 
     @property
@@ -88,26 +88,26 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingWork:
-    """The training of one victim, with all its network seeds; also one that is not trained, but written to disk."""
+    """The training of one victim with all its network seeds, or its writing to disk if it is not trained."""
 
     victim: str
     network: nn.Module
-    """As of `Work`."""
+    """Network, as in `Work`."""
     dataset: str
     size: int
     images: int
-    """In each epoch."""
+    """Number of images per epoch."""
     epochs: int
-    """0 if it is not trained."""
+    """Number of epochs; 0 if it is not trained."""
     seeds: int
     snapshots: int
     """Checkpoints that are kept of each seed, the last one included."""
 
     @property
     def gigaflops(self) -> float:
-        """GFLOP of it all."""
-        pictures = self.seeds * self.epochs * self.images
-        return TRAINING_PASSES * pictures * forward_gigaflops(self.network, self.size)
+        """GFLOP of the training with all seeds."""
+        images = self.seeds * self.epochs * self.images
+        return TRAINING_PASSES * images * forward_gigaflops(self.network, self.size)
 
 
 class BenchRow(Settings):
@@ -126,7 +126,7 @@ class BenchRow(Settings):
 
 
 class BenchFile(Settings):
-    """What `invgrad bench --out` writes."""
+    """Content of the file that `invgrad bench --out` writes."""
 
     device: str
     threads: PositiveInt
@@ -136,33 +136,35 @@ class BenchFile(Settings):
 
 
 Kind = Literal["gradient", "l-bfgs", "local-steps", "training", "general"]
-"""What was timed: the objective's gradient for clients that share one, a step of L-BFGS for these, the objective's
-gradient for clients that take local steps, a victim's training, or plain automatic differentiation of one trial, as
-local steps of narrow networks need it.
+"""Kind of timed computation.
+
+It is the objective's gradient for clients that share one, a step of L-BFGS for these, the objective's gradient for
+clients that take local steps, a victim's training, or plain automatic differentiation of one trial, as local steps of
+narrow networks need it.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """How fast one network was."""
+    """Measured speed of one network."""
 
     kind: Kind
     narrow: bool
     size: int
     forward: float
     """GFLOP of the forward pass of one image."""
-    pictures: int
-    """Images at once, of all trials."""
+    images: int
+    """Number of images at once, of all trials."""
     rate: float
     """GFLOP/s."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast a device is, as `invgrad bench` found it."""
+    """Speed of a device, measured by `invgrad bench`."""
 
     source: str
-    """The file that says so."""
+    """The file that it was read from."""
     device: str
     threads: int
     torch: str
@@ -170,7 +172,7 @@ class Speed:
 
     @classmethod
     def read(cls, path: Path) -> "Speed":
-        """Of a file that `invgrad bench --out` wrote; `SettingsError`, one line, if it is none."""
+        """Read a file that `invgrad bench --out` wrote; `SettingsError`, one line, if it is none."""
         try:
             content = json.loads(path.read_text())
         except (OSError, ValueError) as error:
@@ -187,29 +189,31 @@ class Speed:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it was a GPU that was timed."""
+        """True if the timed device is a GPU."""
         return self.device.startswith("cuda")
 
     def attack_hours(self, work: Work) -> float:
-        """On the timed device, one job after the other."""
+        """Hours of an attack on the timed device, one job after the other."""
         kind: Kind = "l-bfgs" if work.gradients_per_iteration > 1 else "gradient"
         gigaflops, size = work.gigaflops, NetworkSize.of(work.network)
         together = size.runs_together(on_gpu=self.on_gpu)
         if work.local_steps:
             kind = "general" if size.is_narrow else "local-steps"
             gigaflops *= recomputed(work.local_steps) if together else 1
-        pictures = work.batch * (work.trials / work.jobs if together and kind != "general" else 1)
-        return work.gradients * gigaflops / self.rate(work.network, work.size, kind, pictures) / 3600
+        images = work.batch * (work.trials / work.jobs if together and kind != "general" else 1)
+        return work.gradients * gigaflops / self.rate(work.network, work.size, kind, images) / 3600
 
     def training_hours(self, training: TrainingWork) -> float:
-        """On the timed device, one seed after the other."""
+        """Hours of a training on the timed device, one seed after the other."""
         rate = self.rate(training.network, training.size, "training", Training().batch_size)
         return training.gigaflops / rate / 3600
 
-    def rate(self, network: nn.Module, size: int, kind: Kind, pictures: float) -> float:
-        """GFLOP/s of the most similar network that was timed: as narrow or wide, for this kind of work if there is one
-        (for a wide network L-BFGS costs its gradients, and local steps and training that were not timed cost plain
-        automatic differentiation), nearest in operations and image size, then in pictures at once.
+    def rate(self, network: nn.Module, size: int, kind: Kind, images: float) -> float:
+        """GFLOP/s of the most similar network that was timed.
+
+        It is as narrow or wide, was timed for this kind of computation if any was, and is nearest in operations and
+        image size, then in images at once. For a wide network, L-BFGS costs its gradients; local steps and training
+        that were not timed cost plain automatic differentiation.
         """
         narrow, forward = NetworkSize.of(network).is_narrow, forward_gigaflops(network, size)
         alike = [row for row in self.measured if row.narrow == narrow]
@@ -222,13 +226,13 @@ class Speed:
             )
 
         def distance(row: Measured) -> tuple[float, float]:
-            return _far(row.forward, forward) + _far(row.size, size), _far(row.pictures, pictures)
+            return _far(row.forward, forward) + _far(row.size, size), _far(row.images, images)
 
         return min(candidates, key=distance).rate
 
 
 def recomputed(local_steps: int) -> float:
-    """How many times as long automatic differentiation takes because parts of the graph are made again."""
+    """Factor by which automatic differentiation takes longer because parts of the graph are recomputed."""
     return RECOMPUTED if local_steps > STEPS_AT_ONCE else 1
 
 
@@ -249,11 +253,11 @@ def estimate(
     speed: Speed,
     gpu: Speed,
 ) -> pd.DataFrame:
-    """One row per artefact, then one per trained victim, and for untrained ones, data, notebooks and the total; columns
-    `row`, counts (int), `device_hours` by `speed`, `gpu_hours` by `gpu`, `disk_gb` (10⁹ bytes), of which `shared_gb` is
-    what clients share.
+    """Estimate the cost: one row per artefact, per trained victim, for untrained ones, data, notebooks, and the total.
 
-    `artefacts`: the cells of each. What several show or use is counted once, with the first artefact that does.
+    Columns: `row`, counts (int), `device_hours` by `speed`, `gpu_hours` by `gpu`, `disk_gb` (10⁹ bytes), of which
+    `shared_gb` is what clients share. `artefacts`: the cells of each. What several artefacts show or use is counted
+    once, with the first of them.
     """
     rows = [*_attacks(works, artefacts, speed, gpu), *_trainings(trainings, speed, gpu)]
     rows.append({"row": "notebooks", "jobs": len(artefacts)})
@@ -263,7 +267,7 @@ def estimate(
 
 
 def report(table: pd.DataFrame, speed: Speed, gpu: Speed) -> str:
-    """The table of `estimate` as Markdown, with footnotes that say where the hours come from."""
+    """Format the table of `estimate` as Markdown, with footnotes on the origin of the hours."""
     hours = {"device_hours": f"hours on {speed.device}", "gpu_hours": f"hours on {gpu.device}"}
     names = {"row": "", "trial_iterations": "trial-iterations"}
     disk = {"disk_gb": "disk, GB", "shared_gb": "of it shared, GB"}
@@ -330,14 +334,14 @@ def _trainings(trainings: Sequence[TrainingWork], speed: Speed, gpu: Speed) -> I
 
 
 def _shared_gigabytes(work: Work) -> tuple[float, float]:
-    """What a group of clients shares, one tensor per parameter and client, and its images, uint8."""
+    """Gigabytes of what a group of clients shares, one tensor per parameter and client, and of its images, uint8."""
     update = sum(parameter.nbytes for parameter in work.network.parameters())
     clients = work.clients * work.seeds / GIGA
     return clients * update, clients * work.images * 3 * work.size**2
 
 
 def _result_gigabytes(work: Work) -> float:
-    """The selected images, float32, and the trajectories of all restarts, float16."""
+    """Gigabytes of the selected images, float32, and of the trajectories of all restarts, float16."""
     pixels = work.clients * work.seeds * work.images * 3 * work.size**2
     return pixels * (4 + 2 * work.restarts * work.snapshots) / GIGA
 
@@ -351,10 +355,10 @@ def _measured(row: BenchRow, where: str) -> Iterator[Measured]:
     forward = forward_gigaflops(network, case.size)
     of_network = partial(Measured, narrow=NetworkSize.of(network).is_narrow, size=case.size, forward=forward)
     pass_of_trial, seconds = row.images * forward, row.ms_per_trial_iteration / 1000
-    yield of_network(kind=case.step, pictures=row.trials * row.images, rate=case.passes * pass_of_trial / seconds)
+    yield of_network(kind=case.step, images=row.trials * row.images, rate=case.passes * pass_of_trial / seconds)
     if case.step == "gradient":
         rate = passes(1) * pass_of_trial / (row.released_ms / 1000)
-        yield of_network(kind="general", pictures=row.images, rate=rate)
+        yield of_network(kind="general", images=row.images, rate=rate)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The work in a plan, as the estimate of its cost takes it."""
+"""Work in a plan: the attacks and trainings from which `cost` estimates hours and disk."""
 
 from functools import cache
 
@@ -15,7 +15,7 @@ from invgrad.performance.cost import LBFGS_GRADIENTS, Speed, TrainingWork, Work,
 
 
 def costs(plan: Plan, speed: Speed, gpu: Speed) -> pd.DataFrame:
-    """What the artefacts of a plan that are to be made cost, as `estimate` gives it."""
+    """Estimate the cost of a plan's artefacts that are to be made; the table is that of `estimate`."""
     artefacts = {name: artefact.cells for name, artefact in plan.project.artefacts.items()}
     cells = plan.cells_of(plan.project.artefacts)
     networks = _Networks(plan)
@@ -25,13 +25,13 @@ def costs(plan: Plan, speed: Speed, gpu: Speed) -> pd.DataFrame:
 
 
 def works(plan: Plan, networks: "_Networks | None" = None) -> list[Work]:
-    """The attacks of the artefacts that are to be made, a cell each."""
+    """List the attacks of the artefacts that are to be made, one per cell."""
     shared = networks or _Networks(plan)
     return [_work(plan, cell, shared) for cell in plan.cells_of(plan.project.artefacts)]
 
 
 class _Networks:
-    """The networks without values, one for all who use it."""
+    """Networks without values, one for each victim, shared by all works on it."""
 
     def __init__(self, plan: Plan) -> None:
         self.of = cache(lambda victim: self._outline(plan, victim))

@@ -1,1 +1,1 @@
-"""Tables, charts, image grids, and the report page."""
+"""Tables, charts, image grids, and the report."""

@@ -1,4 +1,4 @@
-"""The results of an artefact's cells for its notebook: rows, verdicts, images, and where pictures and tables go."""
+"""Results of one artefact's cells, for its notebook: rows, verdicts, images; and the artefact's files."""
 
 import json
 import math
@@ -26,16 +26,16 @@ PAPER = (
     *("paper_value", "paper_std", "paper_n", "paper_checked", "difference", "ci_low", "ci_high"),
     *("verdict", "reason"),
 )
-"""What a verdict says of the paper's value; nothing, where the paper reports none."""
+"""Columns of a verdict that concern the paper's value; empty if the paper reports none."""
 NAMES = ("label", "network", "training", "attack", "variant")
-"""What a cell is called in a table, as `Experiments.names` makes it."""
+"""Names of a cell for readers, as given by `Experiments.names`."""
 
 
 class ArtefactResults:
     """The results of the cells of one artefact; `cells` is in the order of the configuration."""
 
     def __init__(self, artefact: Mapping[str, Any]) -> None:
-        """`artefact`: the notebook's parameter, as `Plan.notebook_json` makes it."""
+        """`artefact`: the notebook's parameter, as given by `invgrad.experiments.summary.notebook_json`."""
         self.name: str = artefact["name"]
         self.title: str = artefact["title"]
         self.about: str = artefact["about"]
@@ -48,8 +48,10 @@ class ArtefactResults:
 
     @classmethod
     def open(cls, artefact: Mapping[str, Any] | str) -> Self:
-        """The results that the workflow says, or by hand those at hand of the artefact of this name, at the scale of
-        `params.yaml` or of the environment's INVGRAD_SCALE. Ends the process with one line if there are none.
+        """Open the results that the workflow passes, or, by the name of an artefact, those at hand.
+
+        By name, the scale is that of `params.yaml`, or of the environment variable INVGRAD_SCALE. If there are no such
+        results, one line says so and the process ends.
         """
         if isinstance(artefact, str):
             # By its name: an import statement would make every notebook depend on the code of the whole package.
@@ -62,7 +64,7 @@ class ArtefactResults:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """One row per image of every cell, as the metrics step wrote them, with the cell's `label`."""
+        """One row per image of every cell, from the step `measure`, with the cell's `label`."""
         rows = read_tables([self._files.rows(cell) for cell in self.cells])
         return rows.assign(label=rows["cell"].map({cell: about["label"] for cell, about in self.cells.items()}))
 
@@ -73,7 +75,7 @@ class ArtefactResults:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """One row per value that the paper reports of these cells, in their order, as `paper.verdicts` gives it."""
+        """One row per value that the paper reports of these cells, in their order (see `invgrad.paper.verdicts`)."""
         values = read_values(self._paper_values)
         values = values[values["cell"].isin(list(self.cells))]
         deviations = {cell: about["deviations"] for cell, about in self.cells.items()}
@@ -82,10 +84,11 @@ class ArtefactResults:
         return judged.sort_values("cell", key=lambda cells: cells.map(order), kind="stable").reset_index(drop=True)
 
     def comparison(self, measure: str = "psnr_mean") -> pd.DataFrame:
-        """Our mean PSNR of every cell in numbers, beside what the paper reports by `measure`, if anything.
+        """Our mean PSNR in dB of every cell, beside the paper's value of this `measure`, if it reports one.
 
-        One row a cell, in their order: `cell`, its `NAMES` and `dataset`, the least and the largest `iterations` and
-        `restarts` of an image, the fields of `paper.Difference`, `deviations`, and the columns `PAPER` of the verdict.
+        One row per cell, in their order: `cell`, its `NAMES` and `dataset`, the least and the largest `iterations` and
+        `restarts` of an image, the fields of `paper.verdicts.Difference`, `deviations`, and the verdict's columns
+        `PAPER`.
         """
         reported = self.verdicts[self.verdicts["measure"] == measure].set_index("cell")[list(PAPER)]
         table = []
@@ -106,7 +109,7 @@ class ArtefactResults:
         return read_image_pairs(*self._image_files(cell, seed), count=count)
 
     def trajectories(self, cell: str) -> pd.DataFrame:
-        """PSNR and matching cost on the way, as `gallery.read_trajectories`, with a column `seed`."""
+        """PSNR and matching loss along the optimisation: the columns of `read_trajectories`, and `seed`."""
         tables = [read_trajectories(*self._image_files(cell, seed)).assign(seed=seed) for seed in self.seeds(cell)]
         return pd.concat(tables, ignore_index=True)
 
@@ -117,7 +120,7 @@ class ArtefactResults:
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """The training curve of every trained victim: columns `victim`, `seed` and those of `training.Epoch`."""
+        """The training curve of every trained victim: columns `victim`, `seed` and the fields of `Epoch`."""
         wanted = {(about["victim"], seed) for about in self.cells.values() for seed in about["seeds"]}
         tables = []
         for victim, seed in sorted(wanted):
@@ -129,7 +132,7 @@ class ArtefactResults:
 
     @cached_property
     def description(self) -> Any:
-        """What is run, as `Plan.description` says it."""
+        """The content of `description.json`."""
         return json.loads(self._files.description().read_text())
 
     def seeds(self, cell: str) -> list[int]:
@@ -143,19 +146,20 @@ class ArtefactResults:
         return f"{self.title}. {self.about}" + (f" Images: {sources}." if sources else "")
 
     def save_figure(self, figure: Figure) -> None:
-        """Write the artefact's PNG and PDF, and say where."""
+        """Write the artefact's PNG and PDF, and print where."""
         save_figure(figure, self._stem, self.caption, self._stamp)
         print(f"{self._stem}: png, pdf")
 
     def save_table(self, table: pd.DataFrame, numbers: pd.DataFrame, *, note: str = "") -> None:
-        """Write the artefact's table for readers as Markdown and LaTeX, whose caption the note follows, and its numbers
-        as CSV; and say where.
+        """Write the artefact's table for readers as Markdown and LaTeX, and its numbers as CSV; and print where.
+
+        The `note` follows the caption.
         """
         save_table(table, numbers, self._stem, f"{self.caption} {note}".rstrip(), self._stamp)
         print(f"{self._stem}: csv, md, tex")
 
     def _image_files(self, cell: str, seed: int | None) -> tuple[list[str], list[str]]:
-        """Reconstructions and truths of one network seed."""
+        """The files of reconstructions and of true images of one network seed; None: the first."""
         about = self.cells[cell]
         chosen = about["seeds"][0] if seed is None else seed
         shards = range(about["shards"])

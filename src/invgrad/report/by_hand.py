@@ -1,4 +1,4 @@
-"""The parameter of a notebook that is run by hand, from the configuration instead of from the workflow."""
+"""Parameters of a notebook that is run by hand, from the configuration instead of from the workflow."""
 
 import json
 import os
@@ -12,14 +12,14 @@ from invgrad.experiments.summary import describe, notebook_json
 from invgrad.settings import SettingsError, read_yaml, unknown
 
 SCALE = "INVGRAD_SCALE"
-"""The environment variable that names another scale than `params.yaml`."""
+"""Name of the environment variable that replaces the scale of `params.yaml`."""
 
 
 def parameters(artefact: str) -> Mapping[str, Any]:
-    """What the workflow gives an artefact's notebook, and the working directory that it runs that in: the clone.
+    """Compute the parameters that the workflow passes to an artefact's notebook, and change the folder to the clone.
 
-    Raises `SettingsError` outside a clone, for an unknown artefact or scale, and if the results at hand are not all, or
-    not those of the configuration.
+    Raises `SettingsError` outside a clone, for an unknown artefact or scale, for a missing result, and for results of
+    other settings than the configuration's.
     """
     os.chdir(_clone())
     config = read_yaml(CONFIG)
@@ -43,15 +43,16 @@ def _clone() -> Path:
 
 
 def _missing(plan: Plan, artefact: str) -> str:
-    """The first result that is not there; empty if all are."""
+    """A sentence on the results that are missing; empty if none is."""
     missing = [path for path in plan.shown(artefact) if not path.is_file()]
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     return f"no {missing[0]}{more}" if missing else ""
 
 
 def _of_other_settings(plan: Plan, artefact: str) -> str:
-    """The first cell whose results are of other settings than the plan's, as far as the last run says; empty if none
-    is. After a run with `--config override=…` the plan knows other labels and other differences from the paper.
+    """A sentence on the first cell that the last run described with other settings than the plan's; empty if none.
+
+    After a run with `--config override=…`, the plan has other labels and other deviations from the paper.
     """
     path = plan.files.description()
     made = json.loads(path.read_text())["cells"] if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""One look for all charts: small type, no frames, colours that colour-blind readers tell apart, the caption above."""
+"""Style of all charts: small type, no frames, colours for colour-blind readers, the title above the panels."""
 
 import math
 import textwrap
@@ -19,13 +19,13 @@ Shared = Literal["none", "all", "row", "col"]
 PALETTE: list[tuple[float, float, float]] = list(sns.color_palette("colorblind"))
 """Ten colours, RGB in [0, 1]; plots take them in this order."""
 FAINT = "0.72"
-"""The grey of what stands behind a mean: single images, single restarts."""
+"""Grey of what is drawn behind a mean: single images, single restarts."""
 MARGIN = 0.06
 """Inches around and between panels."""
 LINE = 1.4 * FONT_POINTS / 72
 """Inches from one line of the title to the next."""
 CHARACTER_WIDTH = 0.56
-"""Of the font, at most, relative to its size."""
+"""Upper bound of a character's width, relative to the font size."""
 
 LOOK = {
     "font.size": FONT_POINTS,
@@ -61,10 +61,10 @@ def subplots(
     share_x: Shared = "none",
     share_y: Shared = "none",
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes, an array [rows, columns] also for a single row or column; each panel, its labels included,
-    takes `width` × `height` inches. The title stands above and the note below, wrapped, in room of their own.
+    """Make a figure and its axes, an array [rows, columns] also for a single row or column.
 
-    Sets matplotlib's defaults to `LOOK`, so that what is added to the panels later looks alike.
+    Each panel, with its labels, takes `width` × `height` inches. The title stands above the panels and the note below
+    them, both wrapped. Matplotlib's defaults become `LOOK`, for everything that is drawn later.
     """
     sns.set_theme(context="paper", style="ticks", palette="colorblind", font="DejaVu Sans", rc=LOOK)
     across = width * columns
@@ -84,7 +84,7 @@ def subplots(
 
 
 def legend_below(figure: Figure) -> None:
-    """One legend for all panels, below them, in which each label stands once."""
+    """Add one legend for all panels below them, with each label once."""
     shown: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -101,8 +101,9 @@ def legend_below(figure: Figure) -> None:
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Make an axis logarithmic, with a few plain numbers beside it, however few decades the data spans. To be called
-    when the data is drawn; changes nothing if none of it is positive.
+    """Make an axis logarithmic, with a few plain numbers, however few decades the data spans.
+
+    Call it after the data is drawn; it changes nothing if no value is positive.
     """
     if not math.isfinite(axes.dataLim.minposx if which == "x" else axes.dataLim.minposy):
         return
@@ -117,7 +118,7 @@ def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def mark(axes: Axes, x: float, text: str) -> None:
-    """A dotted vertical line at `x` with a short text at its upper end."""
+    """Draw a dotted vertical line at `x` with a short text at its upper end."""
     axes.axvline(x, color="0.4", linewidth=0.7, linestyle=":", zorder=0)
     axes.annotate(
         text,
@@ -131,5 +132,5 @@ def mark(axes: Axes, x: float, text: str) -> None:
 
 
 def _wrapped(text: str, width: float) -> list[str]:
-    """Lines no wider than so many inches."""
+    """Break a text into lines no wider than `width` inches."""
     return textwrap.wrap(text.strip(), int(width * 72 / (CHARACTER_WIDTH * FONT_POINTS)))

@@ -22,16 +22,17 @@ def save_figure(figure: Figure, stem: Path, title: str, stamp: Stamp) -> None:
 
 
 LONG = 40
-"""Characters of a cell from which on LaTeX breaks its column into lines."""
+"""Characters of a table's entry above which LaTeX breaks its column into lines."""
 
 
 PAGE = 30
-"""Rows from which on a LaTeX table may go over several pages."""
+"""Rows above which a LaTeX table may be broken over several pages."""
 
 
 def save_table(table: pd.DataFrame, numbers: pd.DataFrame, stem: Path, caption: str, stamp: Stamp) -> None:
-    """Write a table for readers to `<stem>.md` and `<stem>.tex`, with the caption above it and the stamp in a comment,
-    and its numbers to `<stem>.csv`, whose format knows no comments.
+    """Write a table for readers to `<stem>.md` and `<stem>.tex`, and its numbers to `<stem>.csv`.
+
+    The caption stands above the table, and the stamp in a comment; a CSV has no comments.
     """
     write(stem.with_suffix(".csv"), lambda path: numbers.to_csv(path, index=False))
     shown = table.map(str).apply(lambda column: column.str.replace("|", r"\|"))
@@ -41,7 +42,7 @@ def save_table(table: pd.DataFrame, numbers: pd.DataFrame, stem: Path, caption: 
 
 
 def _latex(table: pd.DataFrame, caption: str) -> str:
-    """Long cells in columns that break them into lines, which together fill the width of the text."""
+    """LaTeX of a table, in which columns with long entries break them into lines and fill the width of the text."""
     is_long = [table[column].map(str).str.len().max() > LONG for column in table]
     share = 0.6 / max(sum(is_long), 1)
     styled = table.style.hide(axis="index").format(_escaped).format_index(_escaped, axis=1)
@@ -58,7 +59,7 @@ LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"α": r"$\alpha$", "τ": r"$\tau$", "∞": r"$\infty$", "−": "$-$", "≥": r"$\geq$", "±": r"$\pm$", "×": r"$\times$"}
 )
-"""What LaTeX would read as commands, and what its usual fonts lack."""
+"""Replacements of characters that LaTeX reads as commands, or that its usual fonts lack."""
 
 
 def _escaped(text: object) -> str:

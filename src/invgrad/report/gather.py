@@ -1,4 +1,4 @@
-"""Gathering of one scale's tables, figures and verdicts."""
+"""Reader of one scale's results, tables, figures and verdicts for the report."""
 
 import json
 import math
@@ -30,7 +30,7 @@ from invgrad.report.page import (
 from invgrad.settings import SettingsError
 
 LONGEST_TABLE = 100
-"""Rows that the report shows of a table; the rest is in its file."""
+"""Largest number of rows of a table that the report shows; the others are in its file."""
 
 
 VALUE = ["id", "cell", "measure"]
@@ -39,7 +39,7 @@ VALUE = ["id", "cell", "measure"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReportReader:
-    """What is read for every artefact: the files of one scale, linked from the folder `base`."""
+    """Reader of one scale's files for the report, whose links start from the folder `base`."""
 
     about: Description
     layout: Layout
@@ -47,6 +47,7 @@ class ReportReader:
     base: Path
 
     def report(self, reported: Sequence[tuple[str, ReportedValue]], details: OpenDetails, html: Path) -> Report:
+        """Read everything that the report shows; `html`: the path of the HTML form, to link to."""
         made = [artefact for artefact in self.about.artefacts.values() if artefact.not_made is None]
         cells = {name: self.cell(name, self.about.cells[name]) for artefact in made for name in artefact.cells}
         artefacts = []
@@ -73,6 +74,7 @@ class ReportReader:
         details: Sequence[int],
         cells: dict[str, ReportedCell],
     ) -> ReportedArtefact:
+        """Read the files of an artefact; `SettingsError` names one that is missing. One that is not made has none."""
         if about.not_made is not None:
             return ReportedArtefact(name=name, about=about, reported=reported, details=details)
         notebook = self.layout.notebook(name)
@@ -80,10 +82,10 @@ class ReportReader:
         for path in (*files.values(), notebook, notebook.with_suffix(".json")):
             if not path.is_file():
                 raise SettingsError(f"{path}: artefact '{name}' promises this file, but it is not there")
-        picture = (
+        image = (
             EmbeddedImage(png=files["png"].read_bytes(), href=self.link(files["png"]).href) if "png" in files else None
         )
-        # A table to be read has Markdown, too; a CSV alone holds the data of a picture.
+        # A table to be read has Markdown, too; a CSV alone holds the data of a figure.
         is_table = {"md", "csv"} <= set(files)
         return ReportedArtefact(
             name=name,
@@ -91,7 +93,7 @@ class ReportReader:
             reported=reported,
             details=details,
             cells=[cells[cell] for cell in about.cells],
-            picture=picture,
+            image=image,
             caption=_caption(files["md"]) if is_table else "",
             table=_table(files["md"]) if is_table else None,
             notebook_run=_run(notebook.with_suffix(".json")),
@@ -100,7 +102,7 @@ class ReportReader:
         )
 
     def cell(self, name: str, about: CellDescription) -> ReportedCell:
-        """A cell; empty if it was not run, or is left out now."""
+        """Read the rows and records of a cell; without any if it was not run, or is left out."""
         path = self.layout.rows(name)
         if about.left_out or not path.is_file():
             return ReportedCell(name=name, about=about)
@@ -120,11 +122,12 @@ class ReportReader:
         )
 
     def link(self, path: Path) -> Link:
+        """A link from the folder `base` to a file."""
         return Link(text=path.name, href=quote(Path(os.path.relpath(path, self.base)).as_posix()))
 
 
 def read_reported_values(paper_values: Path, verdicts: Path, about: Description) -> list[tuple[str, ReportedValue]]:
-    """Every value of the paper, in the paper's order, after the name of its artefact."""
+    """Read the paper's values beside ours, in the paper's order: pairs (name of the artefact, value)."""
     values = read_values(paper_values)
     judged = {tuple(row[key] for key in VALUE): row for row in _records(_csv(verdicts, VERDICT_COLUMNS))}
     found = []
@@ -144,19 +147,19 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _caption(path: Path) -> str:
-    """What stands above the table in its Markdown file."""
+    """The text above the table in its Markdown file."""
     return path.read_text().partition("\n|")[0].strip()
 
 
 def _table(path: Path) -> Table:
-    """The table of a Markdown file, which is the one to be read; the CSV may hold more."""
+    """The table of a Markdown file, at most `LONGEST_TABLE` rows; the CSV file may have other columns."""
     lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
     columns, _, *rows = (_cells(line) for line in lines)
     return Table(columns=columns, rows=rows[:LONGEST_TABLE], omitted=max(len(rows) - LONGEST_TABLE, 0))
 
 
 def _cells(line: str) -> list[str]:
-    """Of one line of a table in Markdown."""
+    """Split one line of a Markdown table into its entries."""
     inner = line.strip().removeprefix("|").removesuffix("|")
     return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inner)]
 
@@ -183,6 +186,7 @@ def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def read_json(path: Path) -> Any:
+    """Read a JSON file; `SettingsError` if it cannot be read."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

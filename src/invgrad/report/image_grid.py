@@ -1,4 +1,4 @@
-"""What several notebooks draw: grids of images at integer zoom, saved with a note of where they come from."""
+"""Image grids: rows of images at integer zoom, with labels and captions."""
 
 import math
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ LINE = round(FONT_POINTS * 1.45 * DPI / 72)
 GAP = 6
 """Pixels between images."""
 IMAGE_SIDE = 170
-"""About how many pixels of a figure an image is wide."""
+"""Approximate width of an image, in pixels of the figure."""
 LABEL_WIDTH = 180
-"""Pixels at which the labels of strips are wrapped."""
+"""Width in pixels at which the labels of strips are wrapped."""
 LEAST_WIDTH, PAGE_WIDTH = 900, 2040
-"""Of a figure, in pixels: narrower grids leave white beside them, and `in_lines` cuts wider ones."""
+"""Widths of a figure, in pixels: a narrower grid is filled up with white, and `in_lines` cuts a wider one."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,22 @@ class Strip:
 
     label: str
     images: Tensor
-    """[n, 3, h, w] in [0, 1]; not a number where there is no image, which is drawn as a crossed grey box."""
+    """Images [n, 3, h, w] in [0, 1]; a missing one is NaN, and drawn as a crossed grey box."""
     captions: Sequence[str] = ()
-    """Under each image, wrapped at its width; empty for none."""
+    """Text under each image, wrapped at its width; empty for none."""
 
 
 def decibels(psnr: float) -> str:
-    """`18.32 dB`, `∞ dB` for an exact reconstruction, `failed` for none (not a number)."""
+    """Text of a PSNR: `18.32 dB`, `∞ dB` for an exact reconstruction, `failed` for NaN."""
     if math.isnan(psnr):
         return "failed"
     return "∞ dB" if math.isinf(psnr) else f"{psnr:.2f} dB"
 
 
 def above(galleries: Sequence[tuple[str, ImagePairs]]) -> list[Strip]:
-    """Originals above reconstructions: a strip of reconstructions for every label and gallery, with the PSNR of each
-    image. Galleries of the same originals stand together, below these.
+    """Stack strips of originals above strips of reconstructions, one for every label and gallery, with each PSNR.
+
+    Galleries of the same originals stand together, below these.
     """
     groups: list[tuple[ImagePairs, list[Strip]]] = []
     for label, gallery in galleries:
@@ -63,8 +64,9 @@ def above(galleries: Sequence[tuple[str, ImagePairs]]) -> list[Strip]:
 
 
 def beside(galleries: Sequence[tuple[str, ImagePairs]]) -> Strip:
-    """The first image of every gallery in one strip, with its label and PSNR as caption. Its original stands left of
-    it, unless the gallery before has the same.
+    """One strip of the first image of every gallery, with its label and PSNR as caption.
+
+    Its original stands to the left, unless the gallery before has the same original.
     """
     images: list[Tensor] = []
     captions: list[str] = []
@@ -81,8 +83,9 @@ def beside(galleries: Sequence[tuple[str, ImagePairs]]) -> Strip:
 
 
 def in_lines(strips: Sequence[Strip]) -> list[Strip]:
-    """The strips cut into lines no wider than a page, of about equal length. Neighbours of equally many images are cut
-    together: the first line of each of them, then the second ….
+    """Cut strips into lines no wider than a page, of about equal length.
+
+    Neighbours with equally many images are cut together: the first line of each of them, then the second, and so on.
     """
     room = PAGE_WIDTH - _label_width(strips)
     lines: list[Strip] = []
@@ -96,8 +99,10 @@ def in_lines(strips: Sequence[Strip]) -> list[Strip]:
 
 
 def image_grid(strips: Sequence[Strip], title: str, zoom: int | None = None, note: str = "") -> Figure:
-    """A grid with one strip a row, below `title` and above `note`. Every pixel of an image is `zoom`×`zoom` pixels of
-    the figure, unsmoothed; if None, as many as bring an image close to `IMAGE_SIDE`.
+    """Draw a grid with one strip per row, below `title` and above `note`.
+
+    Every pixel of an image becomes `zoom`×`zoom` pixels of the figure, unsmoothed. For None, the zoom brings images
+    close to `IMAGE_SIDE`.
     """
     left = _label_width(strips)
     width = max(LEAST_WIDTH, *(left + len(strip.images) * (_side(strip.images, zoom) + GAP) for strip in strips))
@@ -120,7 +125,7 @@ def _same_originals(one: ImagePairs, other: ImagePairs) -> bool:
 
 
 def _canvas(width: int, height: int) -> tuple[Figure, Axes]:
-    """A new figure of so many pixels, and axes all over it whose unit is the pixel, from the upper left."""
+    """Make a figure of this size in pixels, and axes that fill it; their unit is the pixel, from the upper left."""
     figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     axes.axis("off")
@@ -157,18 +162,18 @@ def _zoom(images: Tensor, zoom: int | None) -> int:
 
 
 def _side(images: Tensor, zoom: int | None) -> int:
-    """How many pixels of the figure an image is wide."""
+    """Width of an image, in pixels of the figure."""
     return _zoom(images, zoom) * images.shape[-1]
 
 
 def _label_width(strips: Sequence[Strip]) -> int:
-    """Pixels left of the images."""
+    """Width of the labels left of the images, in pixels."""
     widest = max(_text_width(line) for strip in strips for line in _wrapped(strip.label, LABEL_WIDTH).split("\n"))
     return math.ceil(widest) + 2 * GAP
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Text whose first line has its upper edge at `y`."""
+    """Write a text; `y` is the upper edge of its first line."""
     for number, line in enumerate(text.split("\n")):
         baseline = y + (number + 0.75) * LINE
         axes.text(x, baseline, line, fontsize=FONT_POINTS, va="baseline", parse_math=False, **style)
@@ -179,7 +184,7 @@ def _lines(text: str) -> int:
 
 
 def _wrapped(text: str, width: float) -> str:
-    """The text with line breaks, so that no line is wider than so many pixels, unless it is one word."""
+    """Break a text into lines no wider than `width` pixels, unless a line is one word."""
     lines = []
     for paragraph in text.split("\n"):
         line = ""
@@ -195,5 +200,5 @@ def _wrapped(text: str, width: float) -> str:
 
 @cache
 def _text_width(line: str) -> float:
-    """Pixels."""
+    """Width of a line of text, in pixels."""
     return float(TextPath((0, 0), line, size=FONT_POINTS).get_extents().width) * DPI / 72 if line else 0.0

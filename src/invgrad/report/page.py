@@ -1,6 +1,6 @@
-"""The report of one scale: what it says, and how that becomes Markdown or one HTML file that loads nothing else.
+"""Content of one scale's report, and its two forms: Markdown, and one HTML file that loads nothing else.
 
-Everything here is pure; `invgrad.steps.report` reads the files.
+All functions are pure; `invgrad.report.gather` reads the files.
 """
 
 import math
@@ -23,7 +23,7 @@ from invgrad.settings import Settings
 PAPER_SCALE = "paper"
 
 ALL = "all"
-"""Among the artefacts of an open detail: it concerns every one."""
+"""Name that stands for all artefacts in the list of those that an open detail concerns."""
 
 
 class OpenDetail(Settings):
@@ -37,7 +37,7 @@ class OpenDetail(Settings):
 
 
 class OpenDetails(Settings):
-    """`data/open_details.yaml`; `repository` is the address below which the sources lie."""
+    """Content of `data/open_details.yaml`; `repository` is the address of the released code."""
 
     repository: str
     details: tuple[OpenDetail, ...]
@@ -45,7 +45,7 @@ class OpenDetails(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """Something to open, relative to the folder of the report."""
+    """Link to a file, relative to the folder of the report."""
 
     text: str
     href: str
@@ -53,7 +53,7 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Text in rows; `omitted` rows more are in the file alone."""
+    """Table of text; `omitted` more rows are in the file alone."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -62,20 +62,20 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedImage:
-    """A PNG: its bytes for the HTML, its place for the Markdown."""
+    """PNG image: its bytes for the HTML form, its path for the Markdown form."""
 
     png: bytes
     href: str
 
     @property
     def embedded(self) -> str:
-        """As a data URL."""
+        """The image as a data URL."""
         return f"data:image/png;base64,{b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One job, as its record tells."""
+    """One job, from its record."""
 
     device: str
     seconds: float
@@ -85,7 +85,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedValue:
-    """One value of the paper beside ours; a row of `verdicts.csv` with the cell's label."""
+    """One value of the paper beside ours: a row of `verdicts.csv`, with the cell's label."""
 
     cell: str
     label: str
@@ -95,29 +95,29 @@ class ReportedValue:
 
     @property
     def verdict(self) -> Verdict:
-        """As decided by `invgrad.paper`."""
+        """The verdict, from `invgrad.paper.verdicts`."""
         return self.row["verdict"]  # type: ignore[no-any-return]
 
     @property
     def reason(self) -> str:
-        """What the verdict rests on."""
+        """The reasons for the verdict."""
         return self.row["reason"]  # type: ignore[no-any-return]
 
     @property
     def paper(self) -> str:
-        """The printed value, and over how many images."""
+        """The printed value, with its number of images."""
         shown = mean_and_spread(self.row["paper_value"], self.row["paper_std"])
         return f"{shown} (one displayed image)" if self.row["paper_n"] == 1 else f"{shown} (n = {self.row['paper_n']})"
 
     @property
     def origin(self) -> str:
-        """How sure the printed value is, with the note on it."""
+        """The certainty of the printed value, checked or recalled, with the note on it."""
         origin = "checked" if self.row["paper_checked"] else "recalled"
         return self.note if self.note.startswith(origin) else f"{origin}; {self.note}"
 
     @property
     def ours(self) -> str:
-        """Our mean ± standard deviation over images, and over how many images and network seeds."""
+        """Our mean ± standard deviation over images, with the numbers of images and network seeds."""
         if math.isnan(self.row["value"]):
             return "–"
         counts = f"n = {self.row['n_images']} × {self.row['n_seeds']} seeds"
@@ -135,7 +135,7 @@ class ReportedValue:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedCell:
-    """A cell and what came of it: of `images` reconstructions, means leave out `failed` and `exact` ones."""
+    """A cell and its results: of `images` reconstructions, means leave out `failed` and `exact` ones."""
 
     name: str
     about: CellDescription
@@ -155,14 +155,14 @@ class ReportedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedArtefact:
-    """A table or figure with all that belongs to it; only a made one has more than its description and numbers."""
+    """A table or figure with its results and files; if it is not made, only its description and reported values."""
 
     name: str
     about: ArtefactDescription
     reported: Sequence[ReportedValue] = ()
     details: Sequence[int] = ()
     cells: Sequence[ReportedCell] = ()
-    picture: EmbeddedImage | None = None
+    image: EmbeddedImage | None = None
     caption: str = ""
     table: Table | None = None
     notebook_run: Run | None = None
@@ -171,20 +171,20 @@ class ReportedArtefact:
 
     @property
     def outcome(self) -> str:
-        """Its reported values by verdict, or that there are none, and why it was not made, if so."""
+        """Its counts of verdicts, or that it has no printed number; and the reason if it was not made."""
         made = self.about.not_made is None
-        pictures = "pictures, " if "png" in self.about.writes else ""
-        numbers = tally(self.reported) if self.reported else f"{pictures}no printed number" if made else ""
+        images = "images, " if "png" in self.about.writes else ""
+        numbers = tally(self.reported) if self.reported else f"{images}no printed number" if made else ""
         return "; ".join(filter(None, [numbers, "" if made else f"not made: {self.about.not_made}"]))
 
     @property
     def runs(self) -> list[Run]:
-        """The attacks and the notebook."""
+        """The jobs of its attacks and its notebook."""
         return [run for cell in self.cells for run in cell.runs] + ([self.notebook_run] if self.notebook_run else [])
 
     @property
     def sources(self) -> list[str]:
-        """Where its images come from."""
+        """The sources of its images."""
         return list(dict.fromkeys(source for cell in self.cells for source in cell.sources))
 
     def total(self, count: Literal["images", "failed", "exact"]) -> int:
@@ -194,7 +194,7 @@ class ReportedArtefact:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that the report of one scale says; `others` are reported values that no artefact shows."""
+    """Report of one scale; `others` are reported values that no artefact shows."""
 
     about: Description
     artefacts: Sequence[ReportedArtefact]
@@ -206,7 +206,7 @@ class Report:
 
     @property
     def is_the_papers(self) -> bool:
-        """Whether this is the paper's own scale, unchanged."""
+        """True for the paper's own scale, without changes by the user."""
         return self.about.scale == PAPER_SCALE and not self.about.changed
 
     @property
@@ -221,41 +221,43 @@ class Report:
 
     @property
     def runs(self) -> list[Run]:
-        """Every job, once, although artefacts share cells."""
+        """Every job once, although artefacts share cells."""
         notebooks = [artefact.notebook_run for artefact in self.artefacts if artefact.notebook_run]
         return [run for cell in self.cells for run in cell.runs] + notebooks
 
     @property
     def sources(self) -> list[str]:
-        """Where all images come from."""
+        """The sources of all images."""
         return list(dict.fromkeys(source for cell in self.cells for source in cell.sources))
 
     @property
     def names(self) -> set[str]:
-        """Of all artefacts, which can be linked to."""
+        """The names of all artefacts, to link to."""
         return set(self.about.artefacts)
 
 
 def as_html(report: Report) -> str:
-    """One page with its pictures and style inside."""
+    """Render the report as one HTML page with its images and style inside."""
     return _render("page.html.jinja", report, autoescape=True)
 
 
 def as_markdown(report: Report) -> str:
-    """The same without every setting of every cell, to be kept in a repository: its links and pictures are files beside
-    it; what lies elsewhere, or is too large to be kept with it, is only named.
+    """Render the report as Markdown, to be kept in a repository.
+
+    It lacks the settings of every cell. Links and images are files beside it; files that lie elsewhere, or are too
+    large to be kept with it, are only named.
     """
     return _render("page.md.jinja", report, autoescape=False)
 
 
 def tally(reported: Iterable[ReportedValue]) -> str:
-    """How many values have which verdict, e.g. `1 reproduced, 3 not run`."""
+    """Count the values of each verdict, e.g. `1 reproduced, 3 not run`."""
     counts = Counter(value.verdict for value in reported)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict])
 
 
 def duration(seconds: float) -> str:
-    """`6.0 s`, `2 min 05 s` or `3 h 10 min`."""
+    """Format a duration, e.g. `6.0 s`, `2 min 05 s` or `3 h 10 min`."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -263,7 +265,7 @@ def duration(seconds: float) -> str:
 
 
 def spent(runs: Sequence[Run]) -> str:
-    """The jobs' time in all and on which device."""
+    """The jobs' total time on each device."""
     devices: dict[str, float] = {}
     for run in runs:
         devices[run.device] = devices.get(run.device, 0) + run.seconds
@@ -271,12 +273,12 @@ def spent(runs: Sequence[Run]) -> str:
 
 
 def commits(runs: Sequence[Run]) -> list[str]:
-    """The source trees that the jobs ran."""
+    """The commits of the source trees that the jobs ran, each once."""
     return list(dict.fromkeys(run.commit for run in runs))
 
 
 def versions(runs: Sequence[Run]) -> dict[str, str]:
-    """Each package with all versions that the jobs ran."""
+    """Each package with all its versions that the jobs used."""
     found: dict[str, dict[str, None]] = {}
     for run in runs:
         for package, version in run.versions.items():
@@ -285,7 +287,7 @@ def versions(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def plain(text: object) -> str:
-    """`text` on one line, so that Markdown shows it as it is, in a table too."""
+    """Escape a text and put it on one line, so that Markdown shows it unchanged, also in a table."""
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(text).split()))
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 from invgrad.report.tables import NONE
 
 PROVENANCE = {"code": "c", "quoted": "q", "recalled": "r", "chosen": "*"}
-"""Marks where a setting comes from."""
+"""Marks of the sources of settings."""
 
 
 def settings_in_long_form(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Every setting of every cell of a `Plan.description`; columns `cell`, `setting` and those of a setting."""
+    """Every setting of every cell of a description, one per row; columns `cell`, `setting`, those of `Setting`."""
     rows = [
         {"cell": cell, "setting": name} | setting
         for cell, about in cells.items()
@@ -22,11 +22,11 @@ def settings_in_long_form(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFram
 
 
 def settings_table(cells: Mapping[str, Mapping[str, Any]]) -> tuple[pd.DataFrame, str]:
-    """The settings of the cells of a `Plan.description` as a table to read, and a sentence on those that it leaves out
-    since they are the same wherever they apply.
+    """Table of the settings of a description's cells, and a sentence on settings that are the same in all cells.
 
-    One row for all cells with equal settings; one column for each setting of an attack, clients or victim, with its
-    parts, the paper's value where it is another, and the mark of its `PROVENANCE`; a dash where it does not apply.
+    The table has one row for all cells with equal settings, and one column for each setting of an attack, clients or
+    victim that differs. An entry has the setting's parts, the paper's value if that is another, and the mark of its
+    source (`PROVENANCE`); a dash stands where the setting does not apply.
     """
     long = settings_in_long_form(cells)
     values = long.groupby("setting", sort=False)["value"].nunique()
@@ -51,12 +51,12 @@ def settings_table(cells: Mapping[str, Mapping[str, Any]]) -> tuple[pd.DataFrame
 
 
 def _column(setting: str) -> str:
-    """`victims.network` of `victims.network.depth`."""
+    """The column of a setting, e.g. `victims.network` of `victims.network.depth`."""
     return ".".join(setting.split(".")[:2])
 
 
 def _title(setting: str) -> str:
-    """`network depth` of `victims.network.depth`, `attack` of `attack.kind`."""
+    """The title of a setting, e.g. `network depth` of `victims.network.depth`, `attack` of `attack.kind`."""
     if setting == "attack.kind":
         return "attack"
     return " ".join(setting.removesuffix(".kind").split(".")[1:]).replace("_", " ")
@@ -68,12 +68,12 @@ def _parents(setting: str) -> list[str]:
 
 
 def _settings(settings: Mapping[str, Mapping[str, Any]], column: str, differing: set[str]) -> str:
-    """The text of one column: what differs between cells of this setting's parts, or of itself if it has none."""
+    """The entry of one column: the parts of this setting that differ between cells, or itself if it has none."""
     mine = {name: each for name, each in settings.items() if _column(name) == column}
-    told = {name: each for name, each in mine.items() if each["value"] != "null" or each["paper"]}
-    said = {name: each for name, each in told.items() if name in differing}
+    given = {name: each for name, each in mine.items() if each["value"] != "null" or each["paper"]}
+    said = {name: each for name, each in given.items() if name in differing}
     if not said:
-        return "as listed" if told else NONE
+        return "as listed" if given else NONE
     texts = [_part(name, said[name]) for name in sorted(said, key=_is_named)]
     return f"{', '.join(texts)} {_marks(each['provenance'] for each in said.values())}"
 
@@ -83,7 +83,7 @@ def _marks(provenance: Iterable[str]) -> str:
 
 
 NAMES = ("kind", "name", "model")
-"""Parts of a setting whose value says what they are."""
+"""Parts of a setting whose value needs no name beside it."""
 
 
 def _is_named(setting: str) -> bool:
@@ -99,5 +99,5 @@ def _part(name: str, setting: Mapping[str, Any]) -> str:
 
 
 def _value(text: str) -> str:
-    """As people write it; what is not a word is JSON."""
+    """Text of a JSON value for readers: `none`, `yes`, `no`; others unchanged but for a final `.0`."""
     return {"null": "none", "true": "yes", "false": "no"}.get(text, text.removesuffix(".0"))

@@ -1,4 +1,4 @@
-"""What the tables of several notebooks say, and tables as CSV, Markdown and LaTeX, from one frame."""
+"""Text of tables: means, intervals, counts, and comparisons with the paper."""
 
 import math
 from collections import Counter
@@ -8,31 +8,31 @@ from typing import Any
 import pandas as pd
 
 RECALLED = "†"
-"""Marks a value of the paper that was not checked."""
+"""Mark of a value of the paper that was not checked."""
 RUN = ("iterations", "restarts")
 REPORTED = ("paper_value", "paper_std", "paper_checked")
 NONE = "–"
 
 
 def fixed(value: float) -> str:
-    """`18.00`, or a dash where there is no value."""
+    """Format a number as `18.00`; NaN as a dash."""
     return NONE if math.isnan(value) else f"{value:.2f}"
 
 
 def mean_and_spread(mean: float, spread: float) -> str:
-    """`18.00 ± 3.33`, or a dash where there is no value."""
+    """Format mean and spread as `18.00 ± 3.33`, only the mean if the spread is NaN, and a NaN mean as a dash."""
     return fixed(mean) if math.isnan(mean) or math.isnan(spread) else f"{mean:.2f} ± {spread:.2f}"
 
 
 def difference_and_interval(difference: float, low: float, high: float) -> str:
-    """`+0.50 (-0.20 to +1.20)`, without an interval where there is none, or a dash where there is no difference."""
+    """Format a difference as `+0.50 (-0.20 to +1.20)`, without the interval if that is NaN; NaN as a dash."""
     if math.isnan(difference):
         return NONE
     return f"{difference:+.2f}" if math.isnan(low) else f"{difference:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def comparison_text(numbers: pd.DataFrame) -> pd.DataFrame:
-    """`ArtefactResults.comparison` as people read it: the same rows, a dash where the paper reports nothing."""
+    """Format `ArtefactResults.comparison` for readers: the same rows, a dash where the paper reports nothing."""
     return pd.DataFrame(
         {
             "cell": numbers["label"],
@@ -58,21 +58,22 @@ def finite(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_excluded(rows: pd.DataFrame) -> str:
-    """How many rows `finite` leaves out, e.g. `1 failed, 2 exact`; empty if none."""
+    """Count the rows that `finite` excludes, e.g. `1 failed, 2 exact`; empty if none."""
     failed = int((rows["status"] == "failed").sum())
     exact = len(rows) - len(finite(rows)) - failed
     return ", ".join(f"{count} {what}" for count, what in ((failed, "failed"), (exact, "exact")) if count)
 
 
 def mean_psnr(rows: pd.DataFrame) -> str:
-    """The mean of what can be averaged and how many rows cannot, e.g. `18.32 dB, 1 failed`; or only the latter."""
+    """Format the mean PSNR of the `finite` rows, and the count of the others, e.g. `18.32 dB, 1 failed`."""
     kept = finite(rows)["psnr"]
     return ", ".join(filter(None, ["" if kept.empty else f"{kept.mean():.2f} dB", count_excluded(rows)])) or NONE
 
 
 def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    """A sentence on what keeps the cells of `ArtefactResults` from being compared with the paper's: first what concerns
-    all of them, then what concerns some; empty if nothing does.
+    """A sentence on the deviations of the cells of `ArtefactResults` from the paper; empty if there are none.
+
+    Deviations of all cells come first, then those of some, with the cells' labels.
     """
     every = [text for about in cells.values() for text in about["deviations"]]
     everywhere = {text: count == len(cells) for text, count in Counter(every).items()}

@@ -1,4 +1,4 @@
-"""Files: whole or not at all, and each with a record of how it came about."""
+"""Files that are written atomically, and read with their checksums verified."""
 
 import hashlib
 import json
@@ -18,7 +18,10 @@ if TYPE_CHECKING:  # both take a while to import, most steps write no table, and
 
 
 def write(path: Path, writer: Callable[[Path], object]) -> None:
-    """Let `writer` write a file beside `path` and rename it: `path` appears complete or not at all."""
+    """Write a file atomically: `writer` writes one beside `path`, which is then renamed to it.
+
+    Raises `OSError`, e.g. for a full disk; `path` is then as it was before.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_parts(path)
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -41,7 +44,7 @@ def _umask() -> int:
 
 
 def remove_parts(path: Path) -> None:
-    """Remove what a process that was killed left of a file that it was about to write."""
+    """Remove partial files that killed processes left of the file `path`."""
     name = re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}")
     for part in path.parent.glob(f".*{path.suffix}"):
         if name.fullmatch(part.name):
@@ -49,7 +52,7 @@ def remove_parts(path: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON that a person can read."""
+    """Write indented JSON."""
     write(path, lambda partial: partial.write_text(json.dumps(content, indent=1) + "\n"))
 
 
@@ -69,8 +72,9 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", about: Mapping[st
 
 
 def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
-    """What `write_tensors` wrote, on the CPU; executes no code. `SettingsError` if it is not such a file, or if it has
-    been damaged since.
+    """Read what `write_tensors` wrote: the tensors, on the CPU, and `about`; executes no code.
+
+    Raises `SettingsError` if it is not such a file, or if its checksum is wrong.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -86,7 +90,7 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
 
 
 def _checksum(tensors: "Mapping[str, Tensor]", about: Mapping[str, Any]) -> str:
-    """sha256 of names, types, shapes and values, and of what is said of them."""
+    """Compute the sha256 of names, types, shapes and values, and of `about`."""
     import torch
 
     digest = hashlib.sha256(json.dumps(about).encode())
@@ -97,7 +101,7 @@ def _checksum(tensors: "Mapping[str, Tensor]", about: Mapping[str, Any]) -> str:
 
 
 def read_tables(paths: Sequence[Path]) -> "pd.DataFrame":
-    """Tables of the same columns as one; `SettingsError` naming the file whose columns differ."""
+    """Read CSV files of the same columns as one table; `SettingsError` names the file whose columns differ."""
     import pandas as pd
 
     tables = [pd.read_csv(path) for path in paths]

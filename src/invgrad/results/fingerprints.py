@@ -1,4 +1,4 @@
-"""Which code a step runs, and a fingerprint of it: results of other code are not taken for those of this."""
+"""Fingerprints of the code that a step runs; a step runs again when its code has changed."""
 
 import ast
 import hashlib
@@ -12,8 +12,10 @@ DATA = {"tangent/kernels/library.py": "*.cpp", "data/registry.py": "datasets.yam
 
 
 def fingerprint(files: Iterable[str]) -> str:
-    """Of what these files hold. A job whose parameters have it runs again when one has changed, whatever the times of
-    the files say, which a fresh checkout scrambles.
+    """The first 16 hexadecimal digits of a sha256 over the contents of these files.
+
+    It stands among a job's parameters, so that the job runs again when a file has changed. Times of files would not do:
+    a fresh checkout changes all of them.
     """
     return hashlib.sha256(
         b"".join(sorted({_digest(Path(file), Path(file).stat().st_mtime_ns) for file in files}))
@@ -22,7 +24,7 @@ def fingerprint(files: Iterable[str]) -> str:
 
 @cache
 def _digest(file: Path, _: int) -> bytes:
-    """Of a file as it was at this time: dozens of rules ask for the same."""
+    """Digest of a file as it was at this time, cached, since dozens of rules ask for the same files."""
     return hashlib.sha256(file.name.encode() + b"\0" + file.read_bytes()).digest()
 
 

@@ -1,4 +1,4 @@
-"""Whether results are still what their records say, so that a damaged one is made anew instead of being built upon."""
+"""Comparison of results with their records, so that a damaged result is made again and not built upon."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from invgrad.results.files import sha256, write_json
 from invgrad.settings import SettingsError
 
 SEEN = ".verified.json"
-"""In the folder of results: how the files looked when they were last compared with their records."""
+"""File in the folder of results: sizes and times of the files when they were last compared with their records."""
 
 
 def set_damaged_aside(root: Path) -> list[str]:
@@ -23,7 +23,7 @@ def set_damaged_aside(root: Path) -> list[str]:
         name = str(file.relative_to(root))
         looks = [file.stat().st_size, file.stat().st_mtime_ns, record.stat().st_mtime_ns]
         if before.get(name) != looks and (problem := _problem(file, record)):
-            sentences.append(f"{file}: {problem}; moved to {_move(file, root)}, it is made anew if it is needed")
+            sentences.append(f"{file}: {problem}; moved to {_move(file, root)}, it is made again if it is needed")
         else:
             seen[name] = looks
     if seen != before:
@@ -34,7 +34,7 @@ def set_damaged_aside(root: Path) -> list[str]:
 
 def refuse_unexplained(root: Path, bookkeeping: Path) -> None:
     """Raise `SettingsError` if there are results below `root`, but Snakemake's `bookkeeping` (its folder `.snakemake`)
-    does not say what they were made with: it would take them for those of any settings.
+    does not say with which settings they were made. Snakemake would then accept them for any settings.
     """
     known = any(next((bookkeeping / name).glob("*"), None) for name in ("metadata", "incomplete"))
     if not known and next(_recorded(root), None):

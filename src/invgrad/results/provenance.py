@@ -36,14 +36,14 @@ SOURCES = (
     "pyproject.toml",
     "setup.py",
 )
-"""What results come from in a checkout, beside which runs write figures, and users put scripts of their own."""
+"""Paths in a checkout that results depend on; other files there, such as figures, may change at any time."""
 
 
 RECORDED_VARIABLES = ("SLURM_JOB_ID", "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES")
 
 
 def read_record(result: Path) -> dict[str, Any]:
-    """What `Record.write` wrote beside a result; `SettingsError` if there is no record."""
+    """Read the record that `Record.write` wrote beside a result; `SettingsError` if there is none."""
     path = result.with_suffix(".json")
     try:
         content: dict[str, Any] = json.loads(path.read_text())
@@ -55,7 +55,7 @@ def read_record(result: Path) -> dict[str, Any]:
 
 
 class Record:
-    """How a result came about; its clock starts when it is made."""
+    """Provenance record of a result: settings, versions, device, time; its clock starts when it is created."""
 
     def __init__(self, settings: Mapping[str, Any], device: "torch.device | None" = None) -> None:
         """`settings`: every resolved setting, seeds included, that the result depends on."""
@@ -63,13 +63,13 @@ class Record:
         self._device = device
         self._started = time.time()
         self.seconds_before = 0.0
-        """What earlier processes took for the part of the job that this one did not do again."""
+        """Seconds that earlier processes spent on the part of the job that this one resumed."""
         self.devices_before: list[str] = []
-        """Where they did it."""
+        """Names of the devices of those processes."""
 
     @property
     def seconds(self) -> float:
-        """What the job has taken so far."""
+        """Seconds that the job has taken so far, in all processes."""
         return self.seconds_before + time.time() - self._started
 
     def write(self, result: Path, **more: Any) -> None:
@@ -112,7 +112,7 @@ def source_version() -> tuple[str, bool | None]:
 
 
 def device_name(device: "torch.device | None") -> str:
-    """A name that a reader of a table understands, e.g. `cuda: NVIDIA H100` or, also without one, `cpu: AMD EPYC`."""
+    """Readable name of a device, e.g. `cuda: NVIDIA H100`, or `cpu: AMD EPYC`, also for None."""
     if device is not None and device.type == "cuda":
         import torch
 
@@ -129,7 +129,7 @@ def _processor() -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Of those that are installed: the attack alone needs fewer than the pipeline."""
+    """Versions of the packages that are installed; the attack alone needs fewer than the pipeline."""
     found = {"invgrad": __version__}
     for package in RECORDED_PACKAGES:
         with suppress(PackageNotFoundError):
@@ -141,20 +141,20 @@ SOFTWARE = f"invgrad {__version__}"
 
 
 def commit() -> str:
-    """Of the source tree, with `+changes` if it has uncommitted ones; `unknown` outside a checkout."""
+    """The commit of the source tree, with `+changes` if it has uncommitted ones; `unknown` outside a checkout."""
     name, changed = source_version()
     return f"{name}+changes" if changed else name
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """Which code, which scale, which settings."""
+    """Origin of a table or figure: commit, scale, settings."""
 
     commit: str
-    """What `commit` says."""
+    """The text of the function `commit`."""
     scale: str
     settings: str
-    """What `Plan.settings_hash` says."""
+    """The hash of `invgrad.experiments.summary.settings_hash`."""
 
     def __str__(self) -> str:
         return f"{SOFTWARE}, commit {self.commit}, scale {self.scale}, settings {self.settings}"

@@ -1,4 +1,4 @@
-"""What a job keeps on its way, so that it can be stopped at any moment and end as if it had not been."""
+"""Checkpoint of an unfinished job; a job that resumes from it gives the same result as one that was never stopped."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LEAST_WORK = 20.0
-"""Of work between two writes, in times of what the last one took: a state of gigabytes must not eat the job."""
+"""Least work between two writes, as a multiple of the last write's time: writing gigabytes must not slow the job."""
 
 
 def origin_of(step: str, settings: Settings, inputs: Iterable[Path | None]) -> dict[str, Any]:
-    """All that the result of a step depends on: its settings, the files that it reads, its code."""
+    """Everything that the result of a step depends on: settings, checksums of the files that it reads, code, torch."""
     return {
         "settings": settings.model_dump(mode="json"),
         "inputs": [path and sha256(path) for path in inputs],
@@ -32,7 +32,7 @@ def origin_of(step: str, settings: Settings, inputs: Iterable[Path | None]) -> d
 
 
 class Checkpoint:
-    """The state of a job in one file."""
+    """The state of an unfinished job in one file, and how often it is written."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Checkpoint:
         every: CheckpointInterval | None = None,
         stop: StopSignal | None = None,
     ) -> None:
-        """`origin`: all that the job's result depends on, as JSON; a state of another origin is not gone on from."""
+        """`origin`: all that the job's result depends on, as JSON; a state of another origin is not resumed."""
         self.path = path
         self._origin = dict(origin)
         self._device = device
@@ -55,14 +55,17 @@ class Checkpoint:
 
     def _forget(self) -> None:
         self.resumed = 0
-        """How often the job was gone on with."""
+        """Number of times that the job was resumed."""
         self.seconds_before = 0.0
-        """What the processes took whose work this one goes on with, as far as it was kept."""
+        """Seconds that earlier processes spent on the work that is kept."""
         self.devices_before: list[str] = []
-        """Where they ran."""
+        """Names of the devices that those processes ran on."""
 
     def kept(self) -> "Mapping[str, Tensor] | None":
-        """The state that an earlier process left; None, and a line that says why, if it cannot be gone on from."""
+        """Return the state that an earlier process left, or None.
+
+        It is None if there is none, or if it cannot be resumed; a printed line then says why.
+        """
         if not self.path.exists():
             return None
         try:
@@ -70,28 +73,30 @@ class Checkpoint:
             if about.get("origin") != self._origin:
                 raise SettingsError(f"{self.path}: is of other settings, data or code")
         except SettingsError as error:
-            self.start_anew(str(error))
+            self.discard(str(error))
             return None
         self.resumed = about["resumed"] + 1
         self.seconds_before, self.devices_before = about["seconds"], about["devices"]
         return tensors
 
-    def start_anew(self, why: str) -> None:
-        """Say why the state cannot be gone on from, and leave it behind."""
-        print(f"{' '.join(why.split())}; starts anew", flush=True)
+    def discard(self, why: str) -> None:
+        """Print why the state cannot be resumed, and delete it."""
+        print(f"{' '.join(why.split())}; starts from the beginning", flush=True)
         self.path.unlink(missing_ok=True)
         self._forget()
 
     def due(self) -> bool:
-        """Whether the state is to be kept now; to be asked after every iteration."""
+        """Decide if the state is to be written now; call this once after every iteration."""
         self._iterations += 1
         passed = time.monotonic() - self._written
         enough = self._iterations >= self._every.iterations or passed >= self._every.seconds
         return self._stop.signal is not None or (enough and passed >= LEAST_WORK * self._write_took)
 
     def keep(self, tensors: "Mapping[str, Tensor]") -> None:
-        """Write the state; raises `Interrupted` afterwards if the process was asked to stop. A disk that is full just now
-        is no reason to end a job: it says so and goes on.
+        """Write the state; raise `Interrupted` afterwards if the process was asked to stop.
+
+        A full disk does not end the job: a line says so, and the job continues. If the process was asked to stop, the
+        `OSError` is raised.
         """
         began = time.monotonic()
         seconds = self.seconds_before + began - self._started
@@ -111,13 +116,13 @@ class Checkpoint:
         return list(dict.fromkeys([*self.devices_before, device_name(self._device)]))
 
     def remove(self) -> None:
-        """The result is written; nothing is left behind."""
+        """Delete the state, once the result is written."""
         self.path.unlink(missing_ok=True)
         remove_parts(self.path)
 
 
 def remove_states(states: Path, results: Path) -> None:
-    """Remove every state below `states` whose result is there: of the same name, below `results`."""
+    """Delete every state below `states` whose result, of the same name, is there below `results`."""
     for state in states.rglob("*.safetensors"):
         if (results / state.relative_to(states)).exists():
             state.unlink(missing_ok=True)

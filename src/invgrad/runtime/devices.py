@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Choice of the device, the precision and the memory allocator."""
 
 import ctypes
 import os
@@ -21,8 +21,8 @@ def dtype_of(precision: Precision) -> torch.dtype:
 
 @contextmanager
 def arithmetic(precision: Precision, deterministic: bool, device: torch.device) -> Iterator[None]:
-    """Compute so within the context: products rounded as `precision` says (torch's own default lets a GPU's
-    convolutions use tf32), and, if `deterministic`, with operations that give the same bits every time only.
+    """Set the arithmetic within the context: products are rounded as `precision` says (torch's own default lets a GPU's
+    convolutions use tf32); if `deterministic`, only operations that always give the same bits are used.
 
     Raises `SettingsError` for tf32 on a CPU. A network that needs an operation without a deterministic form makes torch
     raise a `RuntimeError` that names it.
@@ -48,7 +48,7 @@ def arithmetic(precision: Precision, deterministic: bool, device: torch.device) 
 
 
 def choose(name: str) -> torch.device:
-    """`auto` is the first CUDA device if there is one, else the CPU; otherwise a torch device name such as `cuda:1`.
+    """Choose a device by name: `auto` (the first CUDA device if there is one, else the CPU), or torch's, e.g. `cuda:1`.
 
     Raises `SettingsError` for a device that is not there.
     """

@@ -1,4 +1,4 @@
-"""What a bug report needs to say of the machine and the installation, also where these are broken."""
+"""Facts on machine and installation for a bug report, also where these are broken."""
 
 import os
 import pkgutil
@@ -16,24 +16,25 @@ from pathlib import Path
 from invgrad import __version__
 
 VARIABLES = ("OMP_", "CUDA_", "SLURM_")
-"""How the names of the environment variables begin that are told."""
+"""Prefixes of the names of the environment variables that are shown."""
 SECRETS = {"SLURM_JWT"}
-"""Those that let whoever reads them act for the user."""
+"""Variables whose values let a reader act as the user; they are not shown."""
 COMMANDS = {
     "git": ("--version",),
     "dvc": ("--version",),
     "sbatch": ("--version",),
     "nvidia-smi": ("--query-gpu=driver_version", "--format=csv,noheader"),
 }
-"""Programs whose versions are told, with what to ask them."""
+"""Programs whose versions are shown, with the arguments that print them."""
 PATIENCE = 5.0
 """Seconds that a program may take to answer."""
 PLUGINS = "snakemake_executor_plugin_"
 
 
 def environment() -> dict[str, str]:
-    """Every fact by its name, each one line, in the order to read them. One that cannot be found out says why instead;
-    nothing is raised.
+    """Every fact by its name, one line each, in reading order.
+
+    A fact that cannot be found out is replaced by the reason; nothing is raised.
     """
     facts: dict[str, Callable[[], str]] = {
         "invgrad": _invgrad,
@@ -50,19 +51,19 @@ def environment() -> dict[str, str]:
         **{f"command {name}": partial(_answer, name, *arguments) for name, arguments in COMMANDS.items()},
         **{name: partial(_version, name) for name in _packages()},
     }
-    return {name: _told(fact) for name, fact in facts.items()}
+    return {name: _line(fact) for name, fact in facts.items()}
 
 
-def _told(fact: Callable[[], str]) -> str:
-    """The fact as one line that every terminal can print, or why there is none."""
+def _line(fact: Callable[[], str]) -> str:
+    """The fact, or the reason why there is none, as one line that every terminal can print."""
     try:
         text = fact()
-    except Exception as error:  # whatever is broken: the rest is told
+    except Exception as error:  # whatever is broken: the rest is shown
         text = f"unknown ({type(error).__name__}: {error})"
     return " ".join(text.split()).encode(errors="backslashreplace").decode()
 
 
-# Each imports what it needs by itself: one that is broken must not keep the others from being told.
+# Each imports what it needs by itself: one that is broken must not keep the others from being shown.
 
 
 def _invgrad() -> str:
@@ -132,7 +133,7 @@ def _answer(command: str, *arguments: str) -> str:
 
 
 def _packages() -> list[str]:
-    """What invgrad depends on directly, as far as its installation says so, and Snakemake's executors."""
+    """Direct dependencies of invgrad, if it is installed, and Snakemake's executors."""
     try:
         needed = [re.split(r"[^\w.-]", requirement)[0] for requirement in requires("invgrad") or ()]
     except PackageNotFoundError:  # used from a folder

@@ -1,4 +1,4 @@
-"""Progress of a long loop: a bar in a terminal, a plain line now and then in a log."""
+"""Display of the progress of a long loop: a bar in a terminal, plain lines in a log."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class ProgressBar:
-    """A display of how far a loop is; a context manager whose `show` may be called as often as you like."""
+    """Progress display of one loop, as a context manager; `show` may be called at every iteration."""
 
     def __init__(self, title: str, total: int) -> None:
         self._title = title
@@ -21,11 +21,11 @@ class ProgressBar:
         self._bar = tqdm(total=total, desc=title, file=sys.stderr, leave=False) if sys.stderr.isatty() else None
 
     def due(self) -> bool:
-        """Whether `show` would show something now; asks before a value is computed for it."""
+        """Tell if `show` would show something now; ask before computing a value for it."""
         return self._bar is not None or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES
 
     def show(self, done: int, note: str = "") -> None:
-        """`done` of the total are done."""
+        """Show that `done` of the total iterations are done, with a note."""
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)

@@ -6,8 +6,8 @@ from invgrad.settings import Settings
 
 
 class CheckpointInterval(Settings):
-    """How often the state of an unfinished job is kept: whenever this much has passed, whichever comes first."""
+    """Interval between two writes of an unfinished job's state: this time or this many iterations, the shorter one."""
 
     seconds: PositiveFloat = 60
     iterations: PositiveInt = 500
-    """Of an attack, or of a training's optimiser."""
+    """Iterations of an attack, or steps of a training's optimiser."""

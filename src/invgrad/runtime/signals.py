@@ -7,16 +7,16 @@ from pathlib import Path
 
 
 class Interrupted(Exception):  # noqa: N818 (nothing went wrong)
-    """The process was asked to stop, and what its job has done so far is kept."""
+    """Exception for a process that was asked to stop, after its job's state was written."""
 
     def __init__(self, number: int, path: Path) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; {path} is kept, to be gone on from")
+        super().__init__(f"stopped by {signal.Signals(number).name}; {path} is kept, and will be resumed")
         self.exit_code = 128 + number
-        """The shell's for a process that a signal ended: neither Snakemake nor a scheduler takes it for success."""
+        """The shell's code for a process that a signal ended, so that Snakemake and schedulers see a failure."""
 
 
 class StopSignal:
-    """Whether the process has been asked to stop."""
+    """Flag that a signal to stop sets; `signal` is its number, None until then."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -32,7 +32,7 @@ class StopSignal:
 
 @contextmanager
 def stoppable() -> Iterator[StopSignal]:
-    """Within the context, SIGTERM (preemption, a time limit) and SIGINT (Ctrl-C) are requests to keep the state."""
+    """Take SIGTERM (preemption, a time limit) and SIGINT (Ctrl-C) as requests to stop, within the context."""
     stop = StopSignal()
     before = {number: signal.signal(number, stop.request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -1,4 +1,4 @@
-"""The steps of the DAG, one module a step, from files to files.
+"""Steps of the pipeline: one module for each kind of job, from files to files.
 
-A step imports what it needs and nothing else: the workflow reruns a step when a module that it imports has changed.
+A step imports only what it needs, since the workflow reruns it when a module that it imports has changed.
 """

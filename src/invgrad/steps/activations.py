@@ -1,4 +1,4 @@
-"""Activation errors: how far a reconstruction is from the original inside the network, layer by layer."""
+"""Step `activations`: distances between the activations of reconstructions and originals, layer by layer."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def activations(
     device: torch.device,
     custom: Custom | None = None,
 ) -> None:
-    """Write a row per image and layer of a cell, whose shards are (network seed, victim, reconstructions, truth)."""
+    """Write one row per image and layer of a cell; `shards`: (network seed, victim, reconstructions, truth)."""
     record = Record({"cell": cell}, device)
     tables = [
         errors(victim, reconstruction, truth, device, custom).assign(cell=cell, seed=seed)
@@ -36,7 +36,7 @@ def activations(
 def errors(
     victim: Path, reconstruction: Path, truth: Path, device: torch.device, custom: Custom | None = None
 ) -> pd.DataFrame:
-    """The activation errors of every image of a shard, each through the network alone; none of a failed trial."""
+    """The activation errors of a shard's images, which pass the network one by one; no rows of failed trials."""
     network, about = load_victim(victim, device, custom=custom)
     shown = read_image_pairs([str(reconstruction)], [str(truth)])
     rows = []

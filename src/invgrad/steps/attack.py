@@ -1,4 +1,4 @@
-"""The attack: from a victim and what its clients shared to reconstructions. It never reads the clients' images."""
+"""Step `attack`: reconstructions from a victim and what its clients shared; it never reads the clients' images."""
 
 from pathlib import Path
 
@@ -28,13 +28,14 @@ def attack_shard(
     every: CheckpointInterval | None = None,
     stop: StopSignal | None = None,
 ) -> None:
-    """Attack every client of a shard; write the selected reconstructions, with the trajectories if snapshots are kept,
-    to `out`, with a record. `memory`: as of `reconstruct`.
+    """Attack every client of a shard, and write the selected reconstructions to `out`, with a record.
 
-    The state of the attack is kept in `checkpoint` as often as `every` says; one that another call left there is gone
-    on from, if it is of the same settings, victim, clients and code. The last, of the ended attack, stays there for
-    whoever may lose the result; without a `checkpoint` the state lies beside `out` until that is written. Raises
-    `Interrupted` once `stop` asks for it and the state is kept.
+    If snapshots are kept, the trajectories are written, too. `memory`: bytes, as in `RunOptions`.
+
+    The state of the attack is written to `checkpoint` as often as `every` says. A state that an earlier call left there
+    is resumed if it is of the same settings, victim, clients and code. The state of the finished attack stays there, in
+    case that the result is lost. Without a `checkpoint` the state lies beside `out` until that is written. Raises
+    `Interrupted` if `stop` was requested, after writing the state.
     """
     record = Record(step.model_dump(mode="json"), device)
     network, _ = load_victim(victim, device, custom=step.custom)

@@ -1,4 +1,4 @@
-"""Data: one split of a data set, from its source, as one file."""
+"""Step `data`: one split of a data set, from its source, as one file."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Description: what a configuration runs, for readers and for the steps that show it to them."""
+"""Step `describe`: the description of what a configuration runs, for readers and for other steps."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,8 +12,9 @@ from invgrad.results.files import write, write_json
 
 
 def write_description(config: Mapping[str, Any], settings: Path, out: Path) -> None:
-    """Write the description of this configuration to `out` (see `invgrad.experiments.summary.describe`), and into the
-    folder `settings` a text on every cell.
+    """Write the description of a configuration to `out`, and a text on every cell to the folder `settings`.
+
+    See `invgrad.experiments.summary.describe`.
     """
     plan = Plan(load(config))
     description = describe(plan)

@@ -1,4 +1,4 @@
-"""Metrics: the only step where reconstructions meet the truth; one row per image."""
+"""Step `measure`: metrics of reconstructions, one row per image; only here and in `activations` is the truth read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from invgrad.results.provenance import Record, read_record
 
 
 def measure(cell: str, shards: Sequence[tuple[int, Path, Path]], out: Path) -> None:
-    """Write the per-image rows of a cell, whose shards are (network seed, reconstructions, truth)."""
+    """Write one row per image of a cell; `shards`: (network seed, reconstructions, truth)."""
     record = Record({"cell": cell})
     tables = [rows(cell, seed, reconstruction, truth) for seed, reconstruction, truth in shards]
     write_csv(out, pd.concat(tables, ignore_index=True))

@@ -1,4 +1,4 @@
-"""Figures: execute a notebook that is kept as a script, and keep the executed copy."""
+"""Step `notebook`: execution of a notebook that is written as a script."""
 
 import json
 import os
@@ -21,10 +21,10 @@ KERNEL = "invgrad"
 
 
 def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -> None:
-    """Execute the percent script `source` with these parameters in this very Python and write the notebook to `out`.
+    """Execute the percent script `source` with these parameters in this Python, and write the notebook to `out`.
 
-    The notebook as far as it came is left in `log`, also when a cell fails. Raises `SettingsError` for a parameter that
-    the notebook does not have and for a cell that fails.
+    The notebook is written to `log` while it runs, so that it is there also when a cell fails. Raises `SettingsError`
+    for a parameter that the notebook does not have, and for a cell that fails.
     """
     record = Record({"notebook": str(source), "parameters": dict(parameters)})
     notebook = jupytext.read(source)
@@ -49,7 +49,7 @@ def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -
 
 
 def _kernel(folder: Path) -> Path:
-    """A Jupyter path whose one kernel is this Python: no kernel needs to be registered on the machine."""
+    """Make a Jupyter path whose only kernel is this Python; none needs to be registered on the machine."""
     spec = {
         "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python 3",
@@ -62,7 +62,7 @@ def _kernel(folder: Path) -> Path:
 
 
 def _tidied(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without times and random names, so that the same results give the same file."""
+    """Remove times and random names, so that the same results give the same file."""
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"

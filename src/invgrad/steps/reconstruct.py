@@ -1,4 +1,4 @@
-"""Pictures of one's own: what a client that holds them would share, and what the attack recovers from it."""
+"""Command `reconstruct`: an attack on a client that holds images of the user's own."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -26,44 +26,44 @@ from invgrad.runtime.devices import arithmetic
 from invgrad.settings import Settings, SettingsError
 
 
-class PictureAttack(Settings):
-    """An attack on one client that holds some pictures; the fields are options of `invgrad reconstruct`."""
+class ImageAttack(Settings):
+    """Attack on one client that holds the user's images; the fields are options of `invgrad reconstruct`."""
 
     network: Network | None = None
-    """Untrained, or with published parameters; None: that of the victim's checkpoint."""
+    """Network, untrained or with published parameters; None: that of the victim's checkpoint."""
     dataset: str | None = None
-    """What the network is for: gives classes, image size and normalisation; None: the checkpoint's own, or cifar10."""
+    """Data set of the network, with its classes, image size and normalisation; None: the checkpoint's, or cifar10."""
     labels: tuple[NonNegativeInt, ...] = ()
-    """A class index for every picture; none at all: what the network itself predicts."""
+    """Class index of every image; empty: the classes that the network predicts."""
     labels_known: bool = True
-    """Whether the server knows them."""
+    """True if the server knows the labels."""
     shares: Client = GradientClient()
     attack: Attack = Attack()
     seed: NonNegativeInt = 0
-    """Of the network's initial parameters and of the noise that the attack starts from."""
+    """Seed of the network's initial parameters and of the noise that the attack starts from."""
 
 
-def attack_pictures(
-    step: PictureAttack, pictures: Sequence[Path], victim: Path | None, out: Path, device: torch.device
+def attack_images(
+    step: ImageAttack, paths: Sequence[Path], victim: Path | None, out: Path, device: torch.device
 ) -> None:
-    """Write to the folder `out`: `original.png` and `reconstruction.png` in the network's resolution (of several
-    pictures: `original-1.png` …), `metrics.csv` with a row for each, its record `metrics.json`, and
-    `activation_errors.csv`.
+    """Attack a client that holds these image files, and write the results to the folder `out`.
 
-    Says on stdout what it made of the pictures. Raises `SettingsError` before any iteration if something given cannot
-    be used, or if a file that would be written is there.
+    The files are `original.png` and `reconstruction.png` in the network's resolution (for several images
+    `original-1.png` …), `metrics.csv` with a row for each, its record `metrics.json`, and `activation_errors.csv`.
+    Prints how images were cropped, their labels and the metrics. Raises `SettingsError` before any iteration if an
+    argument cannot be used, or if a file that would be written exists.
     """
-    files = _files(out, len(pictures))
+    files = _files(out, len(paths))
     record = Record(step.model_dump(mode="json"), device)
     with arithmetic("float32", step.attack.deterministic, device):
         about, build = _victim(step, victim, device)
         data = describe(about.dataset)
-        _check_request(step, len(pictures), about.classes)
-        pixels = _read(pictures, about.size, data.resize)
+        _check_request(step, len(paths), about.classes)
+        pixels = _read(paths, about.size, data.resize)
         network = build()
         images = normalise(pixels, about.mean, about.std, torch.float32, device)
         labels = _labels(step, network, images)
-        _say_labels(step, pictures, labels.tolist(), data.class_names)
+        _say_labels(step, paths, labels.tolist(), data.class_names)
         shared = _share(step, network, about, images, labels)
         result = reconstruct_with_progress(
             "attack", network, step.shares, shared, step.attack, seed_key=f"pictures/{step.seed}"
@@ -76,7 +76,7 @@ def attack_pictures(
     shown = denormalise(found, about.mean, about.std).clamp(0, 1).nan_to_num(0)  # black where it failed
     _write_pngs(files["original"], pixels)
     _write_pngs(files["reconstruction"], (255 * shown).round().to(torch.uint8))
-    measures.insert(0, "picture", [str(picture) for picture in pictures])
+    measures.insert(0, "image", [str(path) for path in paths])
     _say_measures(measures)
     write_csv(files["activation_errors"][0], pd.DataFrame(errors))
     write_csv(
@@ -87,13 +87,13 @@ def attack_pictures(
         files["metrics"][0],
         victim=about.model_dump(mode="json"),
         checkpoint=sha256(victim) if victim else None,
-        pictures={str(picture): sha256(picture) for picture in pictures},
+        images={str(path): sha256(path) for path in paths},
     )
 
 
-def _files(out: Path, pictures: int) -> dict[str, list[Path]]:
-    """What will be written, none of which is there."""
-    numbers = [""] if pictures == 1 else [f"-{number}" for number in range(1, pictures + 1)]
+def _files(out: Path, images: int) -> dict[str, list[Path]]:
+    """The files to write; `SettingsError` if one exists."""
+    numbers = [""] if images == 1 else [f"-{number}" for number in range(1, images + 1)]
     files = {name: [out / f"{name}{number}.png" for number in numbers] for name in ("original", "reconstruction")}
     files |= {name: [out / f"{name}.csv"] for name in ("metrics", "activation_errors")}
     if out.exists() and not out.is_dir():
@@ -105,9 +105,9 @@ def _files(out: Path, pictures: int) -> dict[str, list[Path]]:
 
 
 def _victim(
-    step: PictureAttack, checkpoint: Path | None, device: torch.device
+    step: ImageAttack, checkpoint: Path | None, device: torch.device
 ) -> tuple[VictimFile, Callable[[], nn.Module]]:
-    """What is known of the victim, and what gives it, which may take a download."""
+    """The facts on the victim, and a function that builds it, which may download parameters."""
     if checkpoint is None:
         if step.network is None:
             raise SettingsError("--network: name one, or a checkpoint with --victim")
@@ -117,40 +117,40 @@ def _victim(
             raise SettingsError(f"--dataset: {error}; or name a checkpoint with --victim") from None
         return about, lambda: about.build().to(device)
     custom = step.network if isinstance(step.network, Custom) else None
-    network, told = load_victim(checkpoint, device, custom=custom)
-    for option, given, own in (("network", step.network, told.network), ("dataset", step.dataset, told.dataset)):
+    network, about = load_victim(checkpoint, device, custom=custom)
+    for option, given, own in (("network", step.network, about.network), ("dataset", step.dataset, about.dataset)):
         if given not in (None, own):
             raise SettingsError(f"--{option}: {checkpoint} has {own!r}, not {given!r}; leave it out")
-    return told, lambda: network
+    return about, lambda: network
 
 
-def _check_request(step: PictureAttack, pictures: int, classes: int) -> None:
-    if step.labels and len(step.labels) != pictures:
-        raise SettingsError(f"--label: {len(step.labels)} labels for {pictures} pictures; give one for each, or none")
+def _check_request(step: ImageAttack, images: int, classes: int) -> None:
+    if step.labels and len(step.labels) != images:
+        raise SettingsError(f"--label: {len(step.labels)} labels for {images} images; give one for each, or none")
     if too_large := [label for label in step.labels if label >= classes]:
         raise SettingsError(f"--label: the network has no class {too_large[0]}; nearest: {classes - 1}")
     if step.attack.snapshots:
         raise SettingsError("--set snapshots: images on the way are kept in the pipeline only; nearest: 0")
     try:
-        step.shares.check(pictures)
+        step.shares.check(images)
     except ValueError as error:
         raise SettingsError(f"--shares: {error}") from None
 
 
-def _read(pictures: Sequence[Path], size: int, resize: int | None) -> Tensor:
-    """uint8 [n, 3, size, size]."""
+def _read(paths: Sequence[Path], size: int, resize: int | None) -> Tensor:
+    """Read image files as uint8 [n, 3, size, size], and print how each was cropped or resized."""
     pixels = []
-    for picture in pictures:
-        image, change = fit_image(picture, size=size, resize=resize)
+    for path in paths:
+        image, change = fit_image(path, size=size, resize=resize)
         if change:
-            print(f"{picture}: {change}")
+            print(f"{path}: {change}")
         pixels.append(image)
     return torch.stack(pixels)
 
 
 @torch.no_grad()
-def _labels(step: PictureAttack, network: nn.Module, images: Tensor) -> Tensor:
-    """Class indices [n]."""
+def _labels(step: ImageAttack, network: nn.Module, images: Tensor) -> Tensor:
+    """Class indices [n]: those given, or those that the network predicts."""
     labels = torch.tensor(step.labels, device=images.device) if step.labels else network(images).argmax(1)
     inferred = not step.labels_known and step.attack.unknown_labels == "inferred"
     if inferred and len(labels.unique()) < len(labels):
@@ -161,7 +161,7 @@ def _labels(step: PictureAttack, network: nn.Module, images: Tensor) -> Tensor:
     return labels
 
 
-def _share(step: PictureAttack, network: nn.Module, about: VictimFile, images: Tensor, labels: Tensor) -> Shared:
+def _share(step: ImageAttack, network: nn.Module, about: VictimFile, images: Tensor, labels: Tensor) -> Shared:
     parameters = {name: value.detach() for name, value in network.named_parameters()}
     tensors = share(step.shares, loss_of(step.shares, network), parameters, images, labels)
     statistics = sent_statistics(step.shares, network)(parameters, images)
@@ -176,21 +176,21 @@ def _share(step: PictureAttack, network: nn.Module, about: VictimFile, images: T
     )
 
 
-def _say_labels(step: PictureAttack, pictures: Sequence[Path], labels: Iterable[int], names: Sequence[str]) -> None:
+def _say_labels(step: ImageAttack, paths: Sequence[Path], labels: Iterable[int], names: Sequence[str]) -> None:
     origin = "as given" if step.labels else "the network's own prediction"
     hidden = "" if step.labels_known else ", hidden from the server"
-    for picture, label in zip(pictures, labels, strict=True):
+    for path, label in zip(paths, labels, strict=True):
         name = f" ({names[label]})" if names else ""
-        print(f"{picture}: label {label}{name}, {origin}{hidden}")
+        print(f"{path}: label {label}{name}, {origin}{hidden}")
 
 
 def _say_measures(measures: pd.DataFrame) -> None:
     for row in measures.itertuples():
         words = f"PSNR {row.psnr:.2f} dB, SSIM {row.ssim:.3f}, matching cost {row.matching_cost:.4g}"
-        print(f"{row.picture}: {words if row.status == 'ok' else 'every restart failed'}")
+        print(f"{row.image}: {words if row.status == 'ok' else 'every restart failed'}")
 
 
 def _write_pngs(paths: Sequence[Path], images: Tensor) -> None:
-    """Images uint8 [n, 3, h, w]."""
+    """Write images, uint8 [n, 3, h, w], each to its path."""
     for path, image in zip(paths, images.permute(0, 2, 3, 1).numpy(), strict=True):
         write(path, Image.fromarray(image).save)

@@ -1,4 +1,4 @@
-"""The report: everything that one scale made, gathered into `index.md` and a `report.html` that stands alone."""
+"""Step `report`: all tables, figures and verdicts of one scale as `index.md` and as one file, `report.html`."""
 
 from pathlib import Path
 
@@ -20,8 +20,8 @@ def write_report(
 ) -> None:
     """Write the report as one HTML file `out` and as Markdown `index` in the same folder.
 
-    `results` and `figures` are the folders of one scale. Raises `SettingsError` naming the file for one that is not
-    what it should be, and for one that an artefact promises and that is not there.
+    `results` and `figures` are the folders of one scale. Raises `SettingsError`, with the file's name, for an invalid
+    file and for a missing file of an artefact.
     """
     if index.parent != out.parent:
         raise SettingsError(f"{index}: must lie in the folder of {out}, since both share their links")
@@ -37,5 +37,5 @@ def write_report(
 
 
 def read_details(path: Path) -> OpenDetails:
-    """The details that the paper leaves open; `SettingsError` with one line if the file is not valid."""
+    """Read the details that the paper leaves open; `SettingsError` if the file is not valid."""
     return parse(OpenDetails, read_yaml(path), str(path))

@@ -1,6 +1,6 @@
-"""Clients: compute what each client shares, and keep its images apart from it.
+"""Step `share`: the gradient or update of each client, and, in a file of its own, the client's images.
 
-Two files come out: what the server sees, and the truth, which only the metrics step may read.
+The attack reads the first file; only the metrics read the second, the truth.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from invgrad.settings import SettingsError
 
 
 def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, device: torch.device) -> None:
-    """Write what the clients share to `out` and their images and labels to `truth`, each with a record."""
+    """Write what the clients share to `out`, and their images and labels to `truth`, each with a record."""
     record = Record(step.model_dump(mode="json"), device)
     if step.first >= step.last:
         raise SettingsError(f"--settings: first {step.first} must be less than last {step.last}")
@@ -75,8 +75,9 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
 
 
 def swapped(labels: Tensor, classes: int) -> Tensor:
-    """The label that an image seems to have once the classification layer's rows of classes 2k and 2k+1 have changed
-    places; the last of an odd number of classes keeps its own.
+    """Labels that images seem to have once the rows of classes 2k and 2k+1 of the classification layer are swapped.
+
+    The last of an odd number of classes keeps its label.
 
     With the rows swapped, the logits of the two classes change places. The gradient is then, up to the same swap of its
     own rows, that of the network as it was for the image with the other label, which is what a client shares here.
@@ -86,8 +87,9 @@ def swapped(labels: Tensor, classes: int) -> Tensor:
 
 
 def norms(shared: Mapping[str, Tensor]) -> Tensor:
-    """The Euclidean norm of all that each client shares, [clients]; from tensors [clients, …]. For the metrics: the
-    server could compute it as well.
+    """Euclidean norm of all that each client shares, [clients]; from tensors [clients, …].
+
+    The metrics use it; the server could compute it, too.
     """
     tensors = [tensor.double().flatten(1) for name, tensor in shared.items() if name.startswith("shared.")]
     return torch.stack([tensor.square().sum(1) for tensor in tensors]).sum(0).sqrt()

@@ -1,4 +1,4 @@
-"""Victims: build a network, train it if it is to be trained, write its checkpoint.
+"""Step `train`: a victim, trained or not, as a checkpoint.
 
 A training that is stopped resumes from the last state that it wrote, and gives the same result.
 """
@@ -34,14 +34,15 @@ def train_victim(
     every: CheckpointInterval | None = None,
     stop: StopSignal | None = None,
 ) -> None:
-    """Write the victim to `out` and its snapshots beside it as `after` names them, each with its accuracy curve in a
-    record.
+    """Write the victim to `out` and its snapshots beside it (see `after`), each with its accuracy curve in a record.
 
-    Without `validation`, the victim is untrained, for a data set of published mean and std. The state of the training
-    is kept in `checkpoint` as often as `every` says, and the snapshots beside that; one that another call left there is
-    resumed, if it is of the same settings, data and code. The last, after all epochs, stays there for whoever may
-    lose the result; without a `checkpoint` the state lies beside `out` until all is written. `SettingsError` if the
-    files given are not those that the settings need; `Interrupted` once `stop` asks for it and the state is kept.
+    Without `validation`, the victim is untrained, and the mean and std of its data set are published. The state of the
+    training is written to `checkpoint` as often as `every` says, and snapshots beside that. A state that an earlier
+    call left there is resumed if it is of the same settings, data and code. The state after all epochs stays there, in
+    case that the result is lost. Without a `checkpoint` the state lies beside `out` until all is written.
+
+    Raises `SettingsError` if the files are not those that the settings need, and `Interrupted` if `stop` was requested,
+    after writing the state.
     """
     record = Record(step.model_dump(mode="json"), device)
     shown, data = (_read(path, step.dataset) for path in (validation, training))
@@ -59,12 +60,12 @@ def train_victim(
 
 
 def after(path: Path, epoch: int) -> Path:
-    """The snapshot after an epoch that belongs to a victim's file."""
+    """The path of the snapshot after an epoch, beside a victim's file."""
     return path.with_stem(f"{path.stem}-epoch{epoch}")
 
 
 class _Job:
-    """Making of one victim, with its unfinished state and, beside that, the snapshots until all is written."""
+    """Job that makes one victim, with its checkpoint and, beside that, the snapshots until all is written."""
 
     def __init__(self, step: TrainStep, about: VictimFile, checkpoint: Checkpoint) -> None:
         self._step = step
@@ -72,19 +73,19 @@ class _Job:
         self._checkpoint = checkpoint
 
     def start(self, device: torch.device) -> State:
-        """Return the state where an earlier process was stopped, or that before the first epoch."""
+        """Return the state that an earlier process left, or that before the first epoch."""
         state = State(self._about.build().to(device), self._step.training or Training(epochs=0), seed=self._step.seed)
         if kept := self._kept():
             state.restore(kept)
             done, epochs = len(state.curve), self._step.epochs
-            where = f"goes on in epoch {done + 1}" if done < epochs else "had come to its end"
+            where = f"resumes in epoch {done + 1}" if done < epochs else "was complete"
             print(f"{self._checkpoint.path}: the training {where}", flush=True)
         else:
             self._keep_snapshot(state)
         return state
 
     def train(self, state: State, data: Split, validation: Split, progress: ProgressBar) -> None:
-        """Train from this state to the end, keeping what is to be kept."""
+        """Train from this state to the end, and write snapshots and states."""
         with progress:
             for epoch in train(state, data, validation, partial(self._keep_if_due, state)):
                 self._keep_snapshot(state)
@@ -102,18 +103,18 @@ class _Job:
         record.write(out, resumed=self._checkpoint.resumed, curve=curve)
 
     def remove(self) -> None:
-        """Remove the unfinished state and the snapshots beside it."""
+        """Delete the checkpoint and the snapshots beside it."""
         self._checkpoint.remove()
         for epoch in self._step.snapshots:
             self._snapshot(epoch).unlink(missing_ok=True)
 
     def _kept(self) -> Mapping[str, Tensor] | None:
-        """The tensors of an earlier process's state, if every snapshot up to there is whole."""
+        """The state that an earlier process left, if every snapshot up to there can be read; else None."""
         kept = self._checkpoint.kept()
         epochs = [epoch for epoch in self._step.snapshots if kept and epoch <= len(kept["curve"])]
         lacking = [path for path in map(self._snapshot, epochs) if not _is_whole(path)]
         if lacking:
-            self._checkpoint.start_anew(f"{self._checkpoint.path}: lacks its snapshot {lacking[0]}")
+            self._checkpoint.discard(f"{self._checkpoint.path}: lacks its snapshot {lacking[0]}")
             return None
         return kept
 
@@ -154,7 +155,7 @@ def _read(path: Path | None, dataset: str) -> Split | None:
 
 
 def _describe(step: TrainStep, shown: Split | None) -> VictimFile:
-    """Describe the victim by the images that it is shown, or without any by the registry."""
+    """Describe the victim by its validation split, or by the registry if there is none."""
     if shown is None:
         try:
             return untrained(step.network, step.dataset, step.seed)

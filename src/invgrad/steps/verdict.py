@@ -1,4 +1,4 @@
-"""Verdicts: all rows in one table, and each reported value of the paper beside ours."""
+"""Step `verdict`: all rows in one table, and the verdict on each value that the paper reports."""
 
 import json
 import math
@@ -16,7 +16,8 @@ from invgrad.results.provenance import Record
 def write_verdicts(
     tables: Sequence[Path], paper_values: Path, description: Path, rows: Path, metrics: Path, out: Path
 ) -> None:
-    """Write all per-image rows to `rows`, what two runs are compared by to `metrics` and the verdicts to `out`;
+    """Write all per-image rows to `rows`, the verdicts to `out`, and a summary that compares two runs to `metrics`.
+
     `description` says why a cell is not comparable, or was left out.
     """
     cells = json.loads(description.read_text())["cells"]
@@ -33,9 +34,7 @@ def write_verdicts(
 
 
 def summary(rows: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
-    """How often there is each verdict, how many trials failed, and of every cell its mean PSNR in dB (left out where
-    there is none).
-    """
+    """Count each verdict and the failed trials; give the mean PSNR in dB of every cell that has one."""
     psnr = {cell: compare(of_cell, math.nan, math.nan, 1).value for cell, of_cell in rows.groupby("cell", sort=False)}
     return {
         "verdicts": judged["verdict"].value_counts().sort_index().to_dict(),
