@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Ablation: what each part of the attack adds
+# # Ablation: the contribution of each part of the attack
 #
 # The proposed attack on a trained network, and three attacks that differ from it in one part: the squared Euclidean
 # distance instead of the cosine, no total variation, L-BFGS instead of Adam on the sign of the gradient. The images are

@@ -1,8 +1,9 @@
 # %% [markdown]
-# # Matching cost and PSNR on the way
+# # Gradient-matching loss and PSNR over the iterations
 #
-# An attacker sees the matching cost alone and keeps the restart that ends with the lowest. How good is that choice? The
-# attacks of these cells kept their images on the way, for every restart, and are compared with the originals here.
+# An attacker sees only the gradient-matching loss (`matching_cost`), and keeps the restart in which it ends lowest. How
+# good is that choice? The attacks of these cells saved their images along the iterations, for every restart. Here, these
+# images are compared with the originals.
 
 # %% tags=["parameters"]
 artefact = "convergence"
@@ -51,7 +52,7 @@ results.save_table(table, numbers)
 table
 
 # %% [markdown]
-# The figure: cost and PSNR over the iterations, and on the right every restart of every image at its end.
+# The figure: loss and PSNR over the iterations, and on the right every restart of every image at its end.
 
 # %%
 note = f"Curves are means over the images. Dotted: the step size falls by ten. {unlike_paper(results.cells)}"

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Figure 1: one photograph, two networks
+# # Figure 1: one image, two networks
 #
 # The original, and what the attack recovers from the gradient of a shallow and of a very deep network. Both cells
-# attack the same photograph as their first image.
+# attack the same image as their first image.
 
 # %% tags=["parameters"]
 artefact = "fig1"
@@ -16,7 +16,7 @@ results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # The first image of each cell stands beside its original, with the first network seed. Under each reconstruction is
-# its PSNR; the last line says what keeps the picture from being compared with the paper's.
+# its PSNR; the last line lists the deviations from the paper.
 
 # %%
 shown = [(about["label"], results.gallery(cell, count=1)) for cell, about in results.cells.items()]

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Figure 4: what circular padding does to the location
+# # Figure 4: circular padding and the location of objects
 #
 # A convolution with circular padding gives a shifted image a shifted output, and a mean over all positions forgets
-# the shift: the gradient cannot tell where in the image things are. Zero padding tells, since it is not the same at
-# the border.
+# the shift: the gradient does not depend on where in the image things are. With zero padding it does, since the border
+# differs.
 
 # %% tags=["parameters"]
 artefact = "fig4"

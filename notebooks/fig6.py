@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Figure 6: how many local steps, and how large, hide an image
+# # Figure 6: number and size of the local steps
 #
 # A client trains on one image for several steps with the learning rate τ and shares the difference of its parameters.
 # Small steps leave this close to a multiple of the gradient. The attacker knows τ and the number of steps and takes them
@@ -19,7 +19,7 @@ results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # The paper displays a single image for each, and prints its PSNR; it is taken to be the image that is attacked here. Of
-# several network seeds the picture shows the first.
+# several network seeds the figure shows the first.
 
 # %%
 paper = results.verdicts.set_index("cell")

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Dishonest parameters: what swapping rows of the classification layer does
+# # Dishonest parameters: swapped rows of the classification layer
 #
 # The better a network has learned to recognise an image, the smaller are its loss on it and the gradient that a client
 # shares. A server that swaps rows of the classification layer sends a network whose answer is another; the client does
@@ -36,7 +36,7 @@ figure = image_grid(strips, results.caption, note=unlike_paper(results.cells))
 results.save_figure(figure)
 
 # %% [markdown]
-# All images, and the mean over them, which tells what is not in it: failed trials, and exact ones with an infinite PSNR.
+# All images, and the mean over them, with the number of trials left out: failed ones, and exact ones (infinite PSNR).
 
 # %%
 def numbers(rows: pd.DataFrame, server: str) -> pd.DataFrame:

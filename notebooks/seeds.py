@@ -1,5 +1,5 @@
 # %% [markdown]
-# # How much Table 1 depends on the network's random initialisation
+# # Dependence of Table 1 on the network's random initialisation
 #
 # Each dot is the reconstruction of one image, each column one network seed: the same images and settings, and a network
 # that was initialised, and where it is trained also trained, from another seed. Were the seed of no matter, the means
@@ -25,7 +25,7 @@ by_cell = results.by_cell
 # above the panel.
 
 # %%
-np.random.seed(0)  # dots are moved sideways at random: the same rows shall give the same picture
+np.random.seed(0)  # dots are moved sideways at random: the same rows shall give the same figure
 columns = min(4, len(by_cell))
 figure, panels = subplots(-(-len(by_cell) // columns), columns, results.caption, share_y="all")
 for axes, (cell, rows) in zip(panels.flat, by_cell.items()):
@@ -41,7 +41,7 @@ for axes in panels.flat[len(by_cell) :]:
 results.save_figure(figure)
 
 # %% [markdown]
-# The spread of the means of the seeds is what one network alone cannot tell.
+# The spread of the means over the seeds cannot be seen from one network.
 
 # %%
 numbers = results.comparison()

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Table 1: how well single images are reconstructed
+# # Table 1: reconstruction of single images
 #
 # The mean PSNR of both attacks beside the value that the paper prints. Every number comes from the rows that the metrics
 # step wrote, one per image and network seed.

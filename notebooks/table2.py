@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Table 2: what federated averaging gives away
+# # Table 2: reconstruction from federated averaging
 #
 # The clients share no gradient but the difference of the parameters after several local steps. The mean PSNR of what is
 # recovered from it stands beside the value that the paper prints, for several numbers of epochs, of images that a client

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # What training does to the leak
+# # The effect of training on the leak
 #
 # The same images, attacked through one and the same network after more and more epochs of its training. The gradient of
 # the cross-entropy of one image is the sum of the gradients of all logits, each weighted with how far its probability

@@ -22,7 +22,7 @@ sweep["matching_cost"] = [rows["matching_cost"].mean() for rows in results.by_ce
 networks = {about["attack"]: {**about, "label": about["attack"]} for about in results.cells.values()}
 
 # %% [markdown]
-# The table: the spread over images is within a network seed, that over seeds is of their means. The matching cost, here
+# The table: the spread over images is within a network seed, that over seeds is of their means. The matching loss, here
 # without the total variation, is what the attacker sees of the result.
 
 # %%

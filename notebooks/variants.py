@@ -1,7 +1,7 @@
 # %% [markdown]
-# # What else moves Table 1
+# # Variants of the attacks of Table 1
 #
-# Where our numbers differ from the printed ones, a setting that the paper does not tell may be the cause. Each variant
+# Where our numbers differ from the printed ones, a setting that the paper does not name may be the cause. Each variant
 # here changes one setting of an attack of Table 1 and attacks the same images through the same networks, so that it can
 # be compared image by image.
 

@@ -1,4 +1,4 @@
-"""What a bug report needs is told as far as it can be, whatever is broken."""
+"""Facts for a bug report, also where the installation is broken."""
 
 import subprocess
 import sys

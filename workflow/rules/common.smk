@@ -81,6 +81,6 @@ def options(name, values):
 def data_options(w):
     try:
         return plan.data_options(w.dataset, w.split, w.part.lstrip("-"))
-    except SettingsError as error:  # data that is not there is told before any job starts
+    except SettingsError as error:  # missing data is reported before any job starts
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -156,7 +156,7 @@ class Measured:
     images: int
     """Number of images at once, of all trials."""
     rate: float
-    """GFLOP/s."""
+    """Rate of the computation, GFLOP/s."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ SCALE = "INVGRAD_SCALE"
 
 
 def parameters(artefact: str) -> Mapping[str, Any]:
-    """Compute the parameters that the workflow passes to an artefact's notebook, and change the folder to the clone.
+    """Compute the parameters that the workflow passes to an artefact's notebook, and enter its clone.
 
     Raises `SettingsError` outside a clone, for an unknown artefact or scale, for a missing result, and for results of
     other settings than the configuration's.

@@ -13,10 +13,10 @@ SEEN = ".verified.json"
 
 
 def set_damaged_aside(root: Path) -> list[str]:
-    """Move every file below `root` whose checksum is not that of its record to the folder `damaged` there, so that its
-    job runs again; returns a sentence for each. `SettingsError` if it cannot be moved.
+    """Move every file below `root` that does not match its record to the folder `damaged` there.
 
-    A file of which neither size nor time has changed since it was last compared is not read again.
+    Its job then runs again. Returns a sentence for each such file; raises `SettingsError` if one cannot be moved. A
+    file is not read again if its size and time are as they were when it was last compared.
     """
     before, seen, sentences = _seen(root), {}, []
     for file, record in _recorded(root):
@@ -33,8 +33,9 @@ def set_damaged_aside(root: Path) -> list[str]:
 
 
 def refuse_unexplained(root: Path, bookkeeping: Path) -> None:
-    """Raise `SettingsError` if there are results below `root`, but Snakemake's `bookkeeping` (its folder `.snakemake`)
-    does not say with which settings they were made. Snakemake would then accept them for any settings.
+    """Raise `SettingsError` if there are results below `root` of which Snakemake does not know the settings.
+
+    Snakemake would accept them for any settings. `bookkeeping`: its folder `.snakemake`.
     """
     known = any(next((bookkeeping / name).glob("*"), None) for name in ("metadata", "incomplete"))
     if not known and next(_recorded(root), None):

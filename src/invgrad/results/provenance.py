@@ -95,8 +95,9 @@ class Record:
 
 
 def source_version() -> tuple[str, bool | None]:
-    """The commit of the source tree and whether it has uncommitted changes; ("unknown", None) outside a checkout, also
-    where the package is installed into an environment that lies in the checkout of something else.
+    """The commit of the source tree, and True if it has uncommitted changes; ("unknown", None) outside a checkout.
+
+    An environment that lies in the checkout of another project counts as outside.
     """
     here = Path(__file__)
     is_tracked = ["ls-files", "--error-unmatch", here.name]

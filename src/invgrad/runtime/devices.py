@@ -21,8 +21,10 @@ def dtype_of(precision: Precision) -> torch.dtype:
 
 @contextmanager
 def arithmetic(precision: Precision, deterministic: bool, device: torch.device) -> Iterator[None]:
-    """Set the arithmetic within the context: products are rounded as `precision` says (torch's own default lets a GPU's
-    convolutions use tf32); if `deterministic`, only operations that always give the same bits are used.
+    """Set the precision of products, and deterministic operations, within the context.
+
+    Products are rounded as `precision` says; torch's own default lets a GPU's convolutions use tf32. If
+    `deterministic`, only operations that always give the same bits are used.
 
     Raises `SettingsError` for tf32 on a CPU. A network that needs an operation without a deterministic form makes torch
     raise a `RuntimeError` that names it.

@@ -22,8 +22,9 @@ class StopSignal:
         self.signal: int | None = None
 
     def request(self, number: int, _: object) -> None:
-        """Remember the signal. A second Ctrl-C ends the process at once; SIGTERM may well come several times, from the
-        scheduler and from the processes that it stops.
+        """Remember the signal; a second Ctrl-C ends the process at once.
+
+        SIGTERM may come several times, from the scheduler and from the processes that it stops.
         """
         self.signal = number
         if number == signal.SIGINT:

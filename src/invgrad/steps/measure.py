@@ -1,4 +1,4 @@
-"""Step `measure`: metrics of reconstructions, one row per image; only here and in `activations` is the truth read."""
+"""Step `measure`: metrics that compare reconstructions with the truth, one row per image."""
 
 from collections.abc import Sequence
 from pathlib import Path
