@@ -67,7 +67,8 @@ def claims_table() -> str:
 def open_details(path: Path) -> str:
     """The details that the paper leaves open, as Markdown."""
     content = yaml.safe_load(path.read_text())
-    lines = ["# Details that the paper leaves open", "", f"Written by docs/refresh.py from [{path.name}](../data/{path.name})."]
+    source = f"Written by docs/refresh.py from [{path.name}](../data/{path.name})."
+    lines = ["# Details that the paper leaves open", "", source]
     for number, detail in enumerate(content["details"], start=1):
         source = detail["source"]
         link = f" Released code: [{source}]({content['repository']}/{quote(source)})." if source else ""
@@ -89,7 +90,7 @@ def refreshed_artefacts(page: str) -> str:
 def refreshed_performance(page: str) -> str:
     """docs/performance.md with the tables of both benches."""
     for name in ("bench", "bench-gpu"):
-        page = with_table(page, name, bench_table(ROOT / f"src/invgrad/{name}.json"))
+        page = with_table(page, name, bench_table(ROOT / f"src/invgrad/performance/{name}.json"))
     return page
 
 

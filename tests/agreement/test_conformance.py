@@ -1,4 +1,4 @@
-"""Agreement with numbers computed by the authors' released code (tests/golden/README.md)."""
+"""Agreement with numbers computed by the authors' released code (tests/agreement/golden/README.md)."""
 
 import math
 from typing import Any
