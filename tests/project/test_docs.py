@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +126,14 @@ def test_every_package_has_its_sentence() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     named = set(re.findall(r"^\| `([a-z]+)/` \|", page, re.MULTILINE))
     assert named == {path.parent.name for path in ROOT.glob("src/invgrad/*/__init__.py")}
+
+
+def test_packages_are_listed_in_the_order_that_is_checked() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    listed = re.search(r"^```\n(cli\n.*?)```", page, re.DOTALL | re.MULTILINE)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert listed
+    assert listed[1].splitlines() == [layer.replace(" :", ",") for layer in contracts[0]["layers"]]
 
 
 def test_the_example_in_the_readme_finds_the_image(
