@@ -51,8 +51,8 @@ def rendered(template: str) -> str:
 
 def wrapped(markdown: str) -> str:
     """The same with every paragraph and item of a list filled to 120 characters a line."""
-    paragraph = re.compile(r"^(?![|#]|$)(- )?.*(?:\n(?![|#]|- |$).*)*", re.MULTILINE)
-    return paragraph.sub(lambda found: _filled(found[0], indent="  " if found[1] else ""), markdown)
+    paragraph = re.compile(r"^(?![|#]|$)(- |\d+\. )?.*(?:\n(?![|#]|- |$).*)*", re.MULTILINE)
+    return paragraph.sub(lambda found: _filled(found[0], indent=" " * len(found[1] or "")), markdown)
 
 
 def _filled(text: str, indent: str) -> str:

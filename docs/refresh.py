@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pandas as pd
 import yaml
-from findings import rendered
+from findings import rendered, wrapped
 
 from invgrad.experiments.config import CONFIG, load
 from invgrad.settings import read_yaml
@@ -74,7 +74,7 @@ def open_details(path: Path) -> str:
         link = f" Released code: [{source}]({content['repository']}/{quote(source)})." if source else ""
         where = ", ".join(detail["artefacts"])
         lines += ["", f"{number}. **{detail['question']}** {detail['choice']} {detail['why']}{link} ({where})"]
-    return "\n".join(lines) + "\n"
+    return wrapped("\n".join(lines) + "\n")
 
 
 def refreshed_readme(page: str) -> str:
