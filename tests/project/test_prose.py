@@ -14,16 +14,7 @@ WORDS = (
 )
 """First words of clauses, fragments and third-person sentences, which do not say what a thing is or does."""
 
-TO_REWRITE = {"", "cli", "experiments", "paper", "performance", "report", "results", "runtime", "steps"}
-"""Packages that may break the rule until they are rewritten; "" stands for the modules at the root."""
-
-
-def package(module: Path) -> str:
-    """The folder of a module directly below the package."""
-    return module.relative_to(PACKAGE).parts[0] if module.parent != PACKAGE else ""
-
-
-MODULES = [file for file in sorted(PACKAGE.rglob("*.py")) if package(file) not in TO_REWRITE]
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
