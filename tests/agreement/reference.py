@@ -39,12 +39,20 @@ class Ended:
 
 
 def reconstruct(
-    network: nn.Module, client: Client, shared: Shared, attack: Attack, *, seed_key: str, jitter: float = 0
+    network: nn.Module,
+    client: Client,
+    shared: Shared,
+    attack: Attack,
+    *,
+    seed_key: str,
+    jitter: float = 0,
+    draw: int = 0,
 ) -> Reconstruction:
     """What the package's `reconstruct` should return. With `jitter`, all that rounding may change is moved by noise of
-    this size: starts, what the clients shared, the slope before its sign is taken, and pixels after each step.
+    this size: starts, what the clients shared, the slope before its sign is taken, and pixels after each step. `draw`:
+    the number of the noise.
     """
-    noise = torch.Generator().manual_seed(0)
+    noise = torch.Generator().manual_seed(draw)
 
     def moved(each: Tensor) -> Tensor:
         return each + jitter * torch.randn(each.shape, generator=noise, dtype=each.dtype)

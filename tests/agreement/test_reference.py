@@ -41,7 +41,7 @@ from invgrad.objective.settings import (
 
 CLASSES = 5
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-JITTER, STABLE, CLOSE = 1e-12, 1e-7, 1e-6
+JITTER, DRAWS, STABLE, CLOSE = 1e-12, 5, 1e-7, 1e-6
 
 
 class Residual(nn.Module):
@@ -304,8 +304,9 @@ def agrees(case: Case, result: Reconstruction, network: nn.Module, shared: Share
     expected = reference.reconstruct(network, case.client, shared, case.attack, seed_key="k")
     found = differences(result, expected, CLOSE)
     if found:
-        moved = reference.reconstruct(network, case.client, shared, case.attack, seed_key="k", jitter=JITTER)
-        if differences(moved, expected, STABLE):
+        moved = partial(reference.reconstruct, network, case.client, shared, case.attack, seed_key="k", jitter=JITTER)
+        # A tie, as between the equal neighbours that the median filter leaves, may fall by chance as it did before.
+        if any(differences(moved(draw=draw), expected, STABLE) for draw in range(DRAWS)):
             reject()
         if tied(expected):  # which of them is selected, and so shown, is left open
             found = [each for each in found if each.startswith(("matching_cost", "iterations"))]
