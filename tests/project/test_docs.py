@@ -133,7 +133,7 @@ def test_packages_are_listed_in_the_order_that_is_checked() -> None:
     listed = re.search(r"^```\n(cli\n.*?)```", page, re.DOTALL | re.MULTILINE)
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     assert listed
-    assert listed[1].splitlines() == [layer.replace(" :", ",") for layer in contracts[0]["layers"]]
+    assert listed[1].splitlines() == [layer.replace(" |", ",") for layer in contracts[0]["layers"]]
 
 
 def test_the_example_in_the_readme_finds_the_image(
