@@ -88,7 +88,7 @@ def attacks(folder: Path) -> dict[str, tuple[int, str]]:
         except OSError:
             continue
         job = variables.get("SLURM_JOB_ID")
-        if here and job and words[1:4] == ["-m", "invgrad", "attack"]:
+        if here and job and words[1:4] == ["-m", "invgrad", "--log"] and words[5] == "attack":
             state = folder / words[words.index("--checkpoint") + 1]
             if state.exists():
                 found[job] = int(process.name), f"{state.parent.name}/{state.stem}"
