@@ -209,7 +209,7 @@ def test_a_night_in_which_everything_goes_wrong(tmp_path: Path) -> None:
     assert "RUNNING" in running(shared).values(), "jobs outlive the process that submitted them"
     refused = run(shared, *night)
     assert "--unlock" in refused.stdout + refused.stderr
-    assert CANCEL in (ROOT / "README.md").read_text()
+    assert CANCEL in (ROOT / "docs/running.md").read_text()
     done(run(shared, "bash", "-c", CANCEL))
     until(lambda: not running(shared), "no job is left")
     done(run(shared, *ON_CLUSTER, "--unlock"))
