@@ -110,7 +110,7 @@ def test_a_changed_experiment_or_scale_is_noticed(clone: Path) -> None:
     bases.write_text(bases.read_text().replace("step_decay: !code true", "step_decay: !code false"))
     said = dvc(clone, "status")
     assert re.findall(r"modified: +(\S+)", said) == ["config/experiments"] * 3
-    assert planned(clone) == {"attack_narrow", "describe", "measure", "fig2", "verdict", "report"}
+    assert planned(clone) == {"attack_short", "describe", "measure", "fig2", "verdict", "report"}
     git(clone, "checkout", "--quiet", ".")
     add_scale(clone, "mini", mini(*CELLS, iterations=5))
     assert "cells.*.attack.iterations" in dvc(clone, "params", "diff")
