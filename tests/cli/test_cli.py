@@ -109,3 +109,22 @@ def test_plan_names_a_wrong_scale(invgrad: Invgrad) -> None:
     result = invgrad("plan", "--scale", "papr")
     assert result.returncode == 2
     assert "unknown scale 'papr'; nearest: 'paper'" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_does_not_end_the_command() -> None:
+    command = [sys.executable, "-m", "invgrad", "--log", "/dev/full", "env"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    first, second, third, *_ = result.stdout.splitlines()
+    assert first.startswith("invgrad:")
+    assert second.startswith("/dev/full: the log ends here: ")
+    assert third.startswith("python:")
+    assert (result.stdout + result.stderr).count("/dev/full") == 1
+
+
+def test_a_log_holds_what_both_streams_show(tmp_path: Path) -> None:
+    log = tmp_path / "new/x.log"
+    command = [sys.executable, "-m", "invgrad", "--log", str(log), "check", "scale=nope"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 2
+    assert log.read_text() == result.stdout + result.stderr != ""

@@ -1,6 +1,7 @@
 """Text stream that also writes to a log."""
 
 import io
+from contextlib import suppress
 from typing import TextIO
 
 
@@ -15,13 +16,24 @@ class Tee(io.TextIOBase):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text to both."""
-        self._log.write(text)
-        return self._stream.write(text)
+        """Write the text to both. A log that cannot be written, on a full disk say, ends with a line on the stream; the
+        command continues.
+        """
+        notice = ""
+        try:
+            if not self._log.closed:
+                self._log.write(text)
+        except OSError as error:  # at the end of a line, since the log is written line by line
+            notice = f"{self._log.name}: the log ends here: {error}\n"
+            with suppress(OSError):
+                self._log.close()
+        written = self._stream.write(text)
+        if notice:
+            self._stream.write(notice)
+        return written
 
     def flush(self) -> None:
-        """Flush both."""
-        self._log.flush()
+        """Flush the stream; the log is flushed with every line."""
         self._stream.flush()
 
     def isatty(self) -> bool:
