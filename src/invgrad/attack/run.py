@@ -30,7 +30,8 @@ def reconstruct(
     `network` is the victim in evaluation mode on the device to compute on; a copy in the attack's precision is used.
     Restart r of client c starts from noise that depends on (`seed_key`, name of c, r) alone, or from `start`
     [clients, restarts, n, 3, h, w] in normalised coordinates if given. Trials do not influence each other; as many run
-    at once as pay and fit into memory. An analytic attack draws nothing, and neither uses nor finds labels.
+    at once as pay and fit into memory. An analytic attack draws nothing, neither uses nor finds
+    labels, and has no iterations, for which the options are.
 
     Raises `SettingsError` if the arguments do not belong together, if labels must be inferred and cannot be, or if an
     analytic attack is to start somewhere.
