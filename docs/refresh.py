@@ -34,11 +34,12 @@ def with_table(page: str, name: str, table: str) -> str:
 
 def results_table(verdicts: Path) -> str:
     """Table 1 in short, as Markdown: the paper's values, ours and the verdicts."""
-    lines = ["| cell | paper, dB | ours, dB | verdict |", "|---|---|---|---|"]
+    lines = ["| cell | paper, dB | ours, dB (images × seeds) | verdict |", "|---|---|---|---|"]
     table = pd.read_csv(verdicts)
     for row in table[table["id"] == "table1"].itertuples():
         paper = f"{row.paper_value:.2f} ± {row.paper_std:.2f}{'' if row.paper_checked else ' †'}"
-        lines.append(f"| `{row.cell}` | {paper} | {row.value:.2f} ± {row.std_images:.2f} | {row.verdict} |")
+        ours = f"{row.value:.2f} ± {row.std_images:.2f} ({row.n_images} × {row.n_seeds})"
+        lines.append(f"| `{row.cell}` | {paper} | {ours} | {row.verdict} |")
     return "\n".join(lines) + "\n"
 
 
