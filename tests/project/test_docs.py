@@ -64,7 +64,8 @@ def test_the_readme_has_the_verdicts_of_table_1() -> None:
     cells = [line.split("`")[1] for line in README.splitlines() if re.match(r"\| `.*dB|\| `.*±", line)]
     assert cells == list(verdicts[verdicts["id"] == "table1"].index)
     ours = verdicts.loc["lenet-untrained-proposed"]
-    assert f"| {ours.value:.2f} ± {ours.std_images:.2f} | {ours.verdict} |" in README
+    n = f"{ours.n_images} × {ours.n_seeds}"
+    assert f"| {ours.value:.2f} ± {ours.std_images:.2f} ({n}) | {ours.verdict} |" in README
 
 
 def test_every_artefact_is_listed() -> None:

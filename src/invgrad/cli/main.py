@@ -53,7 +53,7 @@ def every_command(
     """Attack clients of federated learning by their gradients, and rebuild the paper's tables and figures."""
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
-        file = log.open("w", buffering=1)
+        file = log.open("w", buffering=1, encoding="utf-8", errors="backslashreplace")
         sys.stdout, sys.stderr = Tee(file, sys.stdout), Tee(file, sys.stderr)
 
 
