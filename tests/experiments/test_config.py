@@ -56,7 +56,7 @@ def test_every_scale_is_valid(scale: str) -> None:
         ({"artefacts": ["table9"]}, "unknown artefact 'table9'; nearest: 'table2'"),
         ({"left_out": {"resnet21-4-*": "no time"}}, "left_out: unknown cell 'resnet21-4-*'; nearest: 'resnet20-4-"),
         ({"left_out": {"resnet20-4-*": " "}}, "left_out.resnet20-4-*: "),
-        ({"left_out": {"*": "no time"}, "artefacts": ["table1"]}, "left_out: nothing is left to run"),
+        ({"left_out": {"*": "no time"}, "artefacts": ["table1"]}, "nothing is left to run: no time"),
         ({"sources": {"cifar10": "web"}}, "sources.cifar10: unknown source 'web'"),
         ({"sources": {"cifar11": "folder"}}, "unknown data set 'cifar11'"),
         ({"override": attack(total_variation=-1)}, "total_variation: -1 is out of range"),

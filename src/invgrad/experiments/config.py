@@ -6,30 +6,26 @@ changed deviates from the paper (see `invgrad.experiments.deviations`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import Field, JsonValue, StringConstraints, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from invgrad.experiments.feasibility import refuse_impossible_networks, sources_of
+from invgrad.experiments.left_out import LeftOut
 from invgrad.experiments.reading import Written, as_written, read_experiments
 from invgrad.experiments.scales import (
     MAY_SCALE,
-    Reach,
     Scale,
     cells_named,
     patched,
-    reach,
     refuse_physics,
-    refuse_two_reasons,
     refuse_unused,
-    widest_first,
 )
-from invgrad.experiments.schema import Artefact, Experiments, must_exist
+from invgrad.experiments.schema import Artefact, Experiments, Reasons, must_exist
 from invgrad.paper import values as paper_values
 from invgrad.runtime.settings import CheckpointInterval
 from invgrad.settings import Settings, SettingsError, parse, read_yaml, unknown
@@ -43,10 +39,10 @@ class Config(Settings):
     scale: str = "demo"
     artefacts: tuple[str, ...] | None = None
     """Names of the artefacts that are made; None: all."""
-    left_out: dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]] = Field(
-        default_factory=dict
-    )
+    left_out: Reasons = Field(default_factory=dict)
     """Cells that are not run although an artefact shows them: a name or pattern, and the reason for readers."""
+    whole: bool = False
+    """Run also the cells that the scale leaves out."""
     experiments: Path = Path("config/experiments")
     """A folder of files, or a single file."""
     scales: Path = Path("config/scales")
@@ -116,13 +112,22 @@ class Project:
         return found
 
     def left_out(self, cell: str) -> str | None:
-        """The reason why this cell is left out, None if it is run; of several names that fit, the narrowest counts."""
-        names = widest_first(cell, self._left_out)
-        return self.config.left_out[names[-1]] if names else None
+        """The reason why this cell is left out, the user's before the scale's; None if it is run."""
+        return self._left_out_by_user.reason(cell) or (
+            None if self.config.whole else self._left_out_by_scale.reason(cell)
+        )
+
+    def shown_at(self, artefact: str) -> str | None:
+        """The scale whose picture is shown in place of an artefact that is not made; None if there is none."""
+        return None if artefact in self.possible else self.scale.shown_at.get(artefact)
 
     @cached_property
-    def _left_out(self) -> Reach:
-        return reach(self.config.left_out, self.experiments.cells)
+    def _left_out_by_user(self) -> LeftOut:
+        return LeftOut(self.config.left_out, self.experiments.cells, "config")
+
+    @cached_property
+    def _left_out_by_scale(self) -> LeftOut:
+        return LeftOut(self.scale.left_out, self.experiments.cells, f"scale {self.config.scale}")
 
     def parts(self, cell: str) -> dict[str, str]:
         """The names of the parts of a cell, by kind: itself, its clients, their victim."""
@@ -150,10 +155,9 @@ def load(raw: Mapping[str, Any]) -> Project:
     experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
     for name in config.artefacts or ():
         must_exist(name, experiments.artefacts, "artefact", "config: artefacts")
-    for name in config.left_out:
-        if not any(fnmatch(cell, name) for cell in experiments.cells):
-            raise SettingsError(f"config: left_out: {unknown('cell', name, experiments.cells)}")
-    refuse_two_reasons(config.left_out, experiments.cells)
+    for name, other in scale.shown_at.items():
+        must_exist(name, experiments.artefacts, "artefact", f"{path}: shown_at")
+        must_exist(other, _scale_files(config), "scale", f"{path}: shown_at.{name}")
     refuse_impossible_networks(experiments)
     sources, missing = sources_of(experiments, scale, config.sources, config.data_root, path)
     for artefact in experiments.artefacts:
@@ -170,9 +174,23 @@ def load(raw: Mapping[str, Any]) -> Project:
         sources=sources,
         missing=missing,
     )
-    if config.left_out and not any(artefact.cells for artefact in project.artefacts.values()):
-        raise SettingsError("config: left_out: nothing is left to run")
+    _refuse_nothing_to_run(project)
     return project
+
+
+def _refuse_nothing_to_run(project: Project) -> None:
+    """Raise `SettingsError` if every cell of the artefacts chosen is left out, or the patterns are not clear."""
+    named = project.config.artefacts or project.experiments.artefacts
+    cells = [cell for name in named for cell in project.experiments.artefacts[name].cells]
+    reasons = {cell: project.left_out(cell) for cell in cells}
+    if None in reasons.values() or not cells:
+        return
+    wholly = replace(project, config=project.config.model_copy(update={"whole": True}))
+    hint = " (nearest: whole=true, which runs what the scale leaves out)"
+    raise SettingsError(
+        f"config: artefacts: nothing is left to run: {'; '.join(dict.fromkeys(map(str, reasons.values())))}"
+        + (hint if any(wholly.left_out(cell) is None for cell in cells) else "")
+    )
 
 
 def schema() -> dict[str, Any]:
@@ -183,8 +201,12 @@ def schema() -> dict[str, Any]:
     return {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in each], "$defs": definitions | each}
 
 
+def _scale_files(config: Config) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(config.scales.glob("*.yaml"))}
+
+
 def _scale_file(config: Config) -> Path:
-    known = {path.stem: path for path in sorted(config.scales.glob("*.yaml"))}
+    known = _scale_files(config)
     if config.scale not in known:
         raise SettingsError(f"config: scale: {unknown('scale', config.scale, known)}")
     return known[config.scale]

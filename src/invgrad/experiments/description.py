@@ -44,7 +44,11 @@ class CellDescription(Settings):
 
 
 class ArtefactDescription(Settings):
-    """One table or figure; `not_made` is the reason why it is not made, None if it is."""
+    """One table or figure.
+
+    `not_made` is the reason why it is not made, None if it is; `shown_at` then is the scale whose picture in the
+    repository shows what it would be, None if there is none.
+    """
 
     title: str
     where: str
@@ -52,6 +56,7 @@ class ArtefactDescription(Settings):
     cells: tuple[str, ...]
     writes: tuple[Literal["csv", "md", "tex", "png", "pdf"], ...]
     not_made: str | None = None
+    shown_at: str | None = None
 
 
 class Description(Settings):

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
-from invgrad.experiments.schema import must_exist
+from invgrad.experiments.schema import Reasons, must_exist
 from invgrad.settings import Settings, SettingsError, merged, unknown
 
 MAY_SCALE = {
@@ -41,6 +41,10 @@ class Scale(Settings):
     clients: Patch = Field(default_factory=dict)
     cells: Patch = Field(default_factory=dict)
     artefacts: Patch = Field(default_factory=dict)
+    left_out: Reasons = Field(default_factory=dict)
+    """Cells that show nothing at this scale: a name or pattern, and what was measured, for readers."""
+    shown_at: dict[str, str] = Field(default_factory=dict)
+    """For artefacts without any cell left, the scale whose picture in the repository is shown in their place."""
 
 
 def patched(content: Mapping[str, Any], patch: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -169,15 +173,3 @@ def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def refuse_two_reasons(left_out: Mapping[str, str], cells: Iterable[str]) -> None:
-    """Raise `SettingsError` if two patterns, of which neither is narrower, leave out one cell for other reasons."""
-    fitting = reach(left_out, cells)
-    for cell in cells:
-        for one, other in undecided(cell, fitting):
-            if left_out[one] != left_out[other]:
-                raise SettingsError(
-                    f"config: left_out: '{one}' and '{other}' both say why {cell} is left out, and neither is narrower "
-                    f"(nearest: say it under '{cell}')"
-                )

@@ -14,6 +14,9 @@ from invgrad.settings import Settings, SettingsError, unknown
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 """Name of a victim, a group of clients, a cell or an artefact; it becomes part of file names."""
 
+Reasons = dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]]
+"""Reasons, for readers, why cells are left out, by a name or pattern of cells."""
+
 
 class Victim(Settings):
     """A network and the data it is for; untrained if there is no `training`, or one of no epochs."""

@@ -96,7 +96,10 @@ def _described(plan: Plan, name: str) -> dict[str, Any]:
             reasons = {"not among the artefacts chosen for this run": None}
         missing = [f"{dataset} is missing: {plan.project.missing[dataset]}" for dataset in lacking[:1]]
         reason = "; ".join([*reasons, *missing])
-    return artefact.model_dump(include={"title", "where", "about", "cells", "writes"}) | {"not_made": reason}
+    return artefact.model_dump(include={"title", "where", "about", "cells", "writes"}) | {
+        "not_made": reason,
+        "shown_at": plan.project.shown_at(name),
+    }
 
 
 def _summary(plan: Plan, cell: str) -> dict[str, Any]:
