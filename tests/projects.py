@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 FILES = [
     *("Snakefile", "params.yaml", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"),
     *("src", "workflow", "config", "notebooks", "envs", "local", "slurm", "profiles"),
-    *("data/datasets.yaml", "data/paper_values.csv", "data/open_details.yaml"),
+    *("data/datasets.yaml", "data/paper_values.csv", "data/open_details.yaml", "data/victims"),
 ]
 TINY: dict[str, Any] = {
     "about": "tiny scale: for tests",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from invgrad.clients.assignment import clients
 from invgrad.data.sources import load as load_split
@@ -192,6 +193,59 @@ def test_a_cell_that_is_left_out_is_neither_run_nor_forgotten() -> None:
     assert "fig7" not in without.artefacts, "nor can it be asked for"
     assert "4 of 8 cells were not run." in notebook_json(without, "table1")
     assert "not run" not in notebook_json(without, "ablation")
+
+
+def at_a_scale(folder: Path, changes: dict[str, Any], **parameters: Any) -> Plan:
+    """The plan of a scale like the demo but for these parts."""
+    scale = read_yaml(Path("config/scales/demo.yaml")) | changes
+    (folder / "own.yaml").write_text(yaml.safe_dump(scale))
+    (folder / "small.yaml").write_text(Path("config/scales/small.yaml").read_text())
+    return plan(scale="own", scales=str(folder), **parameters)
+
+
+LEAVES_OUT = {"left_out": {"fedavg-*": "needs scale small", "lenet-trained-lbfgs": "too long"}}
+
+
+def test_a_scale_leaves_out_cells_unless_all_are_asked_for(tmp_path: Path) -> None:
+    scaled = at_a_scale(tmp_path, LEAVES_OUT | {"shown_at": {"table2-images": "small"}})
+    described = describe(scaled)
+    assert described["artefacts"]["table2-images"]["not_made"] == "needs scale small"
+    assert described["artefacts"]["table2-images"]["shown_at"] == "small"
+    assert described["artefacts"]["table2"]["shown_at"] is None
+    assert "lenet-trained-lbfgs" not in scaled.cells_of(scaled.artefacts)
+    by_user = at_a_scale(tmp_path, LEAVES_OUT, left_out={"lenet-*": "no time"})
+    assert by_user.project.left_out("lenet-trained-lbfgs") == "no time", "the user's reason comes first"
+    whole = at_a_scale(tmp_path, LEAVES_OUT | {"shown_at": {"table2": "small"}}, whole=True)
+    assert set(whole.cells_of(whole.artefacts)) == set(whole.cells)
+    assert describe(whole)["artefacts"]["table2"]["shown_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"left_out": {"fedvag-*": "why"}}, "scale own: left_out: unknown cell 'fedvag-*'; nearest: 'fedavg-"),
+        ({"left_out": {"*-lbfgs": "why", "lenet-trained-*": "because"}}, "both say why lenet-trained-lbfgs is left"),
+        ({"shown_at": {"table22": "small"}}, "shown_at: unknown artefact 'table22'; nearest: 'table2'"),
+        ({"shown_at": {"table2": "smal"}}, "shown_at.table2: unknown scale 'smal'; nearest: 'small'"),
+    ],
+)
+def test_what_a_scale_leaves_out_must_exist(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        at_a_scale(tmp_path, changes)
+
+
+def test_nothing_left_to_run_says_how_it_can_be_run(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nothing is left to run: needs scale small \(nearest: whole=true"):
+        at_a_scale(tmp_path, LEAVES_OUT, artefacts=["table2"])
+
+
+def test_a_victim_whose_checkpoints_are_given_is_not_trained(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    victims = {"lenet-trained": {"dataset": "cifar10", "checkpoints": str(given)}}
+    clients = {"*": {"seeds": [0], "targets": {"count": 1}}}
+    with pytest.raises(SettingsError, match=re.escape(f"{given}: unknown checkpoint 'seed0.safetensors'")):
+        at_a_scale(tmp_path, {"victims": victims, "clients": clients, "cells": {}})
 
 
 def test_an_artefact_that_is_not_chosen_is_not_said_to_be_left_out() -> None:

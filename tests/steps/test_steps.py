@@ -1,6 +1,7 @@
 """Steps from files to files: what they write, and what they refuse."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from invgrad.settings import SettingsError, parse
 from invgrad.steps.attack import attack_shard
 from invgrad.steps.measure import rows
 from invgrad.steps.share import share_shard, swapped
-from invgrad.steps.train import train_victim
+from invgrad.steps.train import take_trained, train_victim
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -240,6 +241,47 @@ def test_an_untrained_victim_needs_no_images(made: Path, tmp_path: Path) -> None
     network, about = load_victim(tmp_path / "without" / "victim-epoch0.safetensors", CPU)
     assert about.dataset == "cifar10"
     assert all(map(torch.equal, network.state_dict().values(), about.build().state_dict().values()))
+
+
+def test_a_victim_is_taken_from_an_earlier_training(photos: tuple[Path, Path], tmp_path: Path) -> None:
+    trained, out = tmp_path / "trained" / "seed0.safetensors", tmp_path / "victims" / "seed0.safetensors"
+    train_victim(training_of(), *photos, trained, None, CPU)
+    take_trained(training_of(), trained, out)
+    for path in sorted(trained.parent.glob("*.safetensors")):
+        assert (out.parent / path.name).read_bytes() == path.read_bytes()
+        record, earlier = (
+            json.loads((each / path.name).with_suffix(".json").read_text()) for each in (out.parent, trained.parent)
+        )
+        assert record["trained"] == earlier
+        assert record["curve"] == earlier["curve"]
+    assert json.loads(out.with_suffix(".json").read_text())["trained"]["trained_on"] == read_split(photos[1]).source
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 5}, "seed0.safetensors: was trained with seed 0, not 5"),
+        ({"training": Training(epochs=7)}, "was trained with training "),
+        ({"network": MLP(widths=(5,))}, "was trained with network "),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_not_taken(
+    photos: tuple[Path, Path], tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    trained = tmp_path / "seed0.safetensors"
+    train_victim(training_of(snapshots=()), *photos, trained, None, CPU)
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        take_trained(training_of(**{"snapshots": ()} | changes), trained, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_checkpoint_that_its_record_does_not_know_is_not_taken(photos: tuple[Path, Path], tmp_path: Path) -> None:
+    trained = tmp_path / "seed0.safetensors"
+    train_victim(training_of(snapshots=()), *photos, trained, None, CPU)
+    tensors, about = read_tensors(trained)
+    write_tensors(trained, {name: tensor + 1 for name, tensor in tensors.items()}, about)
+    with pytest.raises(SettingsError, match="is not the file that its record is about"):
+        take_trained(training_of(snapshots=()), trained, tmp_path / "out.safetensors")
 
 
 def test_there_is_no_snapshot_after_the_end() -> None:

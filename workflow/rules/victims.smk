@@ -14,6 +14,7 @@ for name in plan.victims:
             data=ancient(plan.training_split(name)),
             records=records(plan.data_for_training(name)),
             network=plan.network_files(name),
+            trained=lambda w, name=name: plan.given_files(name, w.seed),
         output:
             [files.victim(name, "{seed}", epoch) for epoch in plan.snapshots(name)],
             [record(files.victim(name, "{seed}", epoch)) for epoch in plan.snapshots(name)],
@@ -21,7 +22,7 @@ for name in plan.victims:
             record=record(files.victim(name, "{seed}")),
         log:
             files.log(files.victim(name, "{seed}")),
-        localrule: not plan.victim(name).epochs
+        localrule: not plan.victim(name).is_trained_here
         conda:
             "../../envs/environment.yaml"
         threads: 1
@@ -34,7 +35,11 @@ for name in plan.victims:
             settings=lambda w, name=name: plan.train_json(name, int(w.seed)),
             # Not an output, since an unfinished training is to survive the job.
             checkpoint=str(files.unfinished(files.victim(name, "{seed}"))),
-            data=[*options("validation", plan.validation_split(name)), *options("data", plan.training_split(name))],
+            data=lambda w, name=name: [
+                *options("validation", plan.validation_split(name)),
+                *options("data", plan.training_split(name)),
+                *options("trained", plan.given_files(name, w.seed)[:1]),
+            ],
         shell:
             "exec python -m invgrad --log {log} train --settings {params.settings:q} {params.data} --out {output.victim}"
             " --checkpoint {params.checkpoint} --every-seconds {resources.every_seconds}"

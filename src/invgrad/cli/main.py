@@ -80,6 +80,9 @@ def train(
         Path | None, typer.Option(exists=True, help="The validation split; without it the registry describes the data.")
     ] = None,
     data: Annotated[Path | None, typer.Option(exists=True, help="The training split, if it is to be trained.")] = None,
+    trained: Annotated[
+        Path | None, typer.Option(exists=True, help="A checkpoint of this training, to be taken in place of training.")
+    ] = None,
     checkpoint: Checkpoint = None,
     every_seconds: EverySeconds = 60,
     every_iterations: EveryIterations = 500,
@@ -89,8 +92,11 @@ def train(
     """Build a victim network, train it if its settings say so, and write its checkpoint."""
     from invgrad.networks.settings import TrainStep
     from invgrad.runtime.settings import CheckpointInterval
-    from invgrad.steps.train import train_victim
+    from invgrad.steps.train import take_trained, train_victim
 
+    if trained:
+        take_trained(_step(TrainStep, settings), trained, out)
+        return
     every = CheckpointInterval(seconds=every_seconds, iterations=every_iterations)
     with stoppable() as stop:
         on = _start(device, threads)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, JsonValue, field_validator
 
-from invgrad.experiments.feasibility import refuse_impossible_networks, sources_of
+from invgrad.experiments.feasibility import refuse_impossible_networks, refuse_missing_checkpoints, sources_of
 from invgrad.experiments.left_out import LeftOut
 from invgrad.experiments.reading import Written, as_written, read_experiments
 from invgrad.experiments.scales import (
@@ -159,6 +159,7 @@ def load(raw: Mapping[str, Any]) -> Project:
         must_exist(name, experiments.artefacts, "artefact", f"{path}: shown_at")
         must_exist(other, _scale_files(config), "scale", f"{path}: shown_at.{name}")
     refuse_impossible_networks(experiments)
+    refuse_missing_checkpoints(experiments)
     sources, missing = sources_of(experiments, scale, config.sources, config.data_root, path)
     for artefact in experiments.artefacts:
         if not (config.notebooks / f"{artefact}.py").is_file():

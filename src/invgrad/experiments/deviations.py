@@ -9,7 +9,7 @@ from invgrad.experiments.scales import leaves
 from invgrad.experiments.schema import Experiments
 
 COMPARABLE: Mapping[str, frozenset[str]] = {
-    "victims": frozenset(),
+    "victims": frozenset({"checkpoints"}),
     "clients": frozenset({"seeds", "targets.count", "clients_per_shard"}),
     "cells": frozenset({"label", "variant", "variant_of", "attack.snapshots"}),
 }

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from invgrad.data.availability import available, find_source, what_to_put_where
 from invgrad.data.registry import describe
+from invgrad.experiments.layout import checkpoint_name
 from invgrad.experiments.scales import Scale
 from invgrad.experiments.schema import Experiments, must_exist
 from invgrad.networks.facts import size_of
-from invgrad.settings import SettingsError
+from invgrad.settings import SettingsError, unknown
 
 
 def sources_of(
@@ -39,7 +40,7 @@ def _needed(experiments: Experiments) -> dict[str, set[str]]:
     needed: dict[str, set[str]] = {}
     for clients in experiments.clients.values():
         victim = experiments.victims[clients.victim]
-        training = {"train", "validation"} if victim.epochs else set()
+        training = {"train", "validation"} if victim.is_trained_here else set()
         needed.setdefault(victim.dataset, set()).update({clients.targets.split}, training)
     return needed
 
@@ -60,6 +61,21 @@ def _refuse_too_few_images(experiments: Experiments, sources: Mapping[str, str])
             raise SettingsError(
                 f"clients.{name}.targets: image {last + 1} of {dataset} is needed, but {sources[dataset]} has {there}"
             )
+
+
+def refuse_missing_checkpoints(experiments: Experiments) -> None:
+    """Raise `SettingsError` for a checkpoint that is to be taken for a victim and does not exist."""
+    for clients in experiments.clients.values():
+        victim = experiments.victims[clients.victim]
+        if victim.checkpoints is None:
+            continue
+        final = clients.epoch in (None, victim.epochs)
+        for seed in clients.seeds:
+            name = checkpoint_name(seed, None if final else clients.epoch)
+            known = sorted(path.name for path in victim.checkpoints.glob("*.safetensors"))
+            if name not in known:
+                where = f"victims.{clients.victim}.checkpoints: {victim.checkpoints}"
+                raise SettingsError(f"{where}: {unknown('checkpoint', name, known)}")
 
 
 def refuse_impossible_networks(experiments: Experiments) -> None:

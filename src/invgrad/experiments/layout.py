@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def checkpoint_name(seed: int | str, epoch: int | None = None) -> str:
+    """The name of the file of a victim's checkpoint after `epoch` epochs of training; None: at its end."""
+    after = "" if epoch is None else f"-epoch{epoch}"
+    return f"seed{seed}{after}.safetensors"
+
+
 @dataclass(frozen=True)
 class Layout:
     """Paths of one scale's files; beside each `.safetensors` and `.csv` lies its record, a `.json` of the same stem."""
@@ -17,8 +23,7 @@ class Layout:
 
     def victim(self, victim: str, seed: int | str, epoch: int | None = None) -> Path:
         """A victim's checkpoint after `epoch` epochs of training; None: at its end."""
-        after = "" if epoch is None else f"-epoch{epoch}"
-        return self.root / f"victims/{victim}/seed{seed}{after}.safetensors"
+        return self.root / f"victims/{victim}" / checkpoint_name(seed, epoch)
 
     def unfinished(self, result: Path) -> Path:
         """The state of the unfinished job that makes a result, kept until Snakemake has accepted the result."""

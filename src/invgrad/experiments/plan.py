@@ -14,7 +14,7 @@ from invgrad.clients.settings import ShareStep
 from invgrad.data.availability import available
 from invgrad.data.registry import describe
 from invgrad.experiments.config import Project
-from invgrad.experiments.layout import Layout
+from invgrad.experiments.layout import Layout, checkpoint_name
 from invgrad.experiments.schema import Artefact, Cell, Clients, Victim
 from invgrad.networks.settings import Custom, TrainStep, source_file
 from invgrad.results.fingerprints import PACKAGE
@@ -109,16 +109,23 @@ class Plan:
     def validation_split(self, victim: str) -> list[Path]:
         """The split that a victim is tested on, or that gives the statistics of its data set.
 
-        Empty if the victim stays untrained and the statistics are published.
+        Empty if the victim is not trained here and the statistics are published.
         """
         chosen = self.victim(victim)
-        needed = chosen.epochs or describe(chosen.dataset).statistics is None
+        needed = chosen.is_trained_here or describe(chosen.dataset).statistics is None
         return [self._split(chosen.dataset, "validation")] if needed else []
 
     def training_split(self, victim: str) -> list[Path]:
-        """The split that a victim is trained on; empty if it stays untrained."""
+        """The split that a victim is trained on; empty if it is not trained here."""
         chosen = self.victim(victim)
-        return [self._split(chosen.dataset, "train")] if chosen.epochs else []
+        return [self._split(chosen.dataset, "train")] if chosen.is_trained_here else []
+
+    def given_files(self, victim: str, seed: int | str) -> list[Path]:
+        """The checkpoint of an earlier training and its snapshots, each with its record; empty if there is none."""
+        folder = self.victim(victim).checkpoints
+        names = [checkpoint_name(seed, epoch) for epoch in (None, *self.snapshots(victim))]
+        files = [folder / name for name in names] if folder else []
+        return [each for path in files for each in (path, path.with_suffix(".json"))]
 
     def data_for_training(self, victim: str) -> list[Path]:
         """The splits that a victim's step reads."""

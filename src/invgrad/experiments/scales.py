@@ -13,7 +13,9 @@ from invgrad.experiments.schema import Reasons, must_exist
 from invgrad.settings import Settings, SettingsError, merged, unknown
 
 MAY_SCALE = {
-    "victims": frozenset({"dataset", "training.epochs", "network.width", "network.weights"}),
+    "victims": frozenset(
+        {"dataset", "training.epochs", "training.milestones", "checkpoints", "network.width", "network.weights"}
+    ),
     "clients": frozenset(
         {"seeds", "clients_per_shard"}
         | {f"targets.{key}" for key in ("split", "start", "every", "indices", "count", "images_per_client")}
@@ -21,7 +23,7 @@ MAY_SCALE = {
     "cells": frozenset({"attack.iterations", "attack.restarts", "attack.snapshots"}),
     "artefacts": frozenset({"cells"}),
 }
-"""Settings, by kind of part, that a scale may change: counts, images, data, and a network's width and weights."""
+"""Settings, by kind of part, that a scale may change: counts, images, data, a network's training, width, weights."""
 
 
 Patch = dict[str, dict[str, JsonValue]]

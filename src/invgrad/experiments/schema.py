@@ -1,6 +1,7 @@
 """Schema of the experiments: victims, clients, cells and artefacts."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
@@ -19,11 +20,16 @@ Reasons = dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_
 
 
 class Victim(Settings):
-    """A network and the data it is for; untrained if there is no `training`, or one of no epochs."""
+    """A network and the data it is for; untrained if there is no `training`, or one of no epochs.
+
+    With `checkpoints`, a folder of files `seed<N>.safetensors` with their records, it is not trained again: its
+    checkpoints, which must be of this training, are taken from there.
+    """
 
     network: Network
     dataset: str
     training: Training | None = None
+    checkpoints: Path | None = None
 
     @model_validator(mode="after")
     def _known_dataset(self) -> "Victim":
@@ -34,6 +40,11 @@ class Victim(Settings):
     def epochs(self) -> int:
         """Number of epochs of its training; 0 if it stays untrained."""
         return self.training.epochs if self.training else 0
+
+    @property
+    def is_trained_here(self) -> bool:
+        """True if a run trains it; False if it stays untrained or its checkpoints are given."""
+        return self.epochs > 0 and self.checkpoints is None
 
 
 class TargetImages(Settings):

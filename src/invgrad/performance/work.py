@@ -74,14 +74,15 @@ def _training(plan: Plan, victim: str, cells: list[str], networks: _Networks) ->
     chosen = plan.victim(victim)
     groups = [plan.clients[plan.cells[cell].clients] for cell in cells]
     source = plan.project.sources.get(chosen.dataset)
-    images = available(chosen.dataset, "train", source) if chosen.epochs and source else 0
+    epochs = chosen.epochs * chosen.is_trained_here
+    images = available(chosen.dataset, "train", source) if epochs and source else 0
     return TrainingWork(
         victim=victim,
         network=networks.of(victim),
         dataset=chosen.dataset,
         size=describe(chosen.dataset).size,
-        images=images or describe(chosen.dataset).images["train"] * (chosen.epochs > 0),
-        epochs=chosen.epochs,
+        images=images or describe(chosen.dataset).images["train"] * (epochs > 0),
+        epochs=epochs,
         seeds=len({seed for group in groups if group.victim == victim for seed in group.seeds}),
         snapshots=1 + len(plan.snapshots(victim)),
     )

@@ -1,12 +1,14 @@
-"""Step `train`: a victim, trained or not, as a checkpoint.
+"""Step `train`: a victim, untrained, trained, or taken from an earlier training, as a checkpoint.
 
 A training that is stopped resumes from the last state that it wrote, and gives the same result.
 """
 
+import json
 import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +17,8 @@ from invgrad.data.splits import Split, read_split
 from invgrad.networks.checkpoint import VictimFile, save_victim, untrained
 from invgrad.networks.settings import Training, TrainStep, source_file
 from invgrad.networks.training import State, train
-from invgrad.results.files import read_tensors, write
-from invgrad.results.provenance import Record
+from invgrad.results.files import read_tensors, sha256, write
+from invgrad.results.provenance import Record, read_record
 from invgrad.runtime.checkpoints import Checkpoint, origin_of
 from invgrad.runtime.progress import ProgressBar
 from invgrad.runtime.settings import CheckpointInterval
@@ -54,9 +56,35 @@ def train_victim(
     state = job.start(device)
     if shown and data:  # as is the case if it is to be trained
         job.train(state, data, shown, ProgressBar(f"train {out.parent.name} {out.stem}", step.epochs))
-    job.write(out, state, record)
+    job.write(out, state, record, trained_on=data.source if data else None)
     if checkpoint is None or not step.epochs:  # what is not trained is made again in a moment
         job.remove()
+
+
+def take_trained(step: TrainStep, trained: Path, out: Path) -> None:
+    """Write the victim to `out` and its snapshots beside it from checkpoints of the same training.
+
+    Beside `trained` lie the same snapshots; the record of each lies beside it, and is kept in that of the copy. Raises
+    `SettingsError` if a file is not the one that its record is about, or is of another training.
+    """
+    record = Record(step.model_dump(mode="json"))
+    for epoch in (*step.snapshots, None):
+        source, copy = (path if epoch is None else after(path, epoch) for path in (trained, out))
+        told = read_record(source)
+        _refuse_other_training(step, source, told)
+        write(copy, partial(shutil.copyfile, source))
+        record.write(copy, curve=told["curve"], trained=told)
+
+
+def _refuse_other_training(step: TrainStep, source: Path, told: Mapping[str, Any]) -> None:
+    """Raise `SettingsError` if a checkpoint is not that of its record, or its record is of another training."""
+    if sha256(source) != told["sha256"]:
+        raise SettingsError(f"{source}: is not the file that its record is about")
+    wanted = step.model_dump(mode="json", exclude={"snapshots"})
+    for name, value in wanted.items():
+        if told["settings"].get(name) != value:
+            was, now = (json.dumps(each) for each in (told["settings"].get(name), value))
+            raise SettingsError(f"{source}: was trained with {name} {was}, not {now}")
 
 
 def after(path: Path, epoch: int) -> Path:
@@ -92,15 +120,15 @@ class _Job:
                 progress.show(epoch.epoch, f"validation accuracy {epoch.validation_accuracy:.3f}")
         self._checkpoint.keep(state.tensors())
 
-    def write(self, out: Path, state: State, record: Record) -> None:
-        """Write the victim and its snapshots, each with its record."""
+    def write(self, out: Path, state: State, record: Record, trained_on: str | None) -> None:
+        """Write the victim and its snapshots, each with its record, which says where the training images are from."""
         curve = [epoch.as_row() for epoch in state.curve]
         record.seconds_before, record.devices_before = self._checkpoint.seconds_before, self._checkpoint.devices_before
         for epoch in self._step.snapshots:
             write(after(out, epoch), partial(shutil.copyfile, self._snapshot(epoch)))
-            record.write(after(out, epoch), epoch=epoch, curve=curve[:epoch])
+            record.write(after(out, epoch), epoch=epoch, curve=curve[:epoch], trained_on=trained_on)
         save_victim(out, self._about, state.network)
-        record.write(out, resumed=self._checkpoint.resumed, curve=curve)
+        record.write(out, resumed=self._checkpoint.resumed, curve=curve, trained_on=trained_on)
 
     def remove(self) -> None:
         """Delete the checkpoint and the snapshots beside it."""
