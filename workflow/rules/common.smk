@@ -14,6 +14,7 @@ from invgrad.experiments.summary import notebook_json
 from invgrad.results.fingerprints import fingerprint, imported_code, step_code
 from invgrad.results.integrity import refuse_unexplained, set_damaged_aside
 from invgrad.runtime.checkpoints import remove_states
+from invgrad.runtime.snakemake_timers import keep_one_timer
 from invgrad.settings import SettingsError
 
 try:
@@ -22,6 +23,7 @@ except SettingsError as error:
     sys.exit(f"error: {error}")
 
 run_jobs_with_this_python()
+keep_one_timer()
 
 # Snakemake hands on what --config says to a cluster's jobs as Python writes it, unless it is quoted: a shell reads an
 # apostrophe beside quotation marks otherwise.
