@@ -39,6 +39,10 @@ rule all:
         rules.report.output,
 
 
+onstart:
+    start_for(workflow)
+
+
 # Not before: a job whose result Snakemake has not seen, or gave up with others of its group, need not start anew.
 onsuccess:
     remove_states(files.states(), files.root)

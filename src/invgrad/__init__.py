@@ -6,7 +6,6 @@ modules: code fingerprints follow import statements, and cannot look through the
 """
 
 from importlib import import_module
-from typing import Any
 
 __version__ = "0.1.0"
 
@@ -37,7 +36,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = sorted(_MODULE_OF)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:  # typing takes a while to import
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'invgrad' has no attribute '{name}'")
     return getattr(import_module(f"invgrad.{_MODULE_OF[name]}"), name)

@@ -16,6 +16,7 @@ from invgrad.results.integrity import refuse_unexplained, set_damaged_aside
 from invgrad.runtime.checkpoints import remove_states
 from invgrad.runtime.snakemake_timers import keep_one_timer
 from invgrad.settings import SettingsError
+from invgrad.warm.start import start_for
 
 try:
     plan = Plan(load(config))

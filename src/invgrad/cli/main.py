@@ -224,6 +224,14 @@ def notebook(
     execute(source, json_object(parameters, "--parameters"), out, log)
 
 
+@app.command(hidden=True)
+def kernel(connection: Annotated[Path, File]) -> None:
+    """Run the kernel of a notebook, as `invgrad notebook` asks for it."""
+    from invgrad.steps.notebook import run_kernel
+
+    run_kernel(connection)
+
+
 @app.command(rich_help_panel=STEPS)
 def report(
     description: Annotated[Path, File],

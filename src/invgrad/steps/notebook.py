@@ -48,10 +48,20 @@ def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -
     record.write(out)
 
 
+def run_kernel(connection: Path) -> None:
+    """Be the kernel of a notebook, for the process that wrote this connection file."""
+    import matplotlib
+    from ipykernel.kernelapp import launch_new_instance
+
+    # As the kernel does too, but before matplotlib is imported; a warm process has done so.
+    matplotlib.rcParams["backend"] = os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    launch_new_instance(argv=["-f", str(connection), f"--IPKernelApp.parent_handle={os.getppid()}"])
+
+
 def _kernel(folder: Path) -> Path:
     """Make a Jupyter path whose only kernel is this Python; none needs to be registered on the machine."""
     spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "argv": [sys.executable, "-m", "invgrad", "kernel", "--connection", "{connection_file}"],
         "display_name": "Python 3",
         "language": "python",
     }

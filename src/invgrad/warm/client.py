@@ -1,0 +1,85 @@
+"""The job's process as Snakemake starts it: hands the job to the warm process, and stands for it.
+
+Every job imports this module first, so it imports nothing that takes time.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # takes a while to import
+    from typing import Any, NoReturn
+
+VARIABLE = "INVGRAD_WARM"
+"""Environment variable that names the warm process's socket."""
+
+READ_LATE = {
+    *("_", "PWD", "OLDPWD", "SHLVL"),  # set by every shell
+    *("TMPDIR", "TMP", "TEMP", "TEMPDIR"),  # set by Snakemake for every job
+    *("JUPYTER_PATH", "JPY_PARENT_PID"),  # set for a notebook's kernel
+    "OMP_WAIT_POLICY",  # set by every process of invgrad, in the same way
+}
+"""Environment variables that may differ: no library has read them while it was imported, or it read the same."""
+
+
+def hand_over() -> None:
+    """Let the warm process run this process's command, and exit as that ends; return where it does not."""
+    path = os.environ.get(VARIABLE)
+    if not path:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        try:
+            connection.connect(path)
+            request = {"circumstances": circumstances(), "environment": dict(os.environ), "arguments": sys.argv}
+            socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2])
+            accepted = connection.recv(1)
+        except OSError:  # it has ended, or was never there
+            return
+        if accepted:
+            _stand_for_job(connection)
+
+
+def circumstances() -> "dict[str, Any]":
+    """What a job takes over from the process that started it; the limits and the control group are a cluster's too."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return {
+        "python": sys.executable,
+        "folder": os.getcwd(),  # noqa: PTH109 (pathlib takes a while to import)
+        "umask": umask,
+        "environment": {name: value for name, value in os.environ.items() if name not in READ_LATE},
+        **{name: _read(f"/proc/self/{name}") for name in ("limits", "cgroup")},
+    }
+
+
+def _read(path: str) -> str:
+    with open(path) as file:  # noqa: PTH123
+        return file.read()
+
+
+def _stand_for_job(connection: socket.socket) -> "NoReturn":
+    """Pass on signals to the job, and end as it ends; end with the parent too, which may be a notebook's job."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: connection.send(bytes([number])))
+    parent = os.getppid()
+    connection.settimeout(1)
+    answer = b""
+    while not answer:
+        try:
+            answer = connection.recv(8)
+        except TimeoutError:
+            if os.getppid() == parent:
+                continue
+        except OSError:
+            pass
+        if not answer:
+            sys.exit("error: the warm process, or what started this job, ended before the job")
+    code = int(answer)
+    if code < 0:  # a signal that ended the job
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)

@@ -1,0 +1,51 @@
+"""Start of the warm process for a run of Snakemake."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from invgrad.warm.client import VARIABLE
+
+FEW = 4
+"""Jobs that take less time to start one by one than the warm process takes."""
+
+_processes: list[subprocess.Popen[bytes]] = []
+"""Kept, since a pipe to each tells it that Snakemake has not ended."""
+
+
+def start_for(workflow: Any) -> None:
+    """Start the warm process for the jobs that Snakemake is about to run, if it runs more than a few on this machine.
+
+    Not on a cluster, where a job has to stay within what it was given, nor where the user has set `INVGRAD_WARM`.
+    """
+    here = sys.platform == "linux" and workflow.is_main_process and workflow.local_exec and not workflow.touch
+    if here and len(workflow.dag) > FEW and VARIABLE not in os.environ:
+        from snakemake.shell import shell
+
+        variables = shell("env -0", read=True).split("\0")  # as a job has them
+        process, path = start(dict(each.split("=", 1) for each in variables if each))
+        _processes.append(process)
+        os.environ[VARIABLE] = str(path)
+
+
+def start(environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start a warm process that lives as long as its standard input is open; it comes with its socket."""
+    path = Path(mkdtemp(prefix="invgrad-")) / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen(128)  # clients wait from now on
+        descriptor = listener.fileno()
+        process = subprocess.Popen(
+            ["python", "-m", "invgrad.warm.server", str(descriptor), str(path.parent)],
+            env={**environment, VARIABLE: str(path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[descriptor],
+            start_new_session=True,  # Ctrl-C is the clients' to pass on
+        )
+    return process, path
