@@ -238,11 +238,9 @@ def is_warm(folder: Path, warm: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "executable", str(Path(sys.executable).with_name("python")))
     monkeypatch.setattr(sys, "argv", ["invgrad", "--version"])
-    monkeypatch.setattr(os, "environ", dict(warm.environment))
 
     def asked(**variables: str) -> bool:
-        os.environ.update(variables)
-        os.environ.pop("PYTEST_CURRENT_TEST", None)
+        monkeypatch.setattr(os, "environ", warm.environment | variables)
         try:
             client.hand_over()
         except SystemExit as stop:
@@ -309,6 +307,13 @@ def test_no_fork_once_cuda_is_in_use(uses_cuda: bool, tmp_path: Path, monkeypatc
     assert len(forks) == (not uses_cuda)
 
 
+class Process:
+    """In place of the warm one."""
+
+    def communicate(self) -> None:
+        pass
+
+
 class Run:
     """What Snakemake says of a run of five jobs on this machine."""
 
@@ -330,7 +335,7 @@ def test_it_is_started_for_more_than_a_few_jobs_on_this_machine(
 ) -> None:
     given: list[dict[str, str]] = []
     monkeypatch.delenv(client.VARIABLE, raising=False)
-    monkeypatch.setattr(starting, "start", lambda variables: given.append(variables) or (None, "socket"))
+    monkeypatch.setattr(starting, "start", lambda variables: given.append(variables) or (Process(), "socket"))
     run = Run()
     vars(run).update(changes)
     starting.start_for(run)

@@ -1,5 +1,6 @@
 """Start of the warm process for a run of Snakemake."""
 
+import atexit
 import os
 import socket
 import subprocess
@@ -14,9 +15,6 @@ from invgrad.warm.client import VARIABLE
 FEW = 4
 """Jobs that take less time to start one by one than the warm process takes."""
 
-_processes: list[subprocess.Popen[bytes]] = []
-"""Kept, since a pipe to each tells it that Snakemake has not ended."""
-
 
 def start_for(workflow: Any) -> None:
     """Start the warm process for the jobs that Snakemake is about to run, if it runs more than a few on this machine.
@@ -29,7 +27,7 @@ def start_for(workflow: Any) -> None:
 
         variables = shell("env -0", read=True).split("\0")  # as a job has them
         process, path = start(dict(each.split("=", 1) for each in variables if each))
-        _processes.append(process)
+        atexit.register(process.communicate)  # closes the pipe by which it knows that Snakemake runs, and waits
         os.environ[VARIABLE] = str(path)
 
 
