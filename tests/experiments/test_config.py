@@ -24,7 +24,7 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SOURCES = {"cifar10": ["packaged"], "cifar100": ["packaged"], "imagenet64": ["packaged"]}
 FEDERATED = {"kind": "federated-averaging", "steps": 1}
-UNTRAINED, TRAINED = "lenet-untrained-proposed", "lenet-trained-proposed"
+UNTRAINED, TRAINED, OWL = "lenet-untrained-proposed", "lenet-trained-proposed", "imagenet-resnet152-owl"
 CELL = {"label": "x", "clients": "lenet-trained", "attack": {"iterations": 1}}
 ARTEFACT = {"title": "x", "where": "x", "about": "x", "cells": [TRAINED], "writes": ["png"]}
 
@@ -199,10 +199,28 @@ def test_a_variant_stands_behind_the_label() -> None:
 def test_what_changed_is_why_a_cell_is_not_comparable() -> None:
     project = change(override=attack(total_variation=0.1, iterations=10))
     assert sorted(deviations(project, UNTRAINED)) == [
-        "iterations 10 instead of 4800",
-        "total variation 0.1 instead of 0.01",
+        "10 instead of 4,800 iterations",
+        "α = 0.1 instead of 0.01",
     ]
     assert "other data: photos10 instead of cifar10" in deviations(project, TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("cell", "change_of", "words"),
+    [
+        (OWL, {"victims": {"imagenet-resnet152": {"network": {"weights": None}}}}, "untrained instead of pretrained"),
+        (OWL, {"clients": {OWL: {"targets": {"indices": [2, 3]}}}}, "other images: 2, 3 instead of 1200"),
+        (OWL, {"clients": {OWL: {"targets": {"start": 5}}}}, "images from position 5 instead of 0 on"),
+        ("ablation-lbfgs", {"victims": {"resnet18-trained": {"training": None}}}, "untrained instead of trained"),
+        (TRAINED, {"victims": {"lenet-trained": {"training": {"epochs": 90}}}}, "90 instead of 120 epochs of training"),
+        ("fedavg-e5-n1-b1", {"clients": {"fedavg-e5-n1-b1": {"shares": {"epochs": 2}}}}, "2 instead of 5 local epochs"),
+        (UNTRAINED, attack(box=False), "box no instead of yes"),
+        (UNTRAINED, attack(median_filter_every=500), "median filter every 500 instead of none"),
+        (UNTRAINED, attack(weighting="linear"), "weighting linear instead of equal"),
+    ],
+)
+def test_deviations_are_told_as_a_reader_of_the_paper_would(cell: str, change_of: dict[str, Any], words: str) -> None:
+    assert words in deviations(change(scale="paper", override=change_of), cell)
 
 
 def test_fewer_images_and_more_seeds_are_comparable() -> None:

@@ -56,7 +56,7 @@ def test_rows_verdicts_and_figures(project: Path) -> None:
     assert math.isclose(ours.value, mean)
     assert (ours.n_images, ours.n_seeds) == (3, 2)
     assert ours.verdict == "not comparable"
-    assert "iterations 4 instead of 4800" in ours.reason
+    assert "4 instead of 4,800 iterations" in ours.reason
     assert verdicts.loc["resnet20-4-trained-proposed"].verdict == "not run"
 
     for name, artefact in read_experiments(ROOT / "config/experiments").content["artefacts"].items():

@@ -15,6 +15,24 @@ COMPARABLE: Mapping[str, frozenset[str]] = {
 }
 """Settings, by kind of part, that may differ while a cell stays comparable with the paper: amounts and labels."""
 
+WORDING: Mapping[str, str] = {
+    "network.width": "base width {}",
+    "training.epochs": "{} epochs of training",
+    "dataset": "other data: {}",
+    "targets.indices": "other images: {}",
+    "targets.start": "images from position {} on",
+    "targets.every": "images {} apart",
+    "targets.images_per_client": "{} images a client",
+    "shares.epochs": "{} local epochs",
+    "shares.steps": "{} local steps",
+    "attack.iterations": "{} iterations",
+    "attack.restarts": "{} restarts",
+    "attack.total_variation": "α = {}",
+}
+"""The words around both values of a setting that differs; elsewhere the values follow its name."""
+TRAINED = {"network.weights": "pretrained", "training": "trained"}
+"""The word for a setting that, where it is absent, leaves the network untrained."""
+
 
 def deviations(project: Project, cell: str) -> list[str]:
     """The reasons why a cell is not comparable with the paper: each setting that a scale or an override changed."""
@@ -73,7 +91,18 @@ def _words(key: str) -> str:
 
 
 def _reason(key: str, before: Any, now: Any) -> str:
-    setting = _words(key)
-    if setting == "dataset":
-        return f"other data: {now} instead of {before}"
-    return f"{setting} {json.dumps(now)} instead of {json.dumps(before)}"
+    """Tell a deviation as a reader of the paper would, e.g. `200 instead of 4,800 iterations`."""
+    if key in TRAINED and None in (before, now):
+        ours, papers = ("untrained" if value is None else TRAINED[key] for value in (now, before))
+        return f"{ours} instead of {papers}"
+    return WORDING.get(key, f"{_words(key)} {{}}").format(f"{_value(now)} instead of {_value(before)}")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, str | float):
+        return str(value)
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:,}" if isinstance(value, int) else json.dumps(value)
