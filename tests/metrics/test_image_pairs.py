@@ -82,12 +82,13 @@ def test_a_gallery_shows_all_images_beside_their_reconstructions(shards: list[Sh
     torch.testing.assert_close(shown.originals, originals)
     torch.testing.assert_close(shown.reconstructions, (originals + noise).clamp(0, 1))
     assert shown.psnr == pytest.approx(psnr(originals + noise, originals).tolist(), rel=1e-4)
+    assert shown.flat_psnr == pytest.approx(psnr(torch.full_like(originals, MEAN), originals).tolist(), rel=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 6, 7, 12, 50])
 def test_a_gallery_may_show_the_first_images_only(shards: list[Shard], count: int) -> None:
     shown, everything = read_image_pairs(*files(shards), count=count), read_image_pairs(*files(shards))
-    for name in ("client", "index", "label", "attacked_label", "psnr"):
+    for name in ("client", "index", "label", "attacked_label", "psnr", "flat_psnr"):
         assert getattr(shown, name) == getattr(everything, name)[:count]
     assert torch.equal(shown.reconstructions, everything.reconstructions[:count])
 
@@ -104,7 +105,7 @@ def test_images_are_picked_by_psnr_and_failed_ones_are_last(tmp_path: Path) -> N
     assert sorted(shown.ranking) == list(range(12))
     assert sorted(picked.psnr[:9], reverse=True) == picked.psnr[:9]
     assert picked.client[9:] == [0, 0, 0]
-    for name in ("client", "index", "label", "attacked_label", "psnr"):
+    for name in ("client", "index", "label", "attacked_label", "psnr", "flat_psnr"):
         assert getattr(picked, name)[:9] == [getattr(shown, name)[position] for position in shown.ranking[:9]]
     assert psnr(picked.reconstructions[:9], picked.originals[:9]).tolist() == pytest.approx(picked.psnr[:9])
 

@@ -18,6 +18,7 @@ from invgrad.data.images import normalise
 from invgrad.data.sources import load
 from invgrad.data.splits import read_split, save_split
 from invgrad.metrics.image_pairs import read_image_pairs, read_trajectories
+from invgrad.metrics.image_quality import psnr
 from invgrad.networks.checkpoint import load_victim, save_victim, untrained
 from invgrad.networks.settings import MLP, LeNetZhu, Network, Training, TrainStep
 from invgrad.results.files import read_tensors, write_tensors
@@ -320,6 +321,10 @@ def test_a_failed_trial_is_a_row_without_measures(made: Path) -> None:
     assert table.matching_cost[0] == pytest.approx(0.1)
     assert table.iterations.tolist() == [7, 9]
     assert table.loc[1, ["psnr", "mse", "ssim", "matching_cost"]].isna().all()
+    originals = read_tensors(made / "truth.safetensors")[0]["images"].flatten(0, 1) / 255
+    assert table.flat_psnr.tolist() == pytest.approx(
+        psnr(torch.full_like(originals, 0.5), originals).tolist(), rel=1e-5
+    )
     assert table.seed.tolist() == [4, 4]
 
 

@@ -37,6 +37,8 @@ class ImagePairs:
     """Reconstructions, float32 [n, 3, h, w], clamped to [0, 1]; not a number where the trial failed."""
     psnr: list[float]
     """PSNR in dB; not a number where the trial failed."""
+    flat_psnr: list[float]
+    """PSNR in dB of an image of the data set's mean colour alone."""
 
     @property
     def ranking(self) -> list[int]:
@@ -55,6 +57,7 @@ class ImagePairs:
             originals=self.originals[chosen],
             reconstructions=self.reconstructions[chosen],
             psnr=[self.psnr[position] for position in chosen],
+            flat_psnr=[self.flat_psnr[position] for position in chosen],
         )
 
 
@@ -75,6 +78,7 @@ def read_image_pairs(reconstructions: Sequence[str], truths: Sequence[str], coun
         originals=torch.cat([each.originals for each in shards])[:count],
         reconstructions=torch.cat([each.reconstructions for each in shards])[:count],
         psnr=[value for each in shards for value in each.psnr][:count],
+        flat_psnr=[value for each in shards for value in each.flat_psnr][:count],
     )
 
 
@@ -126,6 +130,7 @@ def _image_pairs(shard: _Shard, first_client: int) -> ImagePairs:
         originals=aligned.originals.flatten(0, 1).float(),
         reconstructions=aligned.reconstructions.flatten(0, 1).float().clamp(0, 1),
         psnr=aligned.psnr.flatten().tolist(),
+        flat_psnr=aligned.flat_psnr.flatten().tolist(),
     )
 
 
@@ -176,6 +181,7 @@ def compare(
             "attacked_label": attacked["labels"].take_along_dim(aligned.positions, 1).flatten().tolist(),
             "matched_by": ["assignment" if each else "position" for each in by_image(aligned.assigned)],
             "psnr": aligned.psnr.flatten().tolist(),
+            "flat_psnr": aligned.flat_psnr.flatten().tolist(),
             "mse": mean_squared_error(candidates, originals).tolist(),
             "ssim": ssim(candidates, originals),
             "matching_cost": by_image(cost),

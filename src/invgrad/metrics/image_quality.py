@@ -30,6 +30,8 @@ class Aligned:
     """True for failed reconstructions, [clients, n]."""
     psnr: Tensor
     """PSNR in dB, [clients, n]; not a number where it failed."""
+    flat_psnr: Tensor
+    """PSNR in dB of an image of the mean colour alone, which the server knows without any attack, [clients, n]."""
 
 
 def align(attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: Channels, std: Channels) -> Aligned:
@@ -43,6 +45,7 @@ def align(attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: 
     positions, assigned = pair(candidates, attacked["labels"], originals, labels)
     candidates = candidates.take_along_dim(positions[:, :, None, None, None], 1)
     failed = ~candidates.isfinite().flatten(2).all(2)
+    flat = denormalise(torch.zeros_like(originals), mean, std)
     candidates = torch.where(failed[:, :, None, None, None], torch.nan, candidates)
     return Aligned(
         originals=originals,
@@ -51,6 +54,7 @@ def align(attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: 
         assigned=assigned,
         failed=failed,
         psnr=psnr(candidates.flatten(0, 1), originals.flatten(0, 1)).unflatten(0, labels.shape),
+        flat_psnr=psnr(flat.flatten(0, 1), originals.flatten(0, 1)).unflatten(0, labels.shape),
     )
 
 
