@@ -11,9 +11,9 @@ artefact = "activation-error"
 # %%
 import numpy as np
 
-from invgrad.report.charts import FAINT, legend_below, log_scale, subplots
+from invgrad.report.charts import FAINT, heading, legend_below, log_scale, subplots
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.tables import unlike_paper
+from invgrad.report.tables import sample_size, unlike_paper
 
 results = ArtefactResults.open(artefact)
 LAYER = ["cell", "layer", "call", "kind"]
@@ -59,7 +59,7 @@ for panels, (cell, about) in zip(axes.T, results.cells.items()):
             same = line[line["kind"] == kind]
             style = {"marker": "os^Dv*PX<>"[number % 10], "color": f"C{number % 10}", "linestyle": "none"}
             panel.plot(same["number"], same[error], markersize=3, label=kind, **style)
-    panels[0].set_title(about["label"])
+    heading(panels[0], *about["label"].split(": "), sample_size(results.by_cell[cell]))
     log_scale(panels[0], "y")
     panels[1].set(xlabel="layer in the order of the forward pass")
 axes[0, 0].set_ylabel("relative error")

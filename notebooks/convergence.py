@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from invgrad.attack.optimisers import milestones
-from invgrad.report.charts import FAINT, legend_below, log_scale, mark, subplots
+from invgrad.report.charts import FAINT, flat_line, heading, legend_below, log_scale, mark, subplots
 from invgrad.report.artefact import ArtefactResults
 from invgrad.metrics.restart_choice import choice_of, chosen, ends
-from invgrad.report.tables import NONE, fixed, unlike_paper
+from invgrad.report.tables import NONE, fixed, sample_size, unlike_paper
 
 results = ArtefactResults.open(artefact)
 trajectories = {cell: results.trajectories(cell) for cell in results.cells}
@@ -43,7 +43,7 @@ table = pd.DataFrame(
         "failed or exact": numbers["left_out"],
         "rank correlation within an image": text["correlation_within"],
         "over all": text["correlation_overall"],
-        "lowest cost is best (by chance)": text["hits"] + " (" + text["hits_by_chance"] + ")",
+        "lowest loss is best (by chance)": text["hits"] + " (" + text["hits_by_chance"] + ")",
         "dB lost by it (by chance)": text["lost"] + " (" + text["lost_by_chance"] + ")",
         "unlike the paper": numbers["deviations"].replace("", NONE),
     }
@@ -58,7 +58,7 @@ table
 note = f"Curves are means over the images. Dotted: the step size falls by ten. {unlike_paper(results.cells)}"
 figure, axes = subplots(len(trajectories), 3, results.caption, note=note, height=1.75)
 for (left, middle, right), (cell, way), correlations in zip(axes, trajectories.items(), text.itertuples()):
-    for panel, column, what in ((left, "matching_cost", "matching cost"), (middle, "psnr", "PSNR in dB")):
+    for panel, column, what in ((left, "matching_cost", "gradient-matching loss"), (middle, "psnr", "PSNR in dB")):
         values = way.assign(value=way[column].where(np.isfinite(way[column])))
         restarts = values.pivot_table("value", "iteration", ["seed", "restart"])
         panel.plot(restarts.index, restarts, color=FAINT, linewidth=0.6, label="one restart")
@@ -68,12 +68,13 @@ for (left, middle, right), (cell, way), correlations in zip(axes, trajectories.i
         panel.set(xlabel="iterations", ylabel=what)
     last, cheapest = ends(way), chosen(ends(way))
     right.plot(last["matching_cost"], last["psnr"], ".", color=FAINT, label="one image and restart")
-    right.plot(cheapest["matching_cost"], cheapest["psnr"], ".", color="C1", label="lowest cost of its image")
-    right.set(xlabel="final matching cost", ylabel="final PSNR in dB")
-    left.set_title(results.cells[cell]["label"])
-    right.set_title(
-        f"rank correlation {correlations.correlation_overall},\nwithin an image {correlations.correlation_within}"
-    )
+    right.plot(cheapest["matching_cost"], cheapest["psnr"], ".", color="C1", label="lowest loss of its image")
+    right.set(xlabel="final gradient-matching loss", ylabel="final PSNR in dB")
+    for panel in (middle, right):
+        flat_line(panel, results.by_cell[cell]["flat_psnr"].mean())
+    heading(left, results.cells[cell]["label"], sample_size(results.by_cell[cell]))
+    within, overall = correlations.correlation_within, correlations.correlation_overall
+    heading(right, f"rank correlation {overall},", f"within an image {within}")
     log_scale(left, "y")
     log_scale(right, "x")
 legend_below(figure)

@@ -13,7 +13,7 @@ import torch
 
 from invgrad.report.artefact import ArtefactResults
 from invgrad.metrics.image_quality import best_shift
-from invgrad.report.image_grid import Strip, decibels, image_grid
+from invgrad.report.image_grid import Strip, decibels, image_grid, psnr_texts
 from invgrad.report.tables import unlike_paper
 
 results = ArtefactResults.open(artefact)
@@ -28,10 +28,11 @@ results = ArtefactResults.open(artefact)
 strips = []
 for cell, about in results.cells.items():
     gallery = results.gallery(cell, count=1)
-    [original], [found], [psnr] = gallery.originals, gallery.reconstructions, gallery.psnr
+    [original], [found], [flat] = gallery.originals, gallery.reconstructions, gallery.flat_psnr
     down, right, best = best_shift(found, original)
     moved = found.roll((down, right), (1, 2))
-    captions = ["original", f"as found\n{decibels(psnr)}", f"moved {down} down, {right} right\n{decibels(best)}"]
+    as_found, as_moved = psnr_texts(gallery)[0], decibels(best, flat)
+    captions = ["original", f"as found\n{as_found}", f"moved {down} down, {right} right\n{as_moved}"]
     strips.append(Strip(about["label"], torch.stack([original, found, moved]), captions))
 figure = image_grid(strips, results.caption, zoom=8, note=unlike_paper(results.cells))
 results.save_figure(figure)

@@ -9,7 +9,7 @@ artefact = "fig5"
 
 # %%
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.image_grid import beside, decibels, image_grid
+from invgrad.report.image_grid import beside, image_grid, psnr_texts
 from invgrad.report.tables import RECALLED, comparison_text, unlike_paper
 
 results = ArtefactResults.open(artefact)
@@ -30,7 +30,7 @@ numbers["psnr_shown"] = [gallery.psnr[0] for gallery in galleries.values()]
 numbers[["paper_shown", "paper_shown_checked"]] = of_shown[["paper_value", "paper_checked"]]
 table = comparison_text(numbers)
 paper = f"paper ({RECALLED} recalled)"
-table.insert(2, "image shown", [decibels(psnr).removesuffix(" dB") for psnr in numbers["psnr_shown"]])
+table.insert(2, "image shown", [psnr_texts(gallery)[0] for gallery in galleries.values()])
 table.insert(3, f"image shown, {paper}", comparison_text(of_shown)[paper])
 results.save_table(table, numbers)
 table

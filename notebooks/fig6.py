@@ -11,8 +11,9 @@ artefact = "fig6"
 # %%
 import torch
 
+from invgrad.paper.values import FLAT_PSNR
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.image_grid import Strip, decibels, image_grid
+from invgrad.report.image_grid import Strip, decibels, image_grid, psnr_texts
 from invgrad.report.tables import RECALLED, comparison_text, unlike_paper
 
 results = ArtefactResults.open(artefact)
@@ -28,10 +29,10 @@ first = next(iter(galleries.values()))
 captions = [f"original ({first.dataset})"]
 for cell, gallery in galleries.items():
     settings = results.cells[cell]["label"].replace(", ", "\n")
-    captions.append(f"{settings}\n{decibels(gallery.psnr[0])}")
+    captions.append(f"{settings}\n{psnr_texts(gallery)[0]}")
     if cell in paper.index:
         mark = "" if paper.loc[cell, "paper_checked"] else RECALLED
-        captions[-1] += f"\npaper: {decibels(paper.loc[cell, 'paper_value'])}{mark}"
+        captions[-1] += f"\npaper{mark}: {decibels(paper.loc[cell, 'paper_value'], FLAT_PSNR)}"
 images = [first.originals, *(gallery.reconstructions for gallery in galleries.values())]
 note = f"{RECALLED} recalled, not checked. {unlike_paper(results.cells)}"
 figure = image_grid([Strip("", torch.cat(images), captions)], results.caption, zoom=6, note=note)

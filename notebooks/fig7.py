@@ -9,7 +9,7 @@ artefact = "fig7"
 
 # %%
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.image_grid import Strip, decibels, image_grid
+from invgrad.report.image_grid import Strip, image_grid, psnr_texts
 from invgrad.report.tables import unlike_paper
 
 results = ArtefactResults.open(artefact)
@@ -22,7 +22,7 @@ results = ArtefactResults.open(artefact)
 batch = results.gallery(cell)
 best = batch.ranking[:5]
 shown = batch.pick(best)
-captions = [f"position {position}\n{decibels(psnr)}" for position, psnr in zip(best, shown.psnr, strict=True)]
+captions = [f"position {position}\n{psnr}" for position, psnr in zip(best, psnr_texts(shown), strict=True)]
 strips = [Strip(f"original ({shown.dataset})", shown.originals), Strip(about["label"], shown.reconstructions, captions)]
 
 # %%

@@ -12,7 +12,7 @@ artefact = "labelflip"
 import pandas as pd
 
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.image_grid import Strip, decibels, image_grid
+from invgrad.report.image_grid import Strip, decibels, image_grid, psnr_texts
 from invgrad.report.tables import mean_psnr, unlike_paper
 
 SHOWN = 8
@@ -30,7 +30,7 @@ first = next(iter(galleries.values()))
 strips = [Strip(f"original ({first.dataset})", first.originals)]
 for cell, gallery in galleries.items():
     norms = values[cell].loc[results.seeds(cell)[0]].loc[gallery.index, "shared_norm"]
-    captions = [f"{decibels(psnr)}\nnorm {norm:.3g}" for psnr, norm in zip(gallery.psnr, norms)]
+    captions = [f"{psnr}\nnorm {norm:.3g}" for psnr, norm in zip(psnr_texts(gallery), norms)]
     strips.append(Strip(servers[cell], gallery.reconstructions, captions))
 figure = image_grid(strips, results.caption, note=unlike_paper(results.cells))
 results.save_figure(figure)
@@ -40,7 +40,7 @@ results.save_figure(figure)
 
 # %%
 def numbers(rows: pd.DataFrame, server: str) -> pd.DataFrame:
-    psnr = rows["psnr"].map(decibels)
+    psnr = rows[["psnr", "flat_psnr"]].agg(lambda each: decibels(*each), axis="columns")
     psnr["mean", ""] = mean_psnr(rows)
     norm = rows["shared_norm"].map("{:.3g}".format)
     norm["mean", ""] = f"{rows['shared_norm'].mean():.3g}"
@@ -49,7 +49,7 @@ def numbers(rows: pd.DataFrame, server: str) -> pd.DataFrame:
 
 table = pd.concat([numbers(rows, servers[cell]) for cell, rows in values.items()], axis=1).reset_index()
 table = table.rename(columns={"seed": "network seed"})[["network seed", "image", *sorted(table.columns[2:])]]
-numbers = results.rows[["cell", "seed", "image", "status", "shared_norm", "psnr"]]
+numbers = results.rows[["cell", "seed", "image", "status", "shared_norm", "psnr", "flat_psnr"]]
 numbers.insert(1, "swapped_rows", [results.cells[cell]["swapped_rows"] for cell in numbers["cell"]])
 results.save_table(table, numbers)
 table

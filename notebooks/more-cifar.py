@@ -9,7 +9,7 @@ artefact = "more-cifar"
 
 # %%
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.image_grid import Strip, decibels, image_grid
+from invgrad.report.image_grid import Strip, image_grid, psnr_texts
 from invgrad.report.tables import unlike_paper
 
 results = ArtefactResults.open(artefact)
@@ -27,7 +27,7 @@ for cell, about in results.cells.items():
     middle = (count - EACH) // 2
     ranks = [rank for rank in range(count) if min(rank, count - 1 - rank) < EACH or middle <= rank < middle + EACH]
     shown = gallery.pick([gallery.ranking[rank] for rank in ranks])
-    captions = [f"rank {rank + 1} of {count}\n{decibels(psnr)}" for rank, psnr in zip(ranks, shown.psnr, strict=True)]
+    captions = [f"rank {rank + 1} of {count}\n{psnr}" for rank, psnr in zip(ranks, psnr_texts(shown), strict=True)]
     strips.append(Strip(f"original ({shown.dataset})", shown.originals))
     strips.append(Strip(about["label"], shown.reconstructions, captions))
 figure = image_grid(strips, results.caption, note=unlike_paper(results.cells))

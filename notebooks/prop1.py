@@ -13,7 +13,7 @@ import pandas as pd
 
 from invgrad.report.artefact import ArtefactResults
 from invgrad.metrics.image_quality import mixture_weights
-from invgrad.report.image_grid import above, decibels, image_grid
+from invgrad.report.image_grid import above, image_grid, psnr_texts
 from invgrad.report.tables import mean_psnr, unlike_paper
 
 EXACT = 80
@@ -41,17 +41,17 @@ results.save_figure(figure)
 table, mixtures = [], []
 for cell, n in images.items():
     rows, gallery = results.by_cell[cell], galleries[cell]
-    for position, (shown, psnr) in enumerate(zip(gallery.reconstructions, gallery.psnr)):
+    for position, (shown, psnr, text) in enumerate(zip(gallery.reconstructions, gallery.psnr, psnr_texts(gallery))):
         originals = gallery.originals if n > 1 else gallery.originals[[position]]
         weights = mixture_weights(shown[None], originals)[0]
         mixtures.append({"cell": cell, "seed": results.seeds(cell)[0], "image": gallery.index[position]})
         mixtures[-1] |= {f"weight_{number}": weight for number, weight in enumerate(weights.tolist(), 1)}
-        text = "–" if weights.isnan().any() else ", ".join(f"{weight:z.2f}" for weight in weights)
-        table.append((n, f"below image {gallery.index[position]}", decibels(psnr), int(psnr > EXACT), text))
+        shares = "–" if weights.isnan().any() else ", ".join(f"{weight:z.2f}" for weight in weights)
+        table.append((n, f"below image {gallery.index[position]}", text, int(psnr > EXACT), shares))
     table.append((n, f"mean of all {len(rows)}", mean_psnr(rows), int((rows["psnr"] > EXACT).sum()), "–"))
 columns = ["images in the batch", "shown", "PSNR", f"exact up to rounding (> {EXACT} dB)", "weights of the originals, left to right"]
 table = pd.DataFrame(table, columns=columns)
-numbers = results.rows[["cell", "seed", "client", "image", "status", "psnr"]]
+numbers = results.rows[["cell", "seed", "client", "image", "status", "psnr", "flat_psnr"]]
 numbers.insert(1, "images_in_batch", numbers["cell"].map(images))
 numbers["exact"] = numbers["psnr"] > EXACT
 results.save_table(table, numbers.merge(pd.DataFrame(mixtures), "left"))

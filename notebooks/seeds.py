@@ -10,12 +10,10 @@ artefact = "seeds"
 
 # %%
 import numpy as np
-import pandas as pd
-import seaborn as sns
 
-from invgrad.report.charts import FAINT, PALETTE, subplots
+from invgrad.report.charts import FAINT, PALETTE, flat_line, heading, legend_below, subplots
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.tables import NONE, finite, fixed, count_excluded
+from invgrad.report.tables import NONE, comparison_text, count_excluded, finite, fixed, sample_size
 
 results = ArtefactResults.open(artefact)
 by_cell = results.by_cell
@@ -25,19 +23,25 @@ by_cell = results.by_cell
 # above the panel.
 
 # %%
-np.random.seed(0)  # dots are moved sideways at random: the same rows shall give the same figure
+sideways = np.random.default_rng(0)  # the same rows shall give the same figure
 columns = min(4, len(by_cell))
 figure, panels = subplots(-(-len(by_cell) // columns), columns, results.caption, share_y="all")
 for axes, (cell, rows) in zip(panels.flat, by_cell.items()):
     seeds = results.seeds(cell)
-    sns.stripplot(finite(rows), x="seed", y="psnr", order=seeds, ax=axes, color=FAINT, size=3, jitter=0.2)
-    means = finite(rows).groupby("seed")["psnr"].mean().reindex(seeds)
-    axes.hlines(means, np.arange(len(seeds)) - 0.3, np.arange(len(seeds)) + 0.3, color=PALETTE[0], linewidth=1.5, zorder=3)
-    label = results.cells[cell]["label"].replace(": ", "\n")
-    axes.set(title="\n".join(filter(None, [label, count_excluded(rows)])), xlim=(-0.5, len(seeds) - 0.5))
-    axes.set(xlabel="network seed", ylabel="PSNR in dB")
+    places, dots = np.arange(len(seeds)), finite(rows)
+    means = dots.groupby("seed")["psnr"].mean().reindex(seeds)
+    across = dots["seed"].map(seeds.index) + sideways.uniform(-0.2, 0.2, len(dots))
+    axes.plot(across, dots["psnr"], ".", color=FAINT, label="one image")
+    axes.hlines(means, places - 0.3, places + 0.3, color=PALETTE[0], linewidth=1.5, zorder=3, label="mean of a seed")
+    flat_line(axes, rows["flat_psnr"].mean())
+    heading(axes, *results.cells[cell]["label"].split(": "), *filter(None, [sample_size(rows), count_excluded(rows)]))
+    axes.set(xlabel="network seed", xlim=(-0.5, len(seeds) - 0.5))
+    axes.set_xticks(places, seeds)
+for axes in panels[:, 0]:
+    axes.set_ylabel("PSNR in dB")
 for axes in panels.flat[len(by_cell) :]:
     axes.remove()
+legend_below(figure)
 results.save_figure(figure)
 
 # %% [markdown]
@@ -49,17 +53,12 @@ means = [finite(rows).groupby("seed")["psnr"].mean() for rows in by_cell.values(
 numbers["lowest_seed"] = [each.min() for each in means]
 numbers["highest_seed"] = [each.max() for each in means]
 numbers["range_of_seeds"] = [np.ptp(each) if len(each) > 1 else np.nan for each in means]
-table = pd.DataFrame(
-    {
-        "cell": numbers["label"],
-        "images × seeds": [f"{each.n_images} × {each.n_seeds}" for each in numbers.itertuples()],
-        "mean PSNR in dB": numbers["value"].map(fixed),
-        "± images, within a seed": numbers["std_images"].map(fixed),
-        "± seeds": numbers["std_seeds"].map(fixed),
+columns = ["cell", "PSNR in dB (± images)", "± seeds", "n (images × seeds)", "failed / exact"]
+table = comparison_text(numbers)[columns].assign(
+    **{
         "lowest seed": numbers["lowest_seed"].map(fixed),
         "highest seed": numbers["highest_seed"].map(fixed),
         "range of seeds": numbers["range_of_seeds"].map(fixed),
-        "not in the means": [count_excluded(rows) or NONE for rows in by_cell.values()],
         "unlike the paper": numbers["deviations"].replace("", NONE),
     }
 )

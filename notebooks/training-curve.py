@@ -14,10 +14,10 @@ artefact = "training-curve"
 # %%
 import numpy as np
 
-from invgrad.report.charts import FAINT, legend_below, log_scale, subplots
+from invgrad.report.charts import FAINT, flat_line, heading, legend_below, log_scale, subplots
 from invgrad.report.artefact import ArtefactResults
 from invgrad.metrics.image_quality import rank_correlation
-from invgrad.report.tables import NONE, comparison_text, count_excluded, unlike_paper
+from invgrad.report.tables import NONE, comparison_text, count_excluded, sample_size, unlike_paper
 
 results = ArtefactResults.open(artefact)
 networks = {about["victim"]: {**about, "label": about["network"]} for about in results.cells.values()}
@@ -62,7 +62,8 @@ for (upper, middle, lower), (victim, about) in zip(axes.T, networks.items()):
     for _, curve in results.curves[results.curves["victim"] == victim].groupby("seed"):
         lower.plot(curve["epoch"], curve["validation_accuracy"], color="C1", linewidth=0.8, label="one network seed")
     correlation = rank_correlation(dots["shared_norm"], dots["psnr"])
-    upper.set_title(f"{about['network']}\nrank correlation of norm and PSNR: {correlation:.2f}")
+    flat_line(upper, dots["flat_psnr"].mean())
+    heading(upper, about["network"], sample_size(dots), f"rank correlation of norm and PSNR: {correlation:.2f}")
     log_scale(middle, "y")
     lower.set_xticks(line["epoch"], line["epoch"])
     lower.set(xlabel="epochs of training", ylim=(0, 1))

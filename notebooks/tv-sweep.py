@@ -10,9 +10,9 @@ artefact = "tv-sweep"
 
 # %%
 from invgrad.attack.settings import Attack
-from invgrad.report.charts import FAINT, legend_below, log_scale, mark, subplots
+from invgrad.report.charts import FAINT, flat_line, heading, legend_below, log_scale, mark, subplots
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.tables import NONE, comparison_text, count_excluded, unlike_paper
+from invgrad.report.tables import NONE, comparison_text, count_excluded, power, sample_size, unlike_paper
 
 results = ArtefactResults.open(artefact)
 chosen_by_the_paper = Attack().total_variation
@@ -29,8 +29,8 @@ networks = {about["attack"]: {**about, "label": about["attack"]} for about in re
 columns = ["PSNR in dB (± images)", "± seeds", "n (images × seeds)", "failed / exact"]
 table = comparison_text(sweep)[columns]
 table.insert(0, "network", sweep["attack"])
-table.insert(1, "α", sweep["total_variation"].map("{:g}".format))
-table["matching cost"] = sweep["matching_cost"].map("{:.3g}".format)
+table.insert(1, "α", sweep["total_variation"].map(power))
+table["gradient-matching loss"] = sweep["matching_cost"].map("{:.3g}".format)
 table["unlike the paper"] = sweep["deviations"].replace("", NONE)
 results.save_table(table, sweep)
 table
@@ -42,7 +42,7 @@ table
 # %%
 missing = count_excluded(results.rows)
 note = unlike_paper(networks) + (f" Not drawn: {missing}." if missing else "")
-figure, axes = subplots(1, len(networks), results.caption, note=note, width=2.0, share_y="all")
+figure, axes = subplots(1, len(networks), results.caption, note=note, share_y="all")
 for panel, network in zip(axes[0], networks):
     line = sweep[sweep["attack"] == network].sort_values("total_variation")
     dots = results.rows.merge(line[["cell", "total_variation"]], on="cell")
@@ -50,9 +50,13 @@ for panel, network in zip(axes[0], networks):
     band = line["value"] - line["std_images"], line["value"] + line["std_images"]
     panel.fill_between(line["total_variation"], *band, alpha=0.2, linewidth=0, label="± one standard deviation over images")
     panel.plot(line["total_variation"], line["value"], "o-", label="mean")
-    panel.set(title=network, xlabel="α")
+    flat_line(panel, dots["flat_psnr"].mean())
+    heading(panel, network, sample_size(dots))
+    panel.set(xlabel="α")
     panel.margins(y=0.15)
     log_scale(panel, "x")
+    panel.set_xticks(line["total_variation"], line["total_variation"].map(power))
+    panel.minorticks_off()
     mark(panel, chosen_by_the_paper, "paper")
 axes[0, 0].set_ylabel("PSNR in dB")
 legend_below(figure)

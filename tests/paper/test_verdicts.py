@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invgrad.paper.values import COLUMNS
+from invgrad.data.registry import describe
+from invgrad.experiments.config import CONFIG, load
+from invgrad.paper.values import COLUMNS, FLAT_PSNR
 from invgrad.paper.verdicts import RULE, VERDICT_COLUMNS, Verdict, compare, read_values, verdicts
-from invgrad.settings import SettingsError
+from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.verdict import write_verdicts
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,16 @@ def test_the_file_holds_every_reported_value() -> None:
     assert (values["measure"] == "psnr_shown").sum() == 9
     assert values["std"].isna().equals(values["measure"] == "psnr_shown")
     assert values["checked"].dtype == bool
+
+
+def test_the_flat_image_of_the_reported_values_is_that_of_their_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    project = load(read_yaml(CONFIG) | {"scale": "paper"})
+    clients = {project.paper.cells[cell].clients for cell in read_values(VALUES)["cell"]}
+    assert {project.paper.victims[project.paper.clients[each].victim].dataset for each in clients} == {"cifar10"}
+    statistics = describe("cifar10").statistics
+    assert statistics
+    assert -10 * math.log10(sum(each**2 for each in statistics.std) / 3) == pytest.approx(FLAT_PSNR, abs=0.05)
 
 
 def test_only_the_quoted_value_is_marked_as_checked() -> None:

@@ -18,6 +18,7 @@ from invgrad.experiments.plan import Plan
 from invgrad.experiments.summary import describe, notebook_json
 from invgrad.report import by_hand
 from invgrad.report.artefact import PAPER, ArtefactResults
+from invgrad.report.tables import comparison_text
 from invgrad.results.fingerprints import PACKAGE, imported_code
 from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.notebook import execute
@@ -29,7 +30,7 @@ CELLS = ("lenet-trained-proposed", "unreported", "lenet-untrained-proposed")
 def rows(cell: str, psnr: list[float]) -> pd.DataFrame:
     table = pd.DataFrame({"cell": cell, "seed": 0, "dataset": "cifar10", "image": range(len(psnr)), "psnr": psnr})
     status = ["failed" if math.isnan(value) else "ok" for value in psnr]
-    run = {"restarts": 2, "iterations": range(10, 10 + len(psnr))}
+    run = {"restarts": 2, "iterations": range(10, 10 + len(psnr)), "flat_psnr": [11.0, 12.0, 14.5]}
     return table.assign(status=status, source="first 20 validation images", lossy=False, **run)
 
 
@@ -85,6 +86,7 @@ def test_the_comparison_has_a_row_for_every_cell(results: ArtefactResults) -> No
     assert numbers.n_failed.tolist() == [1, 0, 0]
     assert numbers.n_exact.tolist() == [0, 1, 0]
     assert numbers.loc[0, "difference"] == pytest.approx(19.0 - 18.08)
+    assert numbers.flat_psnr.tolist() == [12.5] * 3
     assert numbers.deviations.tolist() == ["epochs 1 instead of 120", "", ""]
     assert numbers.loc[0, ["iterations_min", "iterations_max", "restarts_min", "restarts_max"]].tolist() == [
         10,
@@ -107,8 +109,38 @@ def test_the_comparison_says_the_same_as_the_verdicts(results: ArtefactResults) 
     )
 
 
-def test_the_caption_says_scale_and_sources(results: ArtefactResults) -> None:
-    assert results.caption == "Table 1. Scale tiny: few. Images: first 20 validation images."
+FLAT = (
+    "A flat image of the mean colour has 12.5 dB on these cifar10 images; where a result is below it (↓), nothing of "
+)
+
+
+def test_the_caption_says_n_the_flat_image_scale_and_sources(results: ArtefactResults) -> None:
+    assert results.caption == (
+        f"Table 1. n = 3 images × 1 network seed. {FLAT}the image was found. Scale tiny: few. "
+        "Images: first 20 validation images."
+    )
+
+
+def test_rows_of_earlier_versions_have_no_flat_image_and_none_is_invented(results: ArtefactResults) -> None:
+    for cell in CELLS:
+        path = results._files.rows(cell)
+        pd.read_csv(path).drop(columns="flat_psnr").to_csv(path, index=False)
+    assert results.caption == (
+        "Table 1. n = 3 images × 1 network seed. Scale tiny: few. Images: first 20 validation images."
+    )
+    assert results.comparison().flat_psnr.isna().all()
+    assert "↓" not in "".join(comparison_text(results.comparison())["PSNR in dB (± images)"])
+
+
+def test_the_caption_says_where_the_paper_itself_finds_nothing(results: ArtefactResults) -> None:
+    """Of Table 1 that is L-BFGS on ResNet-20, trained or not; 13.24 dB on the trained LeNet is more than 12.0."""
+    for cell in ("resnet20-4-trained-lbfgs", "lenet-trained-lbfgs"):
+        rows(cell, [18.0, 20.0, 19.0]).to_csv(results._files.rows(cell), index=False)
+        results.cells[cell] = results.cells[CELLS[1]] | {"label": cell}
+    assert "The paper's own value is below a flat image's: resnet20-4-trained-lbfgs. Scale" in results.caption
+    shown = comparison_text(results.comparison()).set_index("cell")["paper († recalled)"]
+    assert shown["resnet20-4-trained-lbfgs"] == "6.90 ± 2.80 † ↓"
+    assert shown["lenet-trained-lbfgs"] == "13.24 ± 5.44 †"
 
 
 def test_curves_are_those_of_the_trained_victims(results: ArtefactResults) -> None:

@@ -1,5 +1,6 @@
 """The common look of charts: everything fits, nothing overlaps, and a legend names each thing once."""
 
+import math
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -10,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from invgrad.report.charts import legend_below, log_scale, mark, subplots
+from invgrad.report.charts import flat_line, heading, legend_below, log_scale, mark, subplots
 from invgrad.report.image_grid import FONT_POINTS
 
 TITLE = "A title that is much too long for a single line above a single panel. " * 3
@@ -82,6 +83,42 @@ def test_the_legend_names_each_thing_once() -> None:
     axes[0, 2].plot([0, 1], [0, 0], label="only here")
     legend_below(figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mean", "one image", "only here"]
+
+
+@pytest.mark.parametrize("width", [1.6, 2.3])
+def test_headings_of_panels_are_whole_and_apart_and_break_behind_commas(width: float) -> None:
+    figure, axes = subplots(1, 3, "title", width=width, share_y="row")
+    for panel in axes.flat:
+        panel.set(ylabel="gradient-matching loss")
+        heading(panel, "ResNet-20, base width 8, untrained", "Eucl. loss + L-BFGS", "n = 20 images × 3 network seeds")
+    figure.canvas.draw()
+    boxes = [panel.title.get_window_extent() for panel in axes.flat]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    lines = axes[0, 0].get_title().split("\n")
+    assert " ".join(lines).startswith("ResNet-20, base width 8, untrained Eucl. loss + L-BFGS n = 20")
+    assert lines[0].endswith((",", "untrained"))
+
+
+def test_the_flat_image_is_a_line_with_a_name_unless_its_psnr_is_not_known() -> None:
+    _, axes = subplots(1, 2, "title")
+    for panel, psnr in zip(axes.flat, (12.4, math.nan), strict=True):
+        panel.plot([0, 1], [15, 18], label="mean")
+        flat_line(panel, psnr)
+    assert list(axes[0, 0].lines[-1].get_ydata()) == [12.4, 12.4]
+    assert axes[0, 0].get_ylim()[0] < 12.4
+    assert axes[0, 0].get_legend_handles_labels()[1] == ["mean", "flat image"]
+    assert axes[0, 1].get_legend_handles_labels()[1] == ["mean"]
+
+
+def test_small_numbers_of_an_axis_are_powers_of_ten() -> None:
+    figure, axes = subplots(1, 1, "title")
+    axes[0, 0].plot([1e-6, 1], [0, 1])
+    log_scale(axes[0, 0], "x")
+    figure.canvas.draw()
+    texts = {label.get_text() for label in axes[0, 0].get_xticklabels()}
+    assert {"1e-6", "1e-2"} <= texts or {"1e-6", "1e-3"} <= texts
+    assert not {"1e-06", "0.01", "0.001"} & texts
 
 
 def test_a_mark_stands_at_its_place_and_leaves_the_limits_of_the_other_axis() -> None:

@@ -18,6 +18,7 @@ from invgrad.report.export import save_figure
 from invgrad.report.image_grid import (
     DPI,
     GAP,
+    GREY,
     LEAST_WIDTH,
     PAGE_WIDTH,
     Strip,
@@ -47,7 +48,7 @@ def gallery(dataset: str, *, originals: int, reconstructions: int, psnr: list[fl
     count = len(psnr)
     images, found = (random(count, 3, 8, 8, seed=seed) for seed in (originals, reconstructions))
     numbers = list(range(count))
-    return ImagePairs(dataset, "packaged", numbers, numbers, numbers, numbers, images, found, psnr)
+    return ImagePairs(dataset, "packaged", numbers, numbers, numbers, numbers, images, found, psnr, [7.5] * count)
 
 
 def pixels(figure: Figure) -> np.ndarray:
@@ -68,6 +69,19 @@ def find(image: Tensor, zoom: int, drawn: np.ndarray) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(("value", "text"), [(18.324, "18.32 dB"), (math.inf, "∞ dB"), (math.nan, "failed")])
 def test_a_psnr_is_written_so_that_exact_and_failed_ones_are_told_apart(value: float, text: str) -> None:
     assert decibels(value) == text
+
+
+def test_a_psnr_below_that_of_the_flat_image_is_marked_and_grey() -> None:
+    assert [decibels(value, 10) for value in (9.99, 10, math.inf, math.nan)] == [
+        "9.99 dB ↓",
+        "10.00 dB",
+        "∞ dB",
+        "failed",
+    ]
+    shown = gallery("cifar10", originals=0, reconstructions=1, psnr=[7.0, 8.0])
+    texts = {text.get_text(): text.get_color() for text in image_grid(above([("a", shown)]), "").axes[0].texts}
+    assert texts["7.00 dB ↓"] == GREY
+    assert texts["8.00 dB"] == texts["a"] != GREY
 
 
 @pytest.mark.parametrize(("zoom", "used"), [(3, 3), (None, 21)])
@@ -164,7 +178,7 @@ def test_galleries_of_the_same_images_stand_below_one_strip_of_originals() -> No
     ]
     assert [list(strip.captions) for strip in strips[1:5]] == [
         ["12.00 dB", "failed"],
-        ["8.00 dB", "7.00 dB"],
+        ["8.00 dB", "7.00 dB ↓"],
         [],
         ["∞ dB", "9.88 dB"],
     ]

@@ -15,15 +15,19 @@ from invgrad.report.tables import (
     count_excluded,
     difference_and_interval,
     finite,
+    flat_image,
+    marked,
     mean_and_spread,
     mean_psnr,
+    power,
+    sample_size,
     unlike_paper,
 )
 from invgrad.results.provenance import Stamp
 
 
 def row(cell: str, seed: int, image: int, psnr: float, status: str = "ok", iterations: int = 30) -> dict[str, object]:
-    run = {"dataset": "cifar10", "iterations": iterations, "restarts": 2}
+    run = {"dataset": "cifar10", "source": "packaged", "flat_psnr": 15.5, "iterations": iterations, "restarts": 2}
     return {"cell": cell, "seed": seed, "image": image, "psnr": psnr, "status": status} | run
 
 
@@ -49,6 +53,7 @@ def compared(label: str, **paper: object) -> dict[str, object]:
         "n_seeds": 2,
         "n_failed": 0,
         "n_exact": 0,
+        "flat_psnr": 21.5,
     }
     run = {"iterations_min": 30, "iterations_max": 30, "restarts_min": 2, "restarts_max": 2}
     return (
@@ -72,6 +77,7 @@ def test_numbers_without_spread_interval_or_value() -> None:
 
 def test_a_comparison_is_shown_with_what_is_not_in_the_mean() -> None:
     few = {"std_images": math.nan, "std_seeds": math.nan, "n_failed": 1, "n_exact": 2, "iterations_min": 12}
+    few["flat_psnr"] = 22.5
     paper = {"paper_value": 22.5, "paper_std": 3.0, "paper_checked": True, "verdict": "differs", "reason": "so"}
     interval = {"difference": -0.5, "ci_low": -0.75, "ci_high": -0.25}
     shown = comparison_text(pd.DataFrame([compared("B") | few, compared("A", **paper, **interval)]))
@@ -79,7 +85,7 @@ def test_a_comparison_is_shown_with_what_is_not_in_the_mean() -> None:
         {
             "cell": "B",
             "data": "cifar10",
-            "PSNR in dB (± images)": "22.00",
+            "PSNR in dB (± images)": "22.00 ↓",
             "± seeds": "–",
             "n (images × seeds)": "3 × 2",
             "failed / exact": "1 / 2",
@@ -110,6 +116,10 @@ def test_a_recalled_value_is_marked_and_may_have_no_spread_or_interval() -> None
     shown = comparison_text(pd.DataFrame([compared("A", **paper), compared("B")]))
     assert shown["paper († recalled)"].tolist() == ["15.50 †", "–"]
     assert shown["difference (95 % interval)"].tolist() == ["-0.50", "–"]
+    shown = comparison_text(pd.DataFrame([compared("A", **paper | {"paper_value": 11.9})]))
+    assert shown["paper († recalled)"].tolist() == ["11.90 † ↓"], (
+        "below the flat image of the paper's data, not of ours"
+    )
 
 
 def test_only_finite_values_are_averaged_and_the_others_told() -> None:
@@ -120,6 +130,33 @@ def test_only_finite_values_are_averaged_and_the_others_told() -> None:
     assert mean_psnr(ROWS) == "21.00 dB, 1 failed, 1 exact"
     assert mean_psnr(ROWS[ROWS["psnr"] == math.inf]) == "1 exact"
     assert mean_psnr(ROWS[:0]) == "–"
+    assert mean_psnr(ROWS[ROWS["cell"] == "b"]) == "15.00 dB ↓, 1 failed, 1 exact"
+
+
+def test_only_what_is_below_the_flat_image_is_marked() -> None:
+    assert marked("x", 12.3, 12.4) == "x ↓"
+    assert [marked("x", *each) for each in ((12.4, 12.4), (math.inf, 12), (math.nan, 12), (9, math.nan))] == ["x"] * 4
+
+
+def test_n_counts_images_and_seeds_and_has_a_range_where_cells_differ() -> None:
+    a, b = (ROWS[ROWS["cell"] == cell] for cell in "ab")
+    assert sample_size(a) == "n = 3 images × 2 network seeds"
+    assert sample_size(a, b[:1]) == "n = 1–3 images × 1–2 network seeds"
+    assert sample_size(b[:1]) == "n = 1 image × 1 network seed"
+
+
+def test_the_flat_image_is_named_for_every_data_set_with_each_image_counted_once() -> None:
+    more = ROWS.assign(dataset="photos10", flat_psnr=ROWS["image"] + 10.0)
+    end = "; where a result is below it (↓), nothing of the image was found."
+    assert flat_image(pd.concat([ROWS, more])) == (
+        f"A flat image of the mean colour has 15.5 dB on these cifar10 images and 11.0 dB on these photos10 images{end}"
+    )
+    assert flat_image(ROWS.assign(flat_psnr=math.nan)) == ""
+
+
+@pytest.mark.parametrize(("value", "text"), [(1e-6, "1e-6"), (2.5e-3, "2.5e-3"), (0.1, "1e-1"), (30, "3e+1")])
+def test_powers_of_ten_are_short(value: float, text: str) -> None:
+    assert power(value) == text
 
 
 def test_what_is_unlike_the_paper_is_said_once() -> None:
@@ -128,7 +165,7 @@ def test_what_is_unlike_the_paper_is_said_once() -> None:
         "b": {"label": "B", "deviations": ["width 8 instead of 64", "restarts 1 instead of 8"]},
         "c": {"label": "C", "deviations": ["width 8 instead of 64", "restarts 1 instead of 8"]},
     }
-    assert unlike_paper(cells) == "Unlike the paper: width 8 instead of 64. B / C: restarts 1 instead of 8."
+    assert unlike_paper(cells) == "Unlike the paper: width 8 instead of 64; B / C (restarts 1 instead of 8)."
     assert unlike_paper({"a": {"label": "A", "deviations": []}}) == ""
     assert unlike_paper({}) == ""
 
@@ -182,17 +219,17 @@ def test_the_long_form_has_every_setting_of_every_cell() -> None:
 @pytest.mark.parametrize("length", [2, 80])
 def test_files_hold_the_table_and_escape_what_their_format_reads(tmp_path: Path, length: int) -> None:
     table = pd.DataFrame({"100 % | α": ["a_b & {c} \\ d", "± 3 |x|" + 50 * "."] * (length // 2), "n": range(length)})
-    save_table(table, pd.DataFrame({"n": range(length)}), tmp_path / "some", "50 % of α_1", STAMP)
+    save_table(table, pd.DataFrame({"n": range(length)}), tmp_path / "some", "50 % of α_1 ↓", STAMP)
     read = pd.read_csv(tmp_path / "some.csv")
     assert read.to_dict("list") == {"n": list(range(length))}, "numbers alone"
     markdown = (tmp_path / "some.md").read_text()
-    assert markdown.startswith("50 % of α_1\n\n|")
+    assert markdown.startswith("50 % of α_1 ↓\n\n|")
     assert "± 3 \\|x\\|" in markdown
     latex = (tmp_path / "some.tex").read_text()
     assert r"a\_b \& \{c\} \textbackslash{} d" in latex
     assert r"100 \% | $\alpha$" in latex
     assert r"p{0.60\linewidth}l" in latex
-    assert r"\caption{50 \% of $\alpha$\_1}" in latex
+    assert r"\caption{50 \% of $\alpha$\_1 $\downarrow$}" in latex
     assert (r"\begin{longtable}" in latex) == (length > 30)
 
 

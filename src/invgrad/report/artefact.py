@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from invgrad.experiments.layout import Layout
 from invgrad.metrics.image_pairs import ImagePairs, read_image_pairs, read_trajectories
 from invgrad.networks.training import Epoch
+from invgrad.paper.values import FLAT_PSNR
 from invgrad.paper.verdicts import compare, read_values, verdicts
 from invgrad.report.export import save_figure, save_table
+from invgrad.report.tables import flat_image, sample_size
 from invgrad.results.files import read_tables
 from invgrad.results.provenance import Stamp, commit
 from invgrad.settings import SettingsError
@@ -66,7 +68,9 @@ class ArtefactResults:
     def rows(self) -> pd.DataFrame:
         """One row per image of every cell, from the step `measure`, with the cell's `label`."""
         rows = read_tables([self._files.rows(cell) for cell in self.cells])
-        return rows.assign(label=rows["cell"].map({cell: about["label"] for cell, about in self.cells.items()}))
+        labels = {cell: about["label"] for cell, about in self.cells.items()}
+        # Rows of earlier versions have no PSNR of the flat image.
+        return rows.assign(label=rows["cell"].map(labels), flat_psnr=rows.get("flat_psnr", math.nan))
 
     @cached_property
     def by_cell(self) -> dict[str, pd.DataFrame]:
@@ -87,8 +91,8 @@ class ArtefactResults:
         """Our mean PSNR in dB of every cell, beside the paper's value of this `measure`, if it reports one.
 
         One row per cell, in their order: `cell`, its `NAMES` and `dataset`, the least and the largest `iterations` and
-        `restarts` of an image, the fields of `paper.verdicts.Difference`, `deviations`, and the verdict's columns
-        `PAPER`.
+        `restarts` of an image, the fields of `paper.verdicts.Difference`, `flat_psnr` (the mean over its images),
+        `deviations`, and the verdict's columns `PAPER`.
         """
         reported = self.verdicts[self.verdicts["measure"] == measure].set_index("cell")[list(PAPER)]
         table = []
@@ -100,6 +104,7 @@ class ArtefactResults:
                 | {"dataset": rows["dataset"].iloc[0]}
                 | {f"{key}_{end}": rows[key].agg(end) for key in ("iterations", "restarts") for end in ("min", "max")}
                 | {key: value for key, value in ours.items() if key not in PAPER}
+                | {"flat_psnr": rows["flat_psnr"].mean()}
                 | {"deviations": "; ".join(self.cells[cell]["deviations"])}
             )
         return pd.DataFrame(table).join(reported, on="cell")
@@ -141,9 +146,20 @@ class ArtefactResults:
 
     @cached_property
     def caption(self) -> str:
-        """The title, with the scale and, where there are cells, the sources of their images."""
-        sources = "; ".join(self.rows["source"].unique()) if self.cells else ""
-        return f"{self.title}. {self.about}" + (f" Images: {sources}." if sources else "")
+        """The title and the scale; where there are cells, n, the flat image's PSNR, and the sources of their images."""
+        if not self.cells:
+            return f"{self.title}. {self.about}"
+        n = f"{sample_size(*self.by_cell.values())}."
+        sources = f"Images: {'; '.join(self.rows['source'].unique())}."
+        return " ".join(
+            filter(None, [f"{self.title}.", n, flat_image(self.rows), self._failing(), self.about, sources])
+        )
+
+    def _failing(self) -> str:
+        """A sentence on the cells whose printed value is below the flat image's PSNR; empty if there are none."""
+        failing = self.verdicts.loc[self.verdicts["paper_value"] < FLAT_PSNR, "cell"].unique()
+        labels = "; ".join(self.cells[cell]["label"] for cell in failing)
+        return f"The paper's own value is below a flat image's: {labels}." if labels else ""
 
     def save_figure(self, figure: Figure) -> None:
         """Write the artefact's PNG and PDF, and print where."""

@@ -1,7 +1,7 @@
 """Style of all charts: small type, no frames, colours for colour-blind readers, the title above the panels."""
 
 import math
-import textwrap
+import re
 from typing import Literal
 
 import matplotlib.pyplot as plt
@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from invgrad.report.image_grid import DPI, FONT_POINTS
+from invgrad.report.image_grid import DPI, FONT_POINTS, GREY, wrapped
+from invgrad.report.tables import power
 
 Shared = Literal["none", "all", "row", "col"]
 
@@ -22,10 +23,10 @@ FAINT = "0.72"
 """Grey of what is drawn behind a mean: single images, single restarts."""
 MARGIN = 0.06
 """Inches around and between panels."""
+SIDE = 0.5
+"""Inches of a panel's width that the numbers and the label beside its axis take at most."""
 LINE = 1.4 * FONT_POINTS / 72
 """Inches from one line of the title to the next."""
-CHARACTER_WIDTH = 0.56
-"""Upper bound of a character's width, relative to the font size."""
 
 LOOK = {
     "font.size": FONT_POINTS,
@@ -79,7 +80,7 @@ def subplots(
     spacing = LINE * 72 / FONT_POINTS / 1.2  # matplotlib's own lines are 1.2 times the font high
     x, y = MARGIN / across, MARGIN / down
     figure.text(x, 1 - y, "\n".join(headline), va="top", linespacing=spacing)
-    figure.text(x, y, "\n".join(footnote), va="bottom", linespacing=spacing, color="0.35")
+    figure.text(x, y, "\n".join(footnote), va="bottom", linespacing=spacing, color=GREY)
     return figure, axes
 
 
@@ -113,13 +114,27 @@ def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
     subs = (1, 2, 5) if decades < 1 else (1, 3) if decades < 2 else (1,)
     powers = LogLocator(subs=subs, numticks=4 if which == "x" else 6)
     axis.set_major_locator(powers if decades > 0.7 else MaxNLocator(3))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: power(value) if low < 1e-3 else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def heading(axes: Axes, *lines: str) -> None:
+    """Write lines above a panel, each broken where it would not fit the panel's width, behind a comma if it can be."""
+    width = axes.figure.get_figwidth() / axes.get_gridspec().ncols - SIDE  # type: ignore[union-attr]
+    glued = re.sub("(?<![,\n]) ", "\u00a0", "\n".join(lines))
+    parts = "\n".join(_wrapped(glued, width)).replace("\u00a0", " ")
+    axes.set_title("\n".join(_wrapped(parts, width)))
+
+
+def flat_line(axes: Axes, psnr: float) -> None:
+    """Draw a dashed horizontal line at the PSNR of the flat image; none if that is not a number."""
+    if not math.isnan(psnr):
+        axes.axhline(psnr, color=GREY, linewidth=0.7, linestyle="--", zorder=0, label="flat image")
 
 
 def mark(axes: Axes, x: float, text: str) -> None:
     """Draw a dotted vertical line at `x` with a short text at its upper end."""
-    axes.axvline(x, color="0.4", linewidth=0.7, linestyle=":", zorder=0)
+    axes.axvline(x, color=GREY, linewidth=0.7, linestyle=":", zorder=0)
     axes.annotate(
         text,
         (x, 1),
@@ -127,10 +142,10 @@ def mark(axes: Axes, x: float, text: str) -> None:
         xytext=(2, 0),
         textcoords="offset points",
         va="top",
-        color="0.4",
+        color=GREY,
     )
 
 
 def _wrapped(text: str, width: float) -> list[str]:
-    """Break a text into lines no wider than `width` inches."""
-    return textwrap.wrap(text.strip(), int(width * 72 / (CHARACTER_WIDTH * FONT_POINTS)))
+    """Break a text into lines no wider than `width` inches; none if it is empty."""
+    return wrapped(text.strip(), width * DPI).split("\n") if text.strip() else []

@@ -57,7 +57,16 @@ def _latex(table: pd.DataFrame, caption: str) -> str:
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"α": r"$\alpha$", "τ": r"$\tau$", "∞": r"$\infty$", "−": "$-$", "≥": r"$\geq$", "±": r"$\pm$", "×": r"$\times$"}
+    | {
+        "α": r"$\alpha$",
+        "τ": r"$\tau$",
+        "∞": r"$\infty$",
+        "−": "$-$",
+        "≥": r"$\geq$",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "↓": r"$\downarrow$",
+    }
 )
 """Replacements of characters that LaTeX reads as commands, or that its usual fonts lack."""
 

@@ -15,11 +15,14 @@ from matplotlib.textpath import TextPath
 from torch import Tensor
 
 from invgrad.metrics.image_pairs import ImagePairs
+from invgrad.report.tables import BELOW_FLAT, marked
 
 DPI = 200
 FONT_POINTS = 7.0
 LINE = round(FONT_POINTS * 1.45 * DPI / 72)
 """Pixels from one line of text to the next."""
+GREY = "0.4"
+"""Colour of notes, and of PSNRs below the flat image's."""
 GAP = 6
 """Pixels between images."""
 IMAGE_SIDE = 170
@@ -41,11 +44,16 @@ class Strip:
     """Text under each image, wrapped at its width; empty for none."""
 
 
-def decibels(psnr: float) -> str:
-    """Text of a PSNR: `18.32 dB`, `∞ dB` for an exact reconstruction, `failed` for NaN."""
+def decibels(psnr: float, flat_psnr: float = math.nan) -> str:
+    """Text of a PSNR, `marked`: `18.32 dB`, `∞ dB` for an exact reconstruction, `failed` for NaN."""
     if math.isnan(psnr):
         return "failed"
-    return "∞ dB" if math.isinf(psnr) else f"{psnr:.2f} dB"
+    return marked("∞ dB" if psnr == math.inf else f"{psnr:.2f} dB", psnr, flat_psnr)
+
+
+def psnr_texts(gallery: ImagePairs) -> list[str]:
+    """Text of the PSNR of every image."""
+    return [decibels(*each) for each in zip(gallery.psnr, gallery.flat_psnr, strict=True)]
 
 
 def above(galleries: Sequence[tuple[str, ImagePairs]]) -> list[Strip]:
@@ -59,7 +67,7 @@ def above(galleries: Sequence[tuple[str, ImagePairs]]) -> list[Strip]:
         if strips is None:
             strips = [Strip(f"original ({gallery.dataset})", gallery.originals)]
             groups.append((gallery, strips))
-        strips.append(Strip(label, gallery.reconstructions, [decibels(value) for value in gallery.psnr]))
+        strips.append(Strip(label, gallery.reconstructions, psnr_texts(gallery)))
     return [strip for _, strips in groups for strip in strips]
 
 
@@ -77,7 +85,7 @@ def beside(galleries: Sequence[tuple[str, ImagePairs]]) -> Strip:
             images.append(original)
             captions.append(f"original ({gallery.dataset})")
         images.append(gallery.reconstructions[0])
-        captions.append(f"{label}\n{decibels(gallery.psnr[0])}")
+        captions.append(f"{label}\n{psnr_texts(gallery)[0]}")
         shown = original
     return Strip("", torch.stack(images), captions)
 
@@ -106,8 +114,8 @@ def image_grid(strips: Sequence[Strip], title: str, zoom: int | None = None, not
     """
     left = _label_width(strips)
     width = max(LEAST_WIDTH, *(left + len(strip.images) * (_side(strip.images, zoom) + GAP) for strip in strips))
-    headline, footnote = (_wrapped(text, width - 2 * GAP) for text in (title, note))
-    captions = [[_wrapped(text, _side(strip.images, zoom)) for text in strip.captions] for strip in strips]
+    headline, footnote = (wrapped(text, width - 2 * GAP) for text in (title, note))
+    captions = [[wrapped(text, _side(strip.images, zoom)) for text in strip.captions] for strip in strips]
     heights = [_height(strip, lines, zoom) for strip, lines in zip(strips, captions, strict=True)]
     top = GAP + (_lines(headline) + 0.5) * LINE
     height = math.ceil(top + sum(heights) + (_lines(footnote) + 0.5) * LINE)
@@ -116,8 +124,23 @@ def image_grid(strips: Sequence[Strip], title: str, zoom: int | None = None, not
     for strip, lines, strip_height in zip(strips, captions, heights, strict=True):
         _draw(axes, strip, lines, (left, round(top)), zoom)
         top += strip_height
-    _write(axes, GAP, top, footnote, color="0.35")
+    _write(axes, GAP, top, footnote, color=GREY)
     return figure
+
+
+def wrapped(text: str, width: float) -> str:
+    """Break a text into lines no wider than `width` pixels, unless a line is one word."""
+    lines = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):
+            longer = f"{line} {word}".lstrip()
+            if line and _text_width(longer) > width:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _same_originals(one: ImagePairs, other: ImagePairs) -> bool:
@@ -136,7 +159,7 @@ def _draw(axes: Axes, strip: Strip, captions: Sequence[str], corner: tuple[int, 
     left, top = corner
     side = _side(strip.images, zoom)
     bottom = top + _zoom(strip.images, zoom) * strip.images.shape[-2]
-    label = _wrapped(strip.label, LABEL_WIDTH)
+    label = wrapped(strip.label, LABEL_WIDTH)
     _write(axes, left - GAP, (top + bottom - _lines(label) * LINE) / 2, label, ha="right")
     for number, image in enumerate(strip.images):
         x = left + number * (side + GAP)
@@ -154,7 +177,7 @@ def _height(strip: Strip, captions: Sequence[str], zoom: int | None) -> int:
     """Pixels from the upper edge of a strip to that of the next."""
     images = _zoom(strip.images, zoom) * strip.images.shape[-2] + GAP
     below = GAP + LINE * max(map(_lines, captions)) if any(captions) else 0
-    return max(images + below, LINE * _lines(_wrapped(strip.label, LABEL_WIDTH)) + GAP)
+    return max(images + below, LINE * _lines(wrapped(strip.label, LABEL_WIDTH)) + GAP)
 
 
 def _zoom(images: Tensor, zoom: int | None) -> int:
@@ -168,34 +191,20 @@ def _side(images: Tensor, zoom: int | None) -> int:
 
 def _label_width(strips: Sequence[Strip]) -> int:
     """Width of the labels left of the images, in pixels."""
-    widest = max(_text_width(line) for strip in strips for line in _wrapped(strip.label, LABEL_WIDTH).split("\n"))
+    widest = max(_text_width(line) for strip in strips for line in wrapped(strip.label, LABEL_WIDTH).split("\n"))
     return math.ceil(widest) + 2 * GAP
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Write a text; `y` is the upper edge of its first line."""
+    """Write a text, PSNRs that are `marked` in grey; `y` is the upper edge of its first line."""
     for number, line in enumerate(text.split("\n")):
         baseline = y + (number + 0.75) * LINE
-        axes.text(x, baseline, line, fontsize=FONT_POINTS, va="baseline", parse_math=False, **style)
+        grey = {"color": GREY} if line.endswith(BELOW_FLAT) else {}
+        axes.text(x, baseline, line, fontsize=FONT_POINTS, va="baseline", parse_math=False, **style | grey)
 
 
 def _lines(text: str) -> int:
     return len(text.split("\n")) if text else 0
-
-
-def _wrapped(text: str, width: float) -> str:
-    """Break a text into lines no wider than `width` pixels, unless a line is one word."""
-    lines = []
-    for paragraph in text.split("\n"):
-        line = ""
-        for word in paragraph.split():
-            longer = f"{line} {word}".lstrip()
-            if line and _text_width(longer) > width:
-                lines.append(line)
-                longer = word
-            line = longer
-        lines.append(line)
-    return "\n".join(lines)
 
 
 @cache

@@ -5,18 +5,29 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from invgrad.paper.values import FLAT_PSNR
 
 RECALLED = "†"
 """Mark of a value of the paper that was not checked."""
 RUN = ("iterations", "restarts")
+OURS = ("value", "std_images", "flat_psnr")
 REPORTED = ("paper_value", "paper_std", "paper_checked")
 NONE = "–"
+BELOW_FLAT = " ↓"
+"""Mark of a PSNR below that of a flat image of the mean colour: nothing was found."""
 
 
 def fixed(value: float) -> str:
     """Format a number as `18.00`; NaN as a dash."""
     return NONE if math.isnan(value) else f"{value:.2f}"
+
+
+def power(value: float) -> str:
+    """Format a number as the configuration writes small ones, e.g. `1e-6` or `2.5e-3`."""
+    return np.format_float_scientific(value, precision=3, trim="-", exp_digits=1)
 
 
 def mean_and_spread(mean: float, spread: float) -> str:
@@ -31,13 +42,18 @@ def difference_and_interval(difference: float, low: float, high: float) -> str:
     return f"{difference:+.2f}" if math.isnan(low) else f"{difference:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
+def marked(text: str, psnr: float, flat_psnr: float) -> str:
+    """Add `BELOW_FLAT` to the text of a PSNR that is below that of the flat image; nothing if either is NaN."""
+    return text + BELOW_FLAT if psnr < flat_psnr else text
+
+
 def comparison_text(numbers: pd.DataFrame) -> pd.DataFrame:
     """Format `ArtefactResults.comparison` for readers: the same rows, a dash where the paper reports nothing."""
     return pd.DataFrame(
         {
             "cell": numbers["label"],
             "data": numbers["dataset"],
-            "PSNR in dB (± images)": _texts(mean_and_spread, numbers["value"], numbers["std_images"]),
+            "PSNR in dB (± images)": _texts(_ours, *(numbers[key] for key in OURS)),
             "± seeds": numbers["std_seeds"].map(fixed),
             "n (images × seeds)": _texts("{} × {}".format, numbers["n_images"], numbers["n_seeds"]),
             "failed / exact": _texts("{} / {}".format, numbers["n_failed"], numbers["n_exact"]),
@@ -66,14 +82,33 @@ def count_excluded(rows: pd.DataFrame) -> str:
 
 def mean_psnr(rows: pd.DataFrame) -> str:
     """Format the mean PSNR of the `finite` rows, and the count of the others, e.g. `18.32 dB, 1 failed`."""
-    kept = finite(rows)["psnr"]
-    return ", ".join(filter(None, ["" if kept.empty else f"{kept.mean():.2f} dB", count_excluded(rows)])) or NONE
+    kept = finite(rows)
+    mean, flat = kept["psnr"].mean(), kept["flat_psnr"].mean()
+    text = "" if kept.empty else marked(f"{mean:.2f} dB", mean, flat)
+    return ", ".join(filter(None, [text, count_excluded(rows)])) or NONE
+
+
+def sample_size(*cells: pd.DataFrame) -> str:
+    """Count the images and network seeds in the rows of each cell, e.g. `n = 3–20 images × 1 network seed`."""
+    counts = {what: [rows[what.split()[-1]].nunique() for rows in cells] for what in ("image", "network seed")}
+    return "n = " + " × ".join(
+        f"{_span(min(found), max(found))} {what}{'s' * (max(found) > 1)}" for what, found in counts.items()
+    )
+
+
+def flat_image(rows: pd.DataFrame) -> str:
+    """A sentence on the PSNR of a flat image, the mean over each data set's images; empty if the rows lack it."""
+    images = rows.dropna(subset="flat_psnr").drop_duplicates(["dataset", "source", "image"])
+    means = images.groupby("dataset", sort=False)["flat_psnr"].mean()
+    has = " and ".join(f"{mean:.1f} dB on these {dataset} images" for dataset, mean in means.items())
+    below = f"where a result is below it ({BELOW_FLAT.strip()}), nothing of the image was found"
+    return f"A flat image of the mean colour has {has}; {below}." if has else ""
 
 
 def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
     """A sentence on the deviations of the cells of `ArtefactResults` from the paper; empty if there are none.
 
-    Deviations of all cells come first, then those of some, with the cells' labels.
+    Deviations of all cells come first, then those of some, behind the cells' labels.
     """
     every = [text for about in cells.values() for text in about["deviations"]]
     everywhere = {text: count == len(cells) for text, count in Counter(every).items()}
@@ -82,18 +117,21 @@ def unlike_paper(cells: Mapping[str, Mapping[str, Any]]) -> str:
     for about in cells.values():
         if own := [text for text in about["deviations"] if not everywhere[text]]:
             concerned.setdefault("; ".join(own), []).append(about["label"])
-    parts = ["; ".join(common)] if common else []
-    parts += [f"{' / '.join(labels)}: {own}" for own, labels in concerned.items()]
-    return f"Unlike the paper: {'. '.join(parts)}." if parts else ""
+    parts = common + [f"{' / '.join(labels)} ({own})" for own, labels in concerned.items()]
+    return f"Unlike the paper: {'; '.join(parts)}." if parts else ""
 
 
 def _texts(text: Callable[..., str], *columns: Iterable[Any]) -> list[str]:
     return [text(*values) for values in zip(*columns, strict=True)]
 
 
+def _ours(value: float, std: float, flat_psnr: float) -> str:
+    return marked(mean_and_spread(value, std), value, flat_psnr)
+
+
 def _reported(value: float, std: float, checked: object) -> str:
     shown = mean_and_spread(value, std)
-    return shown if shown == NONE or checked else f"{shown} {RECALLED}"
+    return marked(shown if shown == NONE or checked else f"{shown} {RECALLED}", value, FLAT_PSNR)
 
 
 def _run(iterations: int, most_iterations: int, restarts: int, most_restarts: int) -> str:
