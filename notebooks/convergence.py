@@ -28,9 +28,9 @@ numbers = pd.DataFrame(
 )
 
 # %% [markdown]
-# The table. Spearman's rank correlation is −1 where a lower cost always means a higher PSNR and 0 where the cost says
+# The table. Spearman's rank correlation is −1 where a lower loss always means a higher PSNR and 0 where the loss says
 # nothing: among the restarts of one image, which is what the choice needs (mean over images), and among everything that
-# was attacked. Then the share of images whose restart with the lowest cost is the best one, which takes the original to
+# was attacked. Then the share of images whose restart with the lowest loss is the best one, which takes the original to
 # know, and the PSNR that this choice loses against the best; in brackets what a restart at random would do.
 
 # %%
