@@ -202,7 +202,7 @@ def test_what_changed_is_why_a_cell_is_not_comparable() -> None:
         "10 instead of 4,800 iterations",
         "α = 0.1 instead of 0.01",
     ]
-    assert "other data: photos10 instead of cifar10" in deviations(project, TRAINED)
+    assert "other data: ten photographs instead of CIFAR-10" in deviations(project, TRAINED)
 
 
 @pytest.mark.parametrize(

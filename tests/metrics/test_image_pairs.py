@@ -54,7 +54,7 @@ class Shard:
         about: dict[str, Any] = {"mean": [MEAN] * 3, "std": [STD] * 3}
         write_tensors(Path(self.files[0]), attacked, about)
         truth = {"images": self.images, "labels": self.labels, "index": self.index}
-        write_tensors(Path(self.files[1]), truth, {"dataset": "some", "source": "packaged"})
+        write_tensors(Path(self.files[1]), truth, {"dataset": "cifar100", "source": "packaged"})
 
     @staticmethod
     def turned(values: Tensor, dim: int) -> Tensor:
@@ -73,7 +73,7 @@ def files(shards: list[Shard]) -> tuple[list[str], list[str]]:
 
 def test_a_gallery_shows_all_images_beside_their_reconstructions(shards: list[Shard]) -> None:
     shown = read_image_pairs(*files(shards))
-    assert shown.dataset == "some"
+    assert shown.dataset == "CIFAR-100"
     assert shown.client == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert shown.index == [i for shard in shards for i in shard.index.flatten().tolist()]
     assert shown.label == shown.attacked_label == [i - 100 for i in shown.index]

@@ -109,14 +109,10 @@ def test_the_comparison_says_the_same_as_the_verdicts(results: ArtefactResults) 
     )
 
 
-FLAT = (
-    "A flat image of the mean colour has 12.5 dB on these cifar10 images; where a result is below it (↓), nothing of "
-)
-
-
 def test_the_caption_says_n_the_flat_image_scale_and_sources(results: ArtefactResults) -> None:
     assert results.caption == (
-        f"Table 1. n = 3 images × 1 network seed. {FLAT}the image was found. Scale tiny: few. "
+        "Table 1. n = 3 images × 1 network seed. A flat image of the mean colour has 12.5 dB on these images of CIFAR-10"
+        "; where a result is below it (↓), nothing of the image was found. Scale tiny: few. "
         "Images: first 20 validation images."
     )
 

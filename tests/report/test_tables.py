@@ -84,7 +84,7 @@ def test_a_comparison_is_shown_with_what_is_not_in_the_mean() -> None:
     assert shown.to_dict("records") == [
         {
             "cell": "B",
-            "data": "cifar10",
+            "data": "CIFAR-10",
             "PSNR in dB (± images)": "22.00 ↓",
             "± seeds": "–",
             "n (images × seeds)": "3 × 2",
@@ -97,7 +97,7 @@ def test_a_comparison_is_shown_with_what_is_not_in_the_mean() -> None:
         },
         {
             "cell": "A",
-            "data": "cifar10",
+            "data": "CIFAR-10",
             "PSNR in dB (± images)": "22.00 ± 1.00",
             "± seeds": "1.41",
             "n (images × seeds)": "3 × 2",
@@ -147,9 +147,9 @@ def test_n_counts_images_and_seeds_and_has_a_range_where_cells_differ() -> None:
 
 def test_the_flat_image_is_named_for_every_data_set_with_each_image_counted_once() -> None:
     more = ROWS.assign(dataset="photos10", flat_psnr=ROWS["image"] + 10.0)
-    end = "; where a result is below it (↓), nothing of the image was found."
     assert flat_image(pd.concat([ROWS, more])) == (
-        f"A flat image of the mean colour has 15.5 dB on these cifar10 images and 11.0 dB on these photos10 images{end}"
+        "A flat image of the mean colour has 15.5 dB on these images of CIFAR-10 and 11.0 dB on these images of "
+        "ten photographs; where a result is below it (↓), nothing of the image was found."
     )
     assert flat_image(ROWS.assign(flat_psnr=math.nan)) == ""
 

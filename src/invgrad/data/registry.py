@@ -107,6 +107,8 @@ class Crops(Settings):
 class Dataset(Settings):
     """An entry of the registry."""
 
+    title: str = ""
+    """Name for readers; if empty, that of the entry."""
     classes: PositiveInt
     class_names: tuple[str, ...] = ()
     """Names in class order; if empty, a list beside the images, or the alphabet, gives the order."""
@@ -144,6 +146,11 @@ def describe(dataset: str, registry: Path = REGISTRY) -> Dataset:
     if dataset not in datasets:
         raise SettingsError(unknown("data set", dataset, datasets))
     return datasets[dataset]
+
+
+def title(dataset: str) -> str:
+    """Name of a data set for readers."""
+    return describe(dataset).title or dataset
 
 
 @lru_cache(maxsize=4)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from invgrad.data.registry import title
 from invgrad.experiments.config import Project
 from invgrad.experiments.scales import leaves
 from invgrad.experiments.schema import Experiments
@@ -95,7 +96,8 @@ def _reason(key: str, before: Any, now: Any) -> str:
     if key in TRAINED and None in (before, now):
         ours, papers = ("untrained" if value is None else TRAINED[key] for value in (now, before))
         return f"{ours} instead of {papers}"
-    return WORDING.get(key, f"{_words(key)} {{}}").format(f"{_value(now)} instead of {_value(before)}")
+    text = title if key == "dataset" else _value
+    return WORDING.get(key, f"{_words(key)} {{}}").format(f"{text(now)} instead of {text(before)}")
 
 
 def _value(value: Any) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from invgrad.data.images import denormalise
-from invgrad.data.registry import Channels
+from invgrad.data.registry import Channels, title
 from invgrad.metrics.image_quality import Aligned, align, mean_squared_error, psnr, ssim
 from invgrad.results.files import read_tensors
 from invgrad.settings import SettingsError
@@ -24,6 +24,7 @@ class ImagePairs:
     """Originals and reconstructions, in [0, 1], of one cell and one network seed, client by client."""
 
     dataset: str
+    """Name of the data set for readers."""
     source: str
     client: list[int]
     """Number of the client that holds each image, from 0, over all shards."""
@@ -121,7 +122,7 @@ def _image_pairs(shard: _Shard, first_client: int) -> ImagePairs:
     aligned, index = shard.aligned, shard.true["index"]
     clients = torch.arange(shard.clients) + first_client
     return ImagePairs(
-        dataset=shard.source["dataset"],
+        dataset=title(shard.source["dataset"]),
         source=shard.source["source"],
         client=clients.repeat_interleave(index.shape[1]).tolist(),
         index=index.flatten().tolist(),

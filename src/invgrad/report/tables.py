@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from invgrad.data.registry import title
 from invgrad.paper.values import FLAT_PSNR
 
 RECALLED = "†"
@@ -52,7 +53,7 @@ def comparison_text(numbers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "cell": numbers["label"],
-            "data": numbers["dataset"],
+            "data": numbers["dataset"].map(title),
             "PSNR in dB (± images)": _texts(_ours, *(numbers[key] for key in OURS)),
             "± seeds": numbers["std_seeds"].map(fixed),
             "n (images × seeds)": _texts("{} × {}".format, numbers["n_images"], numbers["n_seeds"]),
@@ -100,7 +101,7 @@ def flat_image(rows: pd.DataFrame) -> str:
     """A sentence on the PSNR of a flat image, the mean over each data set's images; empty if the rows lack it."""
     images = rows.dropna(subset="flat_psnr").drop_duplicates(["dataset", "source", "image"])
     means = images.groupby("dataset", sort=False)["flat_psnr"].mean()
-    has = " and ".join(f"{mean:.1f} dB on these {dataset} images" for dataset, mean in means.items())
+    has = " and ".join(f"{mean:.1f} dB on these images of {title(str(dataset))}" for dataset, mean in means.items())
     below = f"where a result is below it ({BELOW_FLAT.strip()}), nothing of the image was found"
     return f"A flat image of the mean colour has {has}; {below}." if has else ""
 
