@@ -111,8 +111,8 @@ def test_the_comparison_says_the_same_as_the_verdicts(results: ArtefactResults) 
 
 def test_the_caption_says_n_the_flat_image_scale_and_sources(results: ArtefactResults) -> None:
     assert results.caption == (
-        "Table 1. n = 3 images × 1 network seed. A flat image of the mean colour has 12.5 dB on these images of CIFAR-10"
-        "; where a result is below it (↓), nothing of the image was found. Scale tiny: few. "
+        "Table 1. n = 3 images × 1 network seed per cell. A flat image of the mean colour has 12.5 dB on these "
+        "images of CIFAR-10; where a result is below it (↓), nothing of the image was found. Scale tiny: few. "
         "Images: first 20 validation images."
     )
 
@@ -122,7 +122,7 @@ def test_rows_of_earlier_versions_have_no_flat_image_and_none_is_invented(result
         path = results._files.rows(cell)
         pd.read_csv(path).drop(columns="flat_psnr").to_csv(path, index=False)
     assert results.caption == (
-        "Table 1. n = 3 images × 1 network seed. Scale tiny: few. Images: first 20 validation images."
+        "Table 1. n = 3 images × 1 network seed per cell. Scale tiny: few. Images: first 20 validation images."
     )
     assert results.comparison().flat_psnr.isna().all()
     assert "↓" not in "".join(comparison_text(results.comparison())["PSNR in dB (± images)"])

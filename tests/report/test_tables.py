@@ -141,7 +141,7 @@ def test_only_what_is_below_the_flat_image_is_marked() -> None:
 def test_n_counts_images_and_seeds_and_has_a_range_where_cells_differ() -> None:
     a, b = (ROWS[ROWS["cell"] == cell] for cell in "ab")
     assert sample_size(a) == "n = 3 images × 2 network seeds"
-    assert sample_size(a, b[:1]) == "n = 1–3 images × 1–2 network seeds"
+    assert sample_size(a, b[:1]) == "n = 1–3 images × 1–2 network seeds per cell"
     assert sample_size(b[:1]) == "n = 1 image × 1 network seed"
 
 

@@ -90,11 +90,10 @@ def mean_psnr(rows: pd.DataFrame) -> str:
 
 
 def sample_size(*cells: pd.DataFrame) -> str:
-    """Count the images and network seeds in the rows of each cell, e.g. `n = 3–20 images × 1 network seed`."""
+    """Count the images and network seeds in each cell's rows, e.g. `n = 3–20 images × 1 network seed per cell`."""
     counts = {what: [rows[what.split()[-1]].nunique() for rows in cells] for what in ("image", "network seed")}
-    return "n = " + " × ".join(
-        f"{_span(min(found), max(found))} {what}{'s' * (max(found) > 1)}" for what, found in counts.items()
-    )
+    amounts = [f"{_span(min(found), max(found))} {what}{'s' * (max(found) > 1)}" for what, found in counts.items()]
+    return f"n = {' × '.join(amounts)}{' per cell' * (len(cells) > 1)}"
 
 
 def flat_image(rows: pd.DataFrame) -> str:
