@@ -12,15 +12,21 @@ import pandas as pd
 import pytest
 import yaml
 
+from invgrad.experiments.config import CONFIG, load
 from invgrad.paper.verdicts import RULE, verdicts
 from invgrad.report.export import save_table
-from invgrad.report.page import Run, duration, plain, spent, versions
+from invgrad.report.page import FIRST, ReportedValue, Run, duration, judgement, plain, spent, versions
 from invgrad.results.provenance import Stamp
-from invgrad.settings import SettingsError
+from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.report import read_details, write_report
 
 ROOT = Path(__file__).parents[2]
-PNG = b"\x89PNG\r\n\x1a\n a picture"
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (1000).to_bytes(4) + b" a picture"
+OTHER_PNG = PNG + b" of another scale"
+SCALE = "Scale demo: little of everything."
+REASON = "measured below the flat image"
+END = ["others", "verdicts", "details", "cells", "versions"]
+"""Sections after those of artefacts."""
 PAPER = """id,cell,measure,value,std,n,unit,where,checked,note
 table1,good,psnr_mean,18.00,3.33,100,dB,Table 1,true,quoted
 table1,absent,psnr_mean,46.25,12.66,100,dB,Table 1,false,recalled
@@ -55,7 +61,7 @@ def description() -> dict[str, Any]:
     artefact = {"where": "Table 1", "about": "What it shows.", "cells": ["good"], "not_made": None}
     return {
         "scale": "demo",
-        "about": "Scale demo: little of everything.",
+        "about": SCALE,
         "changed": {},
         "artefacts": {
             "table1": artefact | {"title": "Table 1: numbers", "writes": ["csv", "md", "tex"]},
@@ -135,13 +141,19 @@ def made(tree: Path) -> tuple[str, str]:
 
 
 class Page(HTMLParser):
-    """What a browser would load, show and link to; checks that every element is closed in its turn."""
+    """What a browser would load, show and link to; checks that every element is closed in its turn.
+
+    `open` holds the elements around the present one, each as its tag and class; `within` those around each table.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.loaded: list[str] = []
         self.links: list[str] = []
         self.ids: list[str] = []
+        self.contents: list[str] = []
+        self.pictures: list[dict[str, str | None]] = []
+        self.within: list[list[str]] = []
         self.tags: set[str] = set()
         self.text: list[str] = []
         self.open: list[str] = []
@@ -151,8 +163,14 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        if tag == "table":
+            self.within.append(list(self.open))
+        elif tag == "img":
+            self.pictures.append(dict(attrs))
+        elif tag == "a" and "nav" in self.open and "li" in self.open:
+            self.contents.append((dict(attrs)["href"] or "").removeprefix("#"))
         if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
+            self.open.append(" ".join(filter(None, [tag, dict(attrs).get("class")])))
         for name, value in attrs:
             if name in ("src", "srcset", "data", "poster", "background"):
                 self.loaded.append(value or "")
@@ -162,7 +180,7 @@ class Page(HTMLParser):
                 self.ids.append(value or "")
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        assert self.open.pop().split()[0] == tag
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
@@ -176,21 +194,23 @@ def test_both_forms_show_the_numbers_of_the_files(tree: Path) -> None:
     difference = f"{judged.difference:+.2f} ({judged.ci_low:+.2f} to {judged.ci_high:+.2f})"
     for text in (Page(html).words, markdown):
         for shown in (
-            *("Table 1: numbers", "Figure 2: pictures", "Figure 3", "not made: there is no ImageNet here"),
-            *(ours, difference, "18.00 ± 3.33 (n = 100)", "46.25 ± 12.66", "17.24 (one displayed image)"),
+            *("Table 1: numbers", "Figure 2: pictures", "Figure 3", "there is no ImageNet here"),
+            *(ours, difference, "18.00 ± 3.33 (n = 100)", "46.25 ± 12.66", "17.24 (displayed image) †"),
             *("A caption.", "007.50 ± 1.00", "10 rows more are in the file."),
-            *("1 not comparable, 1 not run", "2 not comparable, 1 not run", "images, no printed number"),
-            *("attack.iterations: 300 instead of 4800", "cifar10: first 3 images"),
+            *("1 not comparable, 1 not run", "6 reconstructions, 1 failed, 1 exact"),
+            "cifar10: first 3 images",
             *("2 min 05 s on cpu: fast", "2 min 00 s on cpu: fast; 5.0 s on cuda: faster"),
             *("0000000000, 1111111111, 0123456789", "not the paper's settings: scale “demo”"),
-            *("Reported numbers of artefacts that are not configured", *RULE.values()),
+            *("Printed numbers of artefacts that are not configured", *RULE.values()),
         ):
             assert shown in text, shown
         assert "31.4159" not in text  # the data of a picture is a file to download, not a table to read
-    assert "| 6 | 1 | 1 |" in markdown
-    assert "<td>6</td><td>1</td><td>1</td>" in html
+    assert "2 not comparable, 1 not run" in markdown
+    assert "2 not comparable 1 not run on the printed numbers" in Page(html).words
+    assert "attack.iterations: 300 instead of 4800" in markdown
+    assert "<td>attack.iterations</td><td>300</td><td>code</td><td>4800</td>" in html
     assert "clients some with 1 image each; victim lenet after 7 epochs of training" in Page(html).words
-    assert "2 min 05 s on cpu: fast; 5.0 s on cuda: faster. Source tree" in markdown  # shared attacks count once
+    assert "2 min 05 s on cpu: fast; 5.0 s on cuda: faster." in markdown  # shared attacks count once
 
 
 def test_the_page_loads_nothing(tree: Path) -> None:
@@ -201,6 +221,113 @@ def test_the_page_loads_nothing(tree: Path) -> None:
     assert not re.search(r"@import|url\(", html)
 
 
+def described(tree: Path, artefact: str, **changes: Any) -> None:
+    """Change the description of an artefact."""
+    content = description()
+    content["artefacts"][artefact] |= changes
+    (tree / "results/demo/description.json").write_text(json.dumps(content))
+
+
+def shown_elsewhere(tree: Path) -> None:
+    """Have a picture of Figure 3 at another scale, and a printed number of Figure 3 that was not run."""
+    described(tree, "fig3", not_made=REASON, shown_at="small")
+    (tree / "figures/small").mkdir()
+    (tree / "figures/small/fig3.png").write_bytes(OTHER_PNG)
+    for path in (tree / "paper.csv", tree / "figures/demo/verdicts.csv"):
+        text = path.read_text().replace("fig9,good", "fig3,absent")
+        path.write_text(text)
+    judged = pd.read_csv(tree / "figures/demo/verdicts.csv")
+    judged.loc[judged["id"] == "fig3", ["verdict", "reason"]] = ["not run", REASON]
+    judged.to_csv(tree / "figures/demo/verdicts.csv", index=False)
+
+
+def test_contents_list_every_section_once_in_its_order(tree: Path) -> None:
+    html, markdown = made(tree)
+    page = Page(html)
+    sections = re.findall(r'<h2 id="([^"]+)"', html)
+    assert sections == page.contents == [FIRST, "table1", "fig3", *END]
+    inline = re.findall(r"^- \[[^\n]*\]\(#([^)]+)\)", markdown.partition("</details>")[0], re.MULTILINE)
+    assert inline == sections
+    assert re.findall(r'^<a id="([^"]+)"></a>$', markdown, re.MULTILINE) == sections
+    assert '">Figure 3 <small>not made</small></a>' in html
+    assert "- [Figure 3](#fig3): not made" in markdown
+
+
+def test_the_report_begins_with_a_picture_unless_that_is_not_made(tree: Path) -> None:
+    assert "png" in load(read_yaml(ROOT / CONFIG)).experiments.artefacts[FIRST].writes
+    described(tree, FIRST, not_made=REASON)
+    assert Page(made(tree)[0]).contents[0] == "table1"
+
+
+def test_every_picture_has_its_words_and_every_figure_text_of_one_size(tree: Path) -> None:
+    shown_elsewhere(tree)
+    pictures = Page(made(tree)[0]).pictures
+    assert [picture["alt"] for picture in pictures] == [
+        "Figure 2: pictures. What it shows.",
+        "Figure 3, at scale small",
+    ]
+    assert {picture["width"] for picture in pictures} == {"600"}
+
+
+def test_another_scales_picture_stands_in_place_of_one_not_made(tree: Path) -> None:
+    shown_elsewhere(tree)
+    html, markdown = made(tree)
+    section = html[html.index('<h2 id="fig3">') :].partition("</section>")[0]
+    assert b64encode(OTHER_PNG).decode() in section
+    for shown in (f"<strong>Needs scale small:</strong> {REASON}", "From scale small, not from this run:"):
+        assert shown in section
+    assert html.count(REASON) == markdown.count(REASON) == 1, "not again under every number"
+    assert "<summary>Printed numbers: 1 rows</summary>" in section
+    assert '">Figure 3 <small>needs scale small</small></a>' in html
+    assert "- [Figure 3](#fig3): needs scale small" in markdown
+    assert f"**Needs scale small:** {REASON}" in markdown
+    assert "From scale small, not from this run:\n\n![Figure 3, at scale small](../small/fig3.png)" in markdown
+    (tree / "figures/small/fig3.png").unlink()
+    assert "From scale small" not in made(tree)[0]
+
+
+def test_a_verdict_and_its_reason_stand_under_their_cell_and_each_number_once(tree: Path) -> None:
+    label = description()["cells"]["good"]["label"]
+    text = pd.DataFrame(
+        {"data": ["c"], "cell": [label], "paper": ["18.00 ± 3.33"], "verdict": ["x"], "reason": ["why"]}
+    )
+    save_table(
+        text, text, tree / "figures/demo/table1", f"Table 1: numbers. n = 6. {SCALE} More.", Stamp("0", "s", "f")
+    )
+    html, markdown = made(tree)
+    words = Page(html).words
+    for shown in (words, markdown):
+        for number in ("18.00 ± 3.33", "46.25 ± 12.66", "17.24", "6 reconstructions"):
+            assert shown.count(number) == 1, number
+        assert shown.count(SCALE) == 1, "not again in every caption"
+        assert "n = 6. More." in shown
+    assert not re.search(r"<th[^>]*>(verdict|reason)<", html)
+    assert f"{label} c18.00 ± 3.33 not comparable iterations 300 instead of 4800" in words
+    assert f"| {plain(label)}<br>**not comparable** iterations 300 instead of 4800" in markdown
+
+
+def test_reasons_that_hold_for_one_of_a_cells_numbers_say_for_which() -> None:
+    def value(number: int, verdict: str, reason: str) -> ReportedValue:
+        row = {"paper_n": number, "verdict": verdict, "reason": reason}
+        return ReportedValue(cell="c", label="c", where="", row=row)
+
+    mean, image = value(100, "differs", "a; b"), value(1, "differs", "a; c")
+    assert judgement([mean, image]) == {"differs": "a; mean: b; displayed image: c"}
+    assert judgement([mean, value(1, "undecided", "a")]) == {
+        "differs": "mean: a; mean: b",
+        "undecided": "displayed image: a",
+    }
+
+
+def test_long_tables_are_folded_and_every_table_scrolls_in_its_own_box(tree: Path) -> None:
+    html, markdown = made(tree)
+    within = Page(html).within
+    assert all(each[-1] == "div wide" for each in within)
+    assert [each[-2] for each in within] == ["details", "section", "section", "details", "details"]
+    assert "<summary>Table: 100 rows</summary>" in html
+    assert "<details><summary>Table: 100 rows</summary>\n\n| network" in markdown
+
+
 def test_text_is_text(tree: Path) -> None:
     html, markdown = made(tree)
     page = Page(html)
@@ -208,7 +335,7 @@ def test_text_is_text(tree: Path) -> None:
         assert text in page.words
         assert plain(text) in markdown
     tables = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
-    assert len(tables) >= 7
+    assert len(tables) >= 6
     for table in tables:
         columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(columns) == 1, table
@@ -231,7 +358,7 @@ def test_links_lead_somewhere(tree: Path) -> None:
     notebook = "../../results/demo/notebooks/table1.ipynb"
     assert notebook in page.links
     assert notebook in markdown
-    assert not any(link.startswith("..") for link in inline), "the page is kept where the results are not"
+    assert not any("results" in link for link in inline), "the page is kept where the results are not"
 
 
 def test_open_details_are_numbered_and_linked_from_what_they_concern(tree: Path) -> None:
@@ -259,7 +386,7 @@ def test_a_promised_file_that_is_missing_is_named(tree: Path, missing: str) -> N
 def test_a_cell_that_was_not_run_is_said(tree: Path) -> None:
     (tree / "results/demo/metrics/good.csv").unlink()
     html, _ = made(tree)
-    assert "No rows: it was not run." in html
+    assert "<summary>LeNet &lt;i&gt;&amp;&lt;/i&gt; friends | all <small>not run</small></summary>" in html
 
 
 @pytest.mark.parametrize(

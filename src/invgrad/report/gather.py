@@ -17,6 +17,7 @@ from invgrad.experiments.layout import Layout
 from invgrad.paper.verdicts import VERDICT_COLUMNS, read_values
 from invgrad.report.page import (
     ALL,
+    FIRST,
     EmbeddedImage,
     Link,
     OpenDetails,
@@ -26,6 +27,7 @@ from invgrad.report.page import (
     ReportedValue,
     Run,
     Table,
+    compared,
 )
 from invgrad.settings import SettingsError
 
@@ -59,7 +61,7 @@ class ReportReader:
             artefacts.append(self.artefact(name, artefact, values, concerned, cells))
         return Report(
             about=self.about,
-            artefacts=artefacts,
+            artefacts=sorted(artefacts, key=lambda each: each.name != FIRST or each.image is None),
             others=[value for shown, value in reported if shown not in self.about.artefacts],
             details=details,
             verdicts=self.link(self.figures / "verdicts.csv"),
@@ -76,15 +78,13 @@ class ReportReader:
     ) -> ReportedArtefact:
         """Read the files of an artefact; `SettingsError` names one that is missing. One that is not made has none."""
         if about.not_made is not None:
-            return ReportedArtefact(name=name, about=about, reported=reported, details=details)
+            elsewhere = self.picture(self.figures.parent / about.shown_at / f"{name}.png") if about.shown_at else None
+            return ReportedArtefact(name=name, about=about, reported=reported, details=details, elsewhere=elsewhere)
         notebook = self.layout.notebook(name)
         files = {kind: self.figures / f"{name}.{kind}" for kind in about.writes}
         for path in (*files.values(), notebook, notebook.with_suffix(".json")):
             if not path.is_file():
                 raise SettingsError(f"{path}: artefact '{name}' promises this file, but it is not there")
-        image = (
-            EmbeddedImage(png=files["png"].read_bytes(), href=self.link(files["png"]).href) if "png" in files else None
-        )
         # A table to be read has Markdown, too; a CSV alone holds the data of a figure.
         is_table = {"md", "csv"} <= set(files)
         return ReportedArtefact(
@@ -93,9 +93,9 @@ class ReportReader:
             reported=reported,
             details=details,
             cells=[cells[cell] for cell in about.cells],
-            image=image,
-            caption=_caption(files["md"]) if is_table else "",
-            table=_table(files["md"]) if is_table else None,
+            image=self.picture(files["png"]) if "png" in files else None,
+            caption=self.caption(files["md"], about.title) if is_table else "",
+            table=compared(_table(files["md"]), reported) if is_table else None,
             notebook_run=_run(notebook.with_suffix(".json")),
             files=[self.link(path) for path in files.values()],
             notebook=self.link(notebook),
@@ -121,6 +121,15 @@ class ReportReader:
             rows=self.link(path),
         )
 
+    def caption(self, path: Path, title: str) -> str:
+        """The text above the table in its Markdown file, without the title and the scale, which the report says."""
+        text = path.read_text().partition("\n|")[0].strip().removeprefix(f"{title}. ")
+        return " ".join(text.replace(self.about.about, "").split())
+
+    def picture(self, path: Path) -> EmbeddedImage | None:
+        """A picture; None if there is no such file."""
+        return EmbeddedImage(png=path.read_bytes(), href=self.link(path).href) if path.is_file() else None
+
     def link(self, path: Path) -> Link:
         """A link from the folder `base` to a file."""
         return Link(text=path.name, href=quote(Path(os.path.relpath(path, self.base)).as_posix()))
@@ -137,18 +146,13 @@ def read_reported_values(paper_values: Path, verdicts: Path, about: Description)
             raise SettingsError(f"{verdicts}: no verdict on {value['measure']} {value['value']} of '{value['cell']}'")
         cell = about.cells.get(value["cell"])
         label = cell.label if cell else value["cell"]
-        reported = ReportedValue(cell=value["cell"], label=label, where=value["where"], note=value["note"], row=row)
+        reported = ReportedValue(cell=value["cell"], label=label, where=value["where"], row=row)
         found.append((value["id"], reported))
     return found
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-
-
-def _caption(path: Path) -> str:
-    """The text above the table in its Markdown file."""
-    return path.read_text().partition("\n|")[0].strip()
 
 
 def _table(path: Path) -> Table:

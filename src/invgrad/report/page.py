@@ -10,20 +10,35 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field
 
 from invgrad.experiments.description import ArtefactDescription, CellDescription, Description
 from invgrad.paper.verdicts import RULE, Verdict
-from invgrad.report.tables import mean_and_spread
+from invgrad.report.tables import RECALLED, mean_and_spread
 from invgrad.settings import Settings
 
 PAPER_SCALE = "paper"
 
+FIRST = "fig2"
+"""The artefact with which the report begins, whatever the results: what the attacks recover of the first images."""
+
 ALL = "all"
 """Name that stands for all artefacts in the list of those that an open detail concerns."""
+
+
+SHRINK = 0.6
+"""CSS pixels for a pixel of a figure; its text of 19 pixels then is as large as that of a table."""
+
+LONG = 12
+"""Number of rows above which a table is folded."""
+
+CELL = "cell"
+"""Column of a table that names cells by their labels."""
+VERDICT = ("verdict", "reason")
+"""Columns of a table that compares cells with the paper."""
 
 
 class OpenDetail(Settings):
@@ -52,20 +67,16 @@ class Link:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """Table of text; `omitted` more rows are in the file alone."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    omitted: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class EmbeddedImage:
     """PNG image: its bytes for the HTML form, its path for the Markdown form."""
 
     png: bytes
     href: str
+
+    @property
+    def width(self) -> int:
+        """Its width on the screen in CSS pixels, at which the text of every figure is of one size."""
+        return round(int.from_bytes(self.png[16:20]) * SHRINK)
 
     @property
     def embedded(self) -> str:
@@ -90,7 +101,6 @@ class ReportedValue:
     cell: str
     label: str
     where: str
-    note: str
     row: Mapping[str, Any]
 
     @property
@@ -105,15 +115,15 @@ class ReportedValue:
 
     @property
     def paper(self) -> str:
-        """The printed value, with its number of images."""
+        """The printed value, with its number of images, marked if it is recalled."""
         shown = mean_and_spread(self.row["paper_value"], self.row["paper_std"])
-        return f"{shown} (one displayed image)" if self.row["paper_n"] == 1 else f"{shown} (n = {self.row['paper_n']})"
+        of = self.kind if self.row["paper_n"] == 1 else f"n = {self.row['paper_n']}"
+        return f"{shown} ({of})" + ("" if self.row["paper_checked"] else f" {RECALLED}")
 
     @property
-    def origin(self) -> str:
-        """The certainty of the printed value, checked or recalled, with the note on it."""
-        origin = "checked" if self.row["paper_checked"] else "recalled"
-        return self.note if self.note.startswith(origin) else f"{origin}; {self.note}"
+    def kind(self) -> str:
+        """What was printed: a mean, or the PSNR of one displayed image."""
+        return "displayed image" if self.row["paper_n"] == 1 else "mean"
 
     @property
     def ours(self) -> str:
@@ -134,6 +144,25 @@ class ReportedValue:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """Table of text; `omitted` more rows are in the file alone.
+
+    `judged` has for each row the verdicts on its cell, which its first entry names, with their reasons; it is empty if
+    the table judges nothing.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    omitted: int = 0
+    judged: Sequence[Mapping[Verdict, str]] = ()
+
+    @property
+    def is_long(self) -> bool:
+        """True if it is shown folded."""
+        return len(self.rows) > LONG
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportedCell:
     """A cell and its results: of `images` reconstructions, means leave out `failed` and `exact` ones."""
 
@@ -147,6 +176,15 @@ class ReportedCell:
     rows: Link | None = None
 
     @property
+    def outcome(self) -> str:
+        """Its counts, or that it was not run."""
+        if self.rows is None:
+            return f"not run: {self.about.left_out}" if self.about.left_out else "not run"
+        counts = {"failed": self.failed, "exact": self.exact}
+        images = f"{self.images} reconstruction{'' if self.images == 1 else 's'}"
+        return ", ".join([images, *(f"{count} {what}" for what, count in counts.items() if count)])
+
+    @property
     def changes(self) -> list[str]:
         """Every setting that is not the paper's."""
         settings = self.about.settings.items()
@@ -155,7 +193,10 @@ class ReportedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedArtefact:
-    """A table or figure with its results and files; if it is not made, only its description and reported values."""
+    """A table or figure with its results and files; if it is not made, only its description and reported values.
+
+    `elsewhere` is the picture of another scale (`ArtefactDescription.shown_at`) in place of one that is not made.
+    """
 
     name: str
     about: ArtefactDescription
@@ -163,6 +204,7 @@ class ReportedArtefact:
     details: Sequence[int] = ()
     cells: Sequence[ReportedCell] = ()
     image: EmbeddedImage | None = None
+    elsewhere: EmbeddedImage | None = None
     caption: str = ""
     table: Table | None = None
     notebook_run: Run | None = None
@@ -170,26 +212,28 @@ class ReportedArtefact:
     notebook: Link | None = None
 
     @property
+    def lacks(self) -> str:
+        """What it lacks to be made; empty if it is made."""
+        if self.about.not_made is None:
+            return ""
+        return f"needs scale {self.about.shown_at}" if self.about.shown_at else "not made"
+
+    @property
     def outcome(self) -> str:
-        """Its counts of verdicts, or that it has no printed number; and the reason if it was not made."""
-        made = self.about.not_made is None
-        images = "images, " if "png" in self.about.writes else ""
-        numbers = tally(self.reported) if self.reported else f"{images}no printed number" if made else ""
-        return "; ".join(filter(None, [numbers, "" if made else f"not made: {self.about.not_made}"]))
+        """Its counts of verdicts, or what it lacks; empty if there is nothing to say."""
+        return self.lacks or tally(self.reported)
+
+    @property
+    def remaining(self) -> Table | None:
+        """The reported values on cells that its table does not judge; None if there are none."""
+        judged = {row[0] for row in self.table.rows} if self.table and self.table.judged else set()
+        values = [value for value in self.reported if value.label not in judged]
+        return numbers(values, said=self.about.not_made or "") if values else None
 
     @property
     def runs(self) -> list[Run]:
         """The jobs of its attacks and its notebook."""
         return [run for cell in self.cells for run in cell.runs] + ([self.notebook_run] if self.notebook_run else [])
-
-    @property
-    def sources(self) -> list[str]:
-        """The sources of its images."""
-        return list(dict.fromkeys(source for cell in self.cells for source in cell.sources))
-
-    def total(self, count: Literal["images", "failed", "exact"]) -> int:
-        """A count over all cells."""
-        return sum(getattr(cell, count) for cell in self.cells)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +275,11 @@ class Report:
         return list(dict.fromkeys(source for cell in self.cells for source in cell.sources))
 
     @property
+    def datasets(self) -> list[str]:
+        """The names of all data sets."""
+        return list(dict.fromkeys(source.partition(":")[0] for source in self.sources))
+
+    @property
     def names(self) -> set[str]:
         """The names of all artefacts, to link to."""
         return set(self.about.artefacts)
@@ -250,10 +299,56 @@ def as_markdown(report: Report) -> str:
     return _render("page.md.jinja", report, autoescape=False)
 
 
+def compared(table: Table, reported: Sequence[ReportedValue]) -> Table:
+    """Put the verdicts on cells, with their reasons, under each cell in place of columns of their own.
+
+    A table without these columns stays as it is.
+    """
+    if not {CELL, *VERDICT} <= set(table.columns):
+        return table
+    label = table.columns.index(CELL)
+    kept = [label, *(number for number, name in enumerate(table.columns) if name not in (CELL, *VERDICT))]
+    return Table(
+        columns=[table.columns[number] for number in kept],
+        rows=[[row[number] for number in kept] for row in table.rows],
+        omitted=table.omitted,
+        judged=[judgement([value for value in reported if value.label == row[label]]) for row in table.rows],
+    )
+
+
+def numbers(reported: Sequence[ReportedValue], said: str = "") -> Table:
+    """The table of reported values; a reason that is part of what has been `said` is not repeated."""
+    return Table(
+        columns=[CELL, "where", f"paper, dB ({RECALLED} recalled)", "ours, dB", "difference (95 % interval)"],
+        rows=[[each.label, each.where, each.paper, each.ours, each.difference] for each in reported],
+        judged=[{each.verdict: "" if each.reason in said else each.reason} for each in reported],
+    )
+
+
+def judgement(reported: Sequence[ReportedValue]) -> dict[Verdict, str]:
+    """Each verdict on the values of one cell with its reasons, once; one that holds for some says for which."""
+    found: dict[Verdict, str] = {}
+    for verdict in dict.fromkeys(value.verdict for value in reported):
+        kinds: dict[str, list[str]] = {}
+        alike = [value for value in reported if value.verdict == verdict]
+        for value in alike:
+            for reason in value.reason.split("; "):
+                kinds.setdefault(reason, []).append(value.kind)
+        everywhere = [reason for reason, of in kinds.items() if len(of) == len(reported)]
+        partly = [f"{' and '.join(of)}: {reason}" for reason, of in kinds.items() if len(of) < len(reported)]
+        found[verdict] = "; ".join(everywhere + partly)
+    return found
+
+
 def tally(reported: Iterable[ReportedValue]) -> str:
-    """Count the values of each verdict, e.g. `1 reproduced, 3 not run`."""
-    counts = Counter(value.verdict for value in reported)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict])
+    """Tell the counts of verdicts, e.g. `1 reproduced, 3 not run`."""
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts(reported).items())
+
+
+def counts(reported: Iterable[ReportedValue]) -> dict[Verdict, int]:
+    """Count the values of each verdict that occurs."""
+    found = Counter(value.verdict for value in reported)
+    return {verdict: found[verdict] for verdict in get_args(Verdict) if found[verdict]}
 
 
 def duration(seconds: float) -> str:
@@ -301,5 +396,5 @@ def _render(template: str, report: Report, *, autoescape: bool) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(plain=plain, tally=tally, duration=duration)
-    tools = {"spent": spent, "commits": commits, "versions": versions, "all": ALL}
+    tools = {"spent": spent, "commits": commits, "versions": versions, "counts": counts, "numbers": numbers, "all": ALL}
     return environment.get_template(template).render(report=report, **tools)
