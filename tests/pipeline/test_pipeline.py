@@ -195,8 +195,8 @@ def test_a_figure_shows_this_run_and_says_what_was_changed(project: Path, tmp_pa
         assert "Settings changed by the user" in picture.info["Title"]
     index = (folder / "figures/tiny/index.md").read_text()
     assert "not among the artefacts chosen for this run" in index
-    assert "| – | – | – | – | not run: trained elsewhere |" in index
-    assert "| not run | trained elsewhere |" in index
+    assert "| not run: trained elsewhere |" in index
+    assert "<br>**not run** trained elsewhere |" in index
     assert "Settings changed by the user" not in (folder / "figures/tiny/prop1.md").read_text(), (
         "it shows nothing that was"
     )

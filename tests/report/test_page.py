@@ -15,7 +15,7 @@ import yaml
 from invgrad.experiments.config import CONFIG, load
 from invgrad.paper.verdicts import RULE, verdicts
 from invgrad.report.export import save_table
-from invgrad.report.page import FIRST, ReportedValue, Run, duration, judgement, plain, spent, versions
+from invgrad.report.page import FIRST, ReportedValue, Run, Table, compared, duration, judgement, plain, spent, versions
 from invgrad.results.provenance import Stamp
 from invgrad.settings import SettingsError, read_yaml
 from invgrad.steps.report import read_details, write_report
@@ -317,6 +317,13 @@ def test_reasons_that_hold_for_one_of_a_cells_numbers_say_for_which() -> None:
         "differs": "mean: a; mean: b",
         "undecided": "displayed image: a",
     }
+
+
+def test_a_verdict_on_another_artefacts_number_is_that_of_the_table() -> None:
+    rows = [["differs", "why", "c", "1.0"], ["–", "–", "d", "2.0"]]
+    table = compared(Table(columns=["verdict", "reason", "cell", "PSNR"], rows=rows), [])
+    assert (table.columns, table.rows) == (["cell", "PSNR"], [["c", "1.0"], ["d", "2.0"]])
+    assert table.judged == [{"differs": "why"}, {}]
 
 
 def test_long_tables_are_folded_and_every_table_scrolls_in_its_own_box(tree: Path) -> None:

@@ -28,7 +28,6 @@ FIRST = "fig2"
 ALL = "all"
 """Name that stands for all artefacts in the list of those that an open detail concerns."""
 
-
 SHRINK = 0.6
 """CSS pixels for a pixel of a figure; its text of 19 pixels then is as large as that of a table."""
 
@@ -154,7 +153,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     omitted: int = 0
-    judged: Sequence[Mapping[Verdict, str]] = ()
+    judged: Sequence[Mapping[str, str]] = ()
 
     @property
     def is_long(self) -> bool:
@@ -306,13 +305,13 @@ def compared(table: Table, reported: Sequence[ReportedValue]) -> Table:
     """
     if not {CELL, *VERDICT} <= set(table.columns):
         return table
-    label = table.columns.index(CELL)
-    kept = [label, *(number for number, name in enumerate(table.columns) if name not in (CELL, *VERDICT))]
+    columns = [CELL, *(name for name in table.columns if name not in (CELL, *VERDICT))]
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     return Table(
-        columns=[table.columns[number] for number in kept],
-        rows=[[row[number] for number in kept] for row in table.rows],
+        columns=columns,
+        rows=[[row[name] for name in columns] for row in rows],
         omitted=table.omitted,
-        judged=[judgement([value for value in reported if value.label == row[label]]) for row in table.rows],
+        judged=[_judged(row, [value for value in reported if value.label == row[CELL]]) for row in rows],
     )
 
 
@@ -325,13 +324,12 @@ def numbers(reported: Sequence[ReportedValue], said: str = "") -> Table:
     )
 
 
-def judgement(reported: Sequence[ReportedValue]) -> dict[Verdict, str]:
+def judgement(reported: Sequence[ReportedValue]) -> dict[str, str]:
     """Each verdict on the values of one cell with its reasons, once; one that holds for some says for which."""
-    found: dict[Verdict, str] = {}
+    found: dict[str, str] = {}
     for verdict in dict.fromkeys(value.verdict for value in reported):
         kinds: dict[str, list[str]] = {}
-        alike = [value for value in reported if value.verdict == verdict]
-        for value in alike:
+        for value in [value for value in reported if value.verdict == verdict]:
             for reason in value.reason.split("; "):
                 kinds.setdefault(reason, []).append(value.kind)
         everywhere = [reason for reason, of in kinds.items() if len(of) == len(reported)]
@@ -384,6 +382,12 @@ def versions(runs: Sequence[Run]) -> dict[str, str]:
 def plain(text: object) -> str:
     """Escape a text and put it on one line, so that Markdown shows it unchanged, also in a table."""
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(text).split()))
+
+
+def _judged(row: Mapping[str, str], reported: Sequence[ReportedValue]) -> Mapping[str, str]:
+    """The verdicts on a row's cell, from the row itself if the values are another artefact's; none without a value."""
+    verdict, reason = (row[name] for name in VERDICT)
+    return judgement(reported) or ({verdict: reason} if verdict in RULE else {})
 
 
 def _render(template: str, report: Report, *, autoescape: bool) -> str:
