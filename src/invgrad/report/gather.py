@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from invgrad.experiments.description import ArtefactDescription, CellDescription, Description
+from invgrad.experiments.description import ArtefactDescription, Description
 from invgrad.experiments.layout import Layout
 from invgrad.paper.verdicts import VERDICT_COLUMNS, read_values
 from invgrad.report.page import (
@@ -29,6 +29,7 @@ from invgrad.report.page import (
     Table,
     compared,
 )
+from invgrad.report.tables import flat_psnrs
 from invgrad.settings import SettingsError
 
 LONGEST_TABLE = 100
@@ -37,6 +38,10 @@ LONGEST_TABLE = 100
 
 VALUE = ["id", "cell", "measure"]
 """The columns that name a reported value."""
+
+ROW_COLUMNS = ["dataset", "source", "image", "psnr", "flat_psnr", "status"]
+"""The columns of rows that the report reads."""
+NO_ROWS = pd.DataFrame(columns=ROW_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,8 @@ class ReportReader:
     def report(self, reported: Sequence[tuple[str, ReportedValue]], details: OpenDetails, html: Path) -> Report:
         """Read everything that the report shows; `html`: the path of the HTML form, to link to."""
         made = [artefact for artefact in self.about.artefacts.values() if artefact.not_made is None]
-        cells = {name: self.cell(name, self.about.cells[name]) for artefact in made for name in artefact.cells}
+        rows = {name: self.rows(name) for artefact in made for name in artefact.cells}
+        cells = {name: self.cell(name, each) for name, each in rows.items()}
         artefacts = []
         for name, artefact in self.about.artefacts.items():
             values = [value for shown, value in reported if shown == name]
@@ -64,6 +70,7 @@ class ReportReader:
             artefacts=sorted(artefacts, key=lambda each: each.name != FIRST or each.image is None),
             others=[value for shown, value in reported if shown not in self.about.artefacts],
             details=details,
+            flat_psnrs=flat_psnrs(pd.concat([NO_ROWS, *rows.values()])),
             verdicts=self.link(self.figures / "verdicts.csv"),
             html=self.link(html),
         )
@@ -101,12 +108,17 @@ class ReportReader:
             notebook=self.link(notebook),
         )
 
-    def cell(self, name: str, about: CellDescription) -> ReportedCell:
-        """Read the rows and records of a cell; without any if it was not run, or is left out."""
-        path = self.layout.rows(name)
-        if about.left_out or not path.is_file():
+    def rows(self, cell: str) -> pd.DataFrame:
+        """Read the rows of a cell; none if it was not run, or is left out."""
+        path = self.layout.rows(cell)
+        run = self.about.cells[cell].left_out is None and path.is_file()
+        return _csv(path, ROW_COLUMNS) if run else NO_ROWS
+
+    def cell(self, name: str, rows: pd.DataFrame) -> ReportedCell:
+        """Read the records of a cell and count its `rows`; if there are none, only describe it."""
+        about = self.about.cells[name]
+        if rows.empty:
             return ReportedCell(name=name, about=about)
-        rows = _csv(path, ["dataset", "source", "psnr", "status"])
         failed = rows["status"] == "failed"
         shards = [(seed, shard) for seed in about.seeds for shard in range(about.shards)]
         records = [self.layout.reconstruction(name, *shard).with_suffix(".json") for shard in shards]
@@ -118,7 +130,7 @@ class ReportReader:
             exact=int((~failed & (rows["psnr"] == math.inf)).sum()),
             sources=(rows["dataset"] + ": " + rows["source"]).unique().tolist(),
             runs=[_run(record) for record in records],
-            rows=self.link(path),
+            rows=self.link(self.layout.rows(name)),
         )
 
     def caption(self, path: Path, title: str) -> str:

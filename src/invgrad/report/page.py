@@ -237,12 +237,16 @@ class ReportedArtefact:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Report of one scale; `others` are reported values that no artefact shows."""
+    """Report of one scale; `others` are reported values that no artefact shows.
+
+    `flat_psnrs` are the PSNRs in dB of a flat image on every data set that is attacked.
+    """
 
     about: Description
     artefacts: Sequence[ReportedArtefact]
     others: Sequence[ReportedValue]
     details: OpenDetails
+    flat_psnrs: Mapping[str, float]
     verdicts: Link
     html: Link
     legend: Mapping[Verdict, str] = field(default_factory=lambda: RULE)
@@ -272,11 +276,6 @@ class Report:
     def sources(self) -> list[str]:
         """The sources of all images."""
         return list(dict.fromkeys(source for cell in self.cells for source in cell.sources))
-
-    @property
-    def datasets(self) -> list[str]:
-        """The names of all data sets."""
-        return list(dict.fromkeys(source.partition(":")[0] for source in self.sources))
 
     @property
     def names(self) -> set[str]:

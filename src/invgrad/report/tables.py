@@ -96,11 +96,16 @@ def sample_size(*cells: pd.DataFrame) -> str:
     return f"n = {' × '.join(amounts)}{' per cell' * (len(cells) > 1)}"
 
 
-def flat_image(rows: pd.DataFrame) -> str:
-    """A sentence on the PSNR of a flat image, the mean over each data set's images; empty if the rows lack it."""
+def flat_psnrs(rows: pd.DataFrame) -> dict[str, float]:
+    """The PSNR in dB of a flat image on each data set, the mean over its images; none where the rows lack it."""
     images = rows.dropna(subset="flat_psnr").drop_duplicates(["dataset", "source", "image"])
-    means = images.groupby("dataset", sort=False)["flat_psnr"].mean()
-    has = " and ".join(f"{mean:.1f} dB on these images of {title(str(dataset))}" for dataset, mean in means.items())
+    return {str(name): each["flat_psnr"].mean() for name, each in images.groupby("dataset", sort=False)}
+
+
+def flat_image(rows: pd.DataFrame) -> str:
+    """A sentence on the PSNR of a flat image on each data set; empty if the rows lack it."""
+    means = flat_psnrs(rows).items()
+    has = " and ".join(f"{mean:.1f} dB on these images of {title(dataset)}" for dataset, mean in means)
     below = f"where a result is below it ({BELOW_FLAT.strip()}), nothing of the image was found"
     return f"A flat image of the mean colour has {has}; {below}." if has else ""
 
