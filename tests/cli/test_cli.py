@@ -115,16 +115,26 @@ def test_plan_names_a_wrong_scale(invgrad: Invgrad) -> None:
 def test_a_log_on_a_full_disk_does_not_end_the_command() -> None:
     command = [sys.executable, "-m", "invgrad", "--log", "/dev/full", "env"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    first, second, third, *_ = result.stdout.splitlines()
-    assert first.startswith("invgrad:")
-    assert second.startswith("/dev/full: the log ends here: ")
+    first, second, third, *_ = result.stderr.splitlines()
+    assert first.startswith("/dev/full: the log ends here: ")
+    assert second.startswith("invgrad:")
     assert third.startswith("python:")
     assert (result.stdout + result.stderr).count("/dev/full") == 1
 
 
-def test_a_log_holds_what_both_streams_show(tmp_path: Path) -> None:
+def test_a_log_holds_what_both_streams_would_show(tmp_path: Path) -> None:
     log = tmp_path / "new/x.log"
     command = [sys.executable, "-m", "invgrad", "--log", str(log), "check", "scale=nope"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert result.returncode == 2
-    assert log.read_text() == result.stdout + result.stderr != ""
+    assert result.stdout + result.stderr == ""
+    assert log.read_text().startswith("error: ")
+
+
+def test_a_log_holds_what_other_processes_write(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    code = f"import os; from pathlib import Path; from invgrad.cli.log import write_to; write_to(Path({str(log)!r}))"
+    code += "; print('one'); os.system('echo two; echo three >&2'); print('four')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout + result.stderr == ""
+    assert log.read_text().split() == ["one", "two", "three", "four"]

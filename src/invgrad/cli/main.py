@@ -10,7 +10,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from invgrad import __version__
-from invgrad.cli.tee import Tee
 from invgrad.runtime.signals import Interrupted, stoppable
 from invgrad.settings import SettingsError
 
@@ -48,13 +47,15 @@ def every_command(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    log: Annotated[Path | None, typer.Option(help="Also write the command's output to this file.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Write the command's output to this file instead of the terminal.")
+    ] = None,
 ) -> None:
     """Attack clients of federated learning by their gradients, and rebuild the paper's tables and figures."""
     if log:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        file = log.open("w", buffering=1, encoding="utf-8", errors="backslashreplace")
-        sys.stdout, sys.stderr = Tee(file, sys.stdout), Tee(file, sys.stderr)
+        from invgrad.cli.log import write_to
+
+        write_to(log)
 
 
 @app.command(rich_help_panel=STEPS)

@@ -11,6 +11,15 @@ from tqdm import tqdm
 SECONDS_BETWEEN_LINES = 15.0
 
 
+def duration(seconds: float) -> str:
+    """Format a time for people: `0 s`, `45 s`, `3.5 min`, `17 min`, `2.5 h`, `4,057 h`."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            number = seconds / size
+            return f"{number:,.1f} {unit}" if number < 9.95 else f"{number:,.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 class ProgressBar:
     """Progress display of one loop, as a context manager; `show` may be called at every iteration."""
 

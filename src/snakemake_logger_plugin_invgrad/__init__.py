@@ -1,0 +1,118 @@
+"""Quiet console for Snakemake: one line of progress, warnings and errors whole, and at the end what was made.
+
+Snakemake finds loggers by the name of this package; workflow/profiles/default chooses it. Its own log, below
+.snakemake/log, holds all that it says, and so does the console with --verbose, --printshellcmds, --quiet or --dry-run.
+"""
+
+import shutil
+import sys
+import threading
+from collections.abc import Iterable
+from itertools import islice
+from logging import WARNING, LogRecord
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from snakemake_logger_plugin_invgrad.run import Run
+
+LAST_LINES = 20
+"""Number of lines that are shown of a failed job's log."""
+
+SECONDS_BETWEEN_LINES, SHARE_BETWEEN_LINES = 10.0, 0.05
+"""Least time between two lines of progress in a file: seconds, and a share of the time that has passed. So a run of
+minutes prints a line now and then, and a run of days not thousands.
+"""
+
+
+class LogHandler(LogHandlerBase):
+    """Console of one call of Snakemake."""
+
+    def __post_init__(self) -> None:
+        self._run: Run | None = None
+        self._before: list[str] = []
+        self._stream = sys.stderr
+        self._rewrites = self._stream.isatty()
+        self._next_line = 0.0
+        self._ended = threading.Event()
+
+    @property
+    def writes_to_stream(self) -> bool:
+        """False where someone asked for Snakemake's own messages: it then prints them itself."""
+        asked = self.common_settings
+        return not (asked.verbose or asked.printshellcmds or asked.debug_dag or asked.dryrun or asked.quiet)
+
+    writes_to_file = needs_rulegraph = False
+    has_filter = has_formatter = True
+
+    def emit(self, record: LogRecord) -> None:
+        """Show what is to be seen of a message of Snakemake's."""
+        if self.writes_to_stream:
+            self._show(record, vars(record))
+
+    def close(self) -> None:
+        """Show how the run ended; if there was none, what Snakemake said in its place."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._print(*(self._run.summary() if self._run else self._before))
+        super().close()
+
+    def _show(self, record: LogRecord, about: dict[str, Any]) -> None:
+        match about.get("event"):
+            case LogEvent.RUN_INFO if not self._run:
+                self._run = Run(about["stats"]["total"])
+                threading.Thread(target=self._keep_showing, daemon=True).start()
+            case "expected" if self._run:
+                self._run.expect(about["seconds"], about["at_once"])
+            case LogEvent.JOB_INFO if self._run:
+                self._run.begin(about["jobid"], about["rule_name"], about["wildcards"], about["output"])
+            case LogEvent.JOB_FINISHED if self._run:
+                self._run.finish(about["job_id"])
+            case LogEvent.JOB_ERROR:
+                self._print(*_failure(about))
+                if self._run:
+                    self._run.fail(about["jobid"])
+            case _ if record.levelno >= WARNING:
+                self._print(record.getMessage())
+            case None if not self._run:
+                self._before.append(record.getMessage())
+        self._progress()
+
+    def _keep_showing(self) -> None:
+        """Show the time that passes, also while no job begins or ends."""
+        while not self._ended.wait(1):
+            self.acquire()
+            try:
+                self._progress()
+            finally:
+                self.release()
+
+    def _progress(self) -> None:
+        if self._run is None or not self._run.began or self._ended.is_set():
+            return
+        line, passed = self._run.line(), self._run.seconds
+        if self._rewrites:
+            self._stream.write(f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K")
+        elif passed >= self._next_line:
+            self._next_line = passed + max(SECONDS_BETWEEN_LINES, SHARE_BETWEEN_LINES * passed)
+            self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    def _print(self, *lines: str) -> None:
+        clear = "\r\033[K" if self._rewrites and self._run else ""
+        self._stream.write(clear + "".join(f"{line}\n" for line in lines))
+        self._stream.flush()
+
+
+def _failure(about: dict[str, Any]) -> Iterable[str]:
+    """A failed job's rule, and the last lines of its logs."""
+    yield f"Failed: {about['rule_name']}, for {', '.join(map(str, about['output'])) or 'no file'}"
+    if about["rule_msg"]:
+        yield str(about["rule_msg"])
+    for log in map(Path, about["log"]):
+        if log.suffix != ".ipynb" and log.is_file():
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            yield f"Its log, {log}, ends:"
+            yield from islice(lines, max(0, len(lines) - LAST_LINES), None)
