@@ -4,11 +4,11 @@ Snakemake finds loggers by the name of this package; workflow/profiles/default c
 .snakemake/log, holds all that it says, and so does the console with --verbose, --printshellcmds, --quiet or --dry-run.
 """
 
+import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterator
 from logging import WARNING, LogRecord
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ SECONDS_BETWEEN_LINES, SHARE_BETWEEN_LINES = 10.0, 0.05
 """Least time between two lines of progress in a file: seconds, and a share of the time that has passed. So a run of
 minutes prints a line now and then, and a run of days not thousands.
 """
+
+COMMAND = re.compile("Command '.*' (returned|died)", re.DOTALL)
+"""What Snakemake says of a command that has failed; its own log has the whole command."""
 
 
 class LogHandler(LogHandlerBase):
@@ -75,7 +78,8 @@ class LogHandler(LogHandlerBase):
                 if self._run:
                     self._run.fail(about["jobid"])
             case _ if record.levelno >= WARNING:
-                self._print(record.getMessage())
+                self._before = []
+                self._print(COMMAND.sub(r"Its command \1", record.getMessage()))
             case None if not self._run:
                 self._before.append(record.getMessage())
         self._progress()
@@ -106,13 +110,12 @@ class LogHandler(LogHandlerBase):
         self._stream.flush()
 
 
-def _failure(about: dict[str, Any]) -> Iterable[str]:
+def _failure(about: dict[str, Any]) -> Iterator[str]:
     """A failed job's rule, and the last lines of its logs."""
-    yield f"Failed: {about['rule_name']}, for {', '.join(map(str, about['output'])) or 'no file'}"
+    yield f"Failed: {about['rule_name']}" + "".join(f", for {path}" for path in about["output"][:1])
     if about["rule_msg"]:
         yield str(about["rule_msg"])
-    for log in map(Path, about["log"]):
-        if log.suffix != ".ipynb" and log.is_file():
-            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            yield f"Its log, {log}, ends:"
-            yield from islice(lines, max(0, len(lines) - LAST_LINES), None)
+    for log in (path for path in map(Path, about["log"]) if path.is_file() and path.suffix != ".ipynb"):
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        yield f"Its log, {log}, " + ("ends:" if lines else "is empty")
+        yield from lines[-LAST_LINES:]

@@ -35,8 +35,8 @@ class LogStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write what is there. A log that cannot be written, on a full disk say, ends with a line on the terminal, where
-        the command goes on.
+        """Write what is there. A log that cannot be written, on a full disk say, ends with a line on the terminal, and
+        what follows is written there.
         """
         text, self._unwritten = self._unwritten, ""
         if not self._log.closed:
