@@ -41,6 +41,7 @@ rule all:
 
 onstart:
     start_for(workflow)
+    announce(workflow, plan)
 
 
 # Not before: a job whose result Snakemake has not seen, or gave up with others of its group, need not start anew.

@@ -67,7 +67,7 @@ class LogHandler(LogHandlerBase):
             case LogEvent.RUN_INFO if not self._run:
                 self._run = Run(about["stats"]["total"])
                 threading.Thread(target=self._keep_showing, daemon=True).start()
-            case "expected" if self._run:
+            case "expected" if self._run:  # see `expected.py`
                 self._run.expect(about["seconds"], about["at_once"])
             case LogEvent.JOB_INFO if self._run:
                 self._run.begin(about["jobid"], about["rule_name"], about["wildcards"], about["output"])

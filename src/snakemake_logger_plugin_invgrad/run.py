@@ -12,6 +12,9 @@ from invgrad.runtime.progress import duration
 TRUST = 0.05
 """Share of the whole work after which the time that it took counts as much as the time that was expected."""
 
+ALMOST = 0.9
+"""Largest share of its work that a job has done before it has ended."""
+
 
 class Run:
     """A run of so many jobs, each known by a number."""
@@ -23,6 +26,7 @@ class Run:
         self._start = time.monotonic()
         self._running: dict[int, tuple[str, float]] = {}
         self._finished: set[int] = set()
+        self._took = 0.0
         self._outputs: dict[str, Path] = {}
 
     @property
@@ -42,7 +46,8 @@ class Run:
 
     def finish(self, job: int) -> None:
         """Note that a job has ended well."""
-        self._running.pop(job, None)
+        _, since = self._running.pop(job, ("", self.seconds))
+        self._took += self.seconds - since
         self._finished.add(job)
 
     def fail(self, job: int) -> None:
@@ -59,8 +64,8 @@ class Run:
         everything, done = self._work()
         names = ", ".join(dict.fromkeys(name for name, _ in self._running.values()))
         return (
-            f"{done / everything:4.0%}, about {duration(self.seconds_left())} left, "
-            f"{len(self._finished)} of {self._jobs} jobs done; now {names or 'nothing'}"
+            f"{min(done / everything, 0.99):4.0%}, about {duration(self.seconds_left())} left, "
+            f"{len(self._finished)} of {self._jobs} jobs done" + (f"; now {names}" if names else "")
         )
 
     def seconds_left(self) -> float:
@@ -85,8 +90,13 @@ class Run:
         """All work, and what is done of it, in expected seconds of one worker; a job at work counts by its time."""
         everything = sum(self._expected.values()) or self._jobs
         finished = sum(self._expect(job) for job in self._finished)
-        running = sum(min(self.seconds - since, self._expect(job)) for job, (_, since) in self._running.items())
-        return everything, min(finished + running, everything)
+        trusted = TRUST * everything
+        slower = (self._took + trusted) / (finished + trusted)
+        running = sum(
+            min((self.seconds - since) / slower, ALMOST * self._expect(job))
+            for job, (_, since) in self._running.items()
+        )
+        return everything, finished + running
 
     def _expect(self, job: int) -> float:
         return self._expected.get(job, 0 if self._expected else 1)

@@ -312,13 +312,14 @@ def bench(
     import torch
 
     from invgrad.performance import bench as module
+    from invgrad.performance.cases import CASES
     from invgrad.results.files import write_json
     from invgrad.results.provenance import device_name
 
     chosen = _start(device, threads)
-    cases = tuple(c for c in module.CASES if not network or any(part.lower() in c.name.lower() for part in network))
+    cases = tuple(c for c in CASES if not network or any(part.lower() in c.name.lower() for part in network))
     if not cases:
-        raise SettingsError(f"--network: none contains {network}; known: {', '.join({c.name for c in module.CASES})}")
+        raise SettingsError(f"--network: none contains {network}; known: {', '.join({c.name for c in CASES})}")
     print(f"{device_name(chosen)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     rows = []
     for row in module.bench(cases, rounds, chosen, module.load_adapter(other) if other else None):
@@ -378,15 +379,18 @@ def plan(
         Path | None, typer.Option(help="What `invgrad bench --out` wrote; default: a CPU's, in the package.")
     ] = None,
     gpu_bench: Annotated[Path | None, typer.Option(help="The same of a GPU.")] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Say how long it takes on so many cores …")] = os.cpu_count() or 1,
+    gpus: Annotated[int, typer.Option(min=1, help="… or on so many GPUs.")] = 1,
 ) -> None:
     """Estimate the cost of a scale before it runs: jobs, gradients, hours and disk."""
     from invgrad.experiments.plan import Plan
-    from invgrad.performance.cost import BENCH, GPU_BENCH, Speed, report
-    from invgrad.performance.work import costs
+    from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
+    from invgrad.performance.estimate import costs, report, wall_time
 
     chosen = Plan(_project([*(setting or []), *([f"scale={scale}"] if scale else [])]))
     speed, gpu = Speed.read(bench or BENCH), Speed.read(gpu_bench or GPU_BENCH)
     print(report(costs(chosen, speed, gpu), speed, gpu))
+    print(f"\nIt takes about {wall_time(chosen, speed, cores)}, or {wall_time(chosen, gpu, gpus)}.")
 
 
 def main() -> NoReturn:

@@ -13,15 +13,7 @@ from torch.func import grad
 
 from invgrad.clients.loss import Loss, Parameters, Statistics, batch_statistics, cross_entropy, normalised_by_batch
 from invgrad.clients.recomputation import Recomputed
-from invgrad.clients.settings import Client, FederatedAveraging
-
-STEPS_AT_ONCE = 10
-"""Number of local steps whose graph is kept as a whole; for more steps, parts are recomputed when needed.
-
-Measured with LeNet (20 images at once) and ConvNet (width 16): 100 steps take 1.4 times as long as with the whole
-graph, and 1.1 to 1.3 times the memory of 10 steps instead of 10 times. With 5 in place of 10, memory would be about
-halved again, but 10 steps would take 1.4 times as long, and 100 steps 1.8 times.
-"""
+from invgrad.clients.settings import STEPS_AT_ONCE, Client, FederatedAveraging
 
 
 def loss_of(client: Client, network: nn.Module) -> Loss:

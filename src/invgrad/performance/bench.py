@@ -8,21 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from invgrad.attack.optimisers import stepper
 from invgrad.attack.settings import LBFGS
 from invgrad.clients.loss import cross_entropy
 from invgrad.clients.protocols import share
-from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.data.splits import Split
 from invgrad.networks.build import initial, outline
-from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet, Torchvision, Training
+from invgrad.networks.operations import forward_gigaflops
+from invgrad.networks.settings import Training
 from invgrad.networks.training import Pass, State, one_pass
 from invgrad.objective.build import objective_for
 from invgrad.objective.cuda_graph import CALLS_BEFORE, Evaluate, repeated
@@ -30,6 +29,7 @@ from invgrad.objective.distances import squares
 from invgrad.objective.reference import objective_gradient
 from invgrad.objective.settings import Cosine, Distance, SquaredEuclidean
 from invgrad.objective.targets import Targets
+from invgrad.performance.cases import Case
 from invgrad.settings import SettingsError
 from invgrad.tangent.kernels.matmul import times_transpose
 
@@ -41,24 +41,6 @@ LBFGS_STEPS = 10
 UNTIMED = CALLS_BEFORE + 1
 """Number of untimed turns, after which everything is set up."""
 
-LOCAL_STEPS = 5
-
-TANGENT_PASSES = 7
-"""Forward passes that an exact gradient of the objective takes per image, for a client that shares a gradient."""
-
-LOCAL_STEP_PASSES = 9
-"""Forward passes that it takes per image and local SGD step of federated averaging, but for one less in all: the first
-step's parameters do not depend on the images.
-
-The number is nominal: that of automatic differentiation, by torch's counter of floating-point operations. The
-hand-written passes take about 11 per step, recomputed ones included.
-"""
-
-TRAINING_PASSES = 3
-"""Forward passes per image of a training step: the forward pass itself and the gradients for parameters and
-activations.
-"""
-
 Adapter = Callable[[nn.Module, Tensor, Tensor, tuple[Tensor, ...], float], Callable[[], object]]
 """Adapter of another implementation: `prepare(network, images, labels, target, alpha)`.
 
@@ -66,62 +48,6 @@ It gets images [trials, n, 3, h, w], labels [trials, n], target [trials, *parame
 weight of the total variation. It returns a function that computes the gradient of the objective (cosine distance) for
 all trials once.
 """
-
-
-def passes(local_steps: int) -> int:
-    """Forward passes per image that the objective's gradient takes; nominal for `local_steps` > 0.
-
-    0 stands for a client that shares a gradient.
-    """
-    if not local_steps:
-        return TANGENT_PASSES
-    return LOCAL_STEP_PASSES * local_steps - 1
-
-
-@dataclass(frozen=True)
-class Case:
-    """One benchmark: a network, an image size, the number of trials at once and of images in each."""
-
-    name: str
-    network: Network
-    trials: int = 1
-    images: int = 1
-    size: int = 32
-    classes: int = 10
-    step: Literal["gradient", "l-bfgs", "local-steps", "training"] = "gradient"
-    """Kind of iteration.
-
-    It is the objective's gradient, a step of L-BFGS (20 gradients) for the squared Euclidean distance, the objective's
-    gradient for a client that takes `LOCAL_STEPS`, or a step of a victim's training.
-    """
-
-    @property
-    def client(self) -> Client:
-        """The client whose gradient or update is matched."""
-        return FederatedAveraging(steps=LOCAL_STEPS) if self.step == "local-steps" else GradientClient()
-
-    @property
-    def passes(self) -> int:
-        """Forward passes per image that an iteration takes; nominal for local steps."""
-        if self.step == "training":
-            return TRAINING_PASSES
-        return passes(LOCAL_STEPS if self.step == "local-steps" else 0) * (20 if self.step == "l-bfgs" else 1)
-
-
-TRAINED: dict[str, Network] = {"LeNet (Zhu)": LeNetZhu(), "ResNet-20, width 64": ResNet(depth=20, width=64)}
-RESNET18 = Torchvision.model_construct(model="resnet18")  # not validated, which needs torchvision
-CASES = (
-    *(Case("LeNet (Zhu)", LeNetZhu(), trials) for trials in (1, 20, 32, 100)),
-    Case("LeNet (Zhu)", LeNetZhu(), 32, images=4),
-    Case("LeNet (Zhu), L-BFGS", LeNetZhu(), 32, step="l-bfgs"),
-    *(Case("ConvNet, width 64", ConvNet(), images=n) for n in (1, 4)),
-    *(Case(f"ConvNet, width 64, {LOCAL_STEPS} local steps", ConvNet(), n, step="local-steps") for n in (1, 4)),
-    *(Case("ResNet-20, width 64", ResNet(depth=20, width=64), images=n) for n in (1, 4)),
-    Case("ResNet-20, width 64", ResNet(depth=20, width=64), trials=10),
-    *(Case(f"{name}, training", network, images=128, step="training") for name, network in TRAINED.items()),
-    *(Case("ResNet-18, width 64", ResNet(depth=18), images=n) for n in (1, 4)),
-    *(Case("ResNet-18 of ImageNet, 224×224", RESNET18, trials, size=224, classes=1000) for trials in (1, 8)),
-)
 
 
 def bench(
@@ -189,13 +115,6 @@ def matrix_rate(device: torch.device) -> float:
     a, b = torch.rand(2, MATRIX_SIDE, MATRIX_SIDE, device=device)
     milliseconds = min(alternately((partial(times_transpose, a, b), partial(torch.mm, a, b)), 5, device))
     return 2 * MATRIX_SIDE**3 / 1e6 / milliseconds
-
-
-def forward_gigaflops(network: nn.Module, images: Tensor) -> float:
-    """GFLOP of one forward pass of images [n, 3, h, w]."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(images)
-    return float(counter.get_total_flops()) / 1e9
 
 
 @dataclass(frozen=True)

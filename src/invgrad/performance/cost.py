@@ -1,31 +1,26 @@
-"""Cost of given attacks and trainings: jobs, gradients, hours and disk, artefact by artefact.
+"""Cost of attacks and trainings, and of the jobs around them, on a device that was timed. Imports no torch.
 
 Hours are the floating-point operations, counted on networks without values, divided by the rate that `invgrad bench`
 measured for the most similar network, on this device and on a GPU. They are right within a factor of about two; less so
-for local steps, of which one network was timed. `work` lists the attacks and trainings of a plan.
+for local steps, of which one network was timed. `work` lists those of a plan, and `estimate` sums them up.
 """
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import pandas as pd
-import torch
 from pydantic import Field, PositiveFloat, PositiveInt
-from torch import nn
 
-from invgrad.clients.protocols import STEPS_AT_ONCE
-from invgrad.networks.build import outline
-from invgrad.networks.parallelism import NetworkSize
+from invgrad.clients.settings import STEPS_AT_ONCE
+from invgrad.experiments.jobs import JobKind
+from invgrad.networks.facts import NetworkCost, cost_of
 from invgrad.networks.settings import Training
-from invgrad.performance import bench
-from invgrad.performance.bench import TRAINING_PASSES, passes
+from invgrad.performance.cases import CASES, TRAINING_PASSES, passes
 from invgrad.settings import Settings, SettingsError, parse, unknown
 
 RECOMPUTED = 1.4
@@ -37,9 +32,25 @@ LBFGS_GRADIENTS = 20
 BENCH, GPU_BENCH = (Path(__file__).with_name(f"{name}.json") for name in ("bench", "bench-gpu"))
 """Outputs of `invgrad bench --out` on a CPU and on a GPU: the default, if no device was timed."""
 
-GIGA = 1e9
-COUNTS = ("jobs", "cells", "trials", "trial_iterations", "gradients")
-MEASURES = (*COUNTS, "gpu_hours", "device_hours", "disk_gb", "shared_gb")
+JOB_SECONDS: Mapping[JobKind, float] = {
+    "data": 0.6,
+    "victim": 0.3,
+    "share": 0.3,
+    "attack": 0.1,
+    "measure": 0.1,
+    "activations": 0.1,
+    "describe": 0.2,
+    "verdict": 0.3,
+    "notebook": 1.3,
+    "report": 0.2,
+    "all": 12,
+}
+"""CPU-seconds of a job besides its attack or training, where a warm process starts it; of the last one Snakemake's own,
+and those of the warm process (measured at scale demo, on an AMD EPYC with AVX-512).
+"""
+
+START_SECONDS = 5.0
+"""Seconds more that a job takes to start where there is no warm process, as on a cluster."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,9 +60,9 @@ class Work:
     cell: str
     group: str
     """Name of the clients; what they share is written once for all cells that attack them."""
-    network: nn.Module
-    """Network from `invgrad.networks.build.outline`; the operations of one object are counted once for all works."""
+    network: NetworkCost
     size: int
+    """Side of the images, in pixels."""
     clients: int
     """Number of clients per network seed."""
     images: int
@@ -83,7 +94,7 @@ class Work:
     @property
     def gigaflops(self) -> float:
         """GFLOP of one of these gradients."""
-        return passes(self.local_steps) * self.batch * forward_gigaflops(self.network, self.size)
+        return passes(self.local_steps) * self.batch * self.network.gigaflops
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,8 +102,7 @@ class TrainingWork:
     """The training of one victim with all its network seeds, or its writing to disk if it is not trained."""
 
     victim: str
-    network: nn.Module
-    """Network, as in `Work`."""
+    network: NetworkCost
     dataset: str
     size: int
     images: int
@@ -107,7 +117,7 @@ class TrainingWork:
     def gigaflops(self) -> float:
         """GFLOP of the training with all seeds."""
         images = self.seeds * self.epochs * self.images
-        return TRAINING_PASSES * images * forward_gigaflops(self.network, self.size)
+        return TRAINING_PASSES * images * self.network.gigaflops
 
 
 class BenchRow(Settings):
@@ -195,7 +205,7 @@ class Speed:
     def attack_hours(self, work: Work) -> float:
         """Hours of an attack on the timed device, one job after the other."""
         kind: Kind = "l-bfgs" if work.gradients_per_iteration > 1 else "gradient"
-        gigaflops, size = work.gigaflops, NetworkSize.of(work.network)
+        gigaflops, size = work.gigaflops, work.network.size
         together = size.runs_together(on_gpu=self.on_gpu)
         if work.local_steps:
             kind = "general" if size.is_narrow else "local-steps"
@@ -208,14 +218,19 @@ class Speed:
         rate = self.rate(training.network, training.size, "training", Training().batch_size)
         return training.gigaflops / rate / 3600
 
-    def rate(self, network: nn.Module, size: int, kind: Kind, images: float) -> float:
+    def job_hours(self, kind: JobKind) -> float:
+        """Hours of a job besides its attack or training, as a share of the timed device."""
+        start = START_SECONDS if self.on_gpu and kind != "all" else 0
+        return (JOB_SECONDS[kind] + start) / (1 if self.on_gpu else self.threads) / 3600
+
+    def rate(self, network: NetworkCost, size: int, kind: Kind, images: float) -> float:
         """GFLOP/s of the most similar network that was timed.
 
         It is as narrow or wide, was timed for this kind of computation if any was, and is nearest in operations and
         image size, then in images at once. For a wide network, L-BFGS costs its gradients; local steps and training
         that were not timed cost plain automatic differentiation.
         """
-        narrow, forward = NetworkSize.of(network).is_narrow, forward_gigaflops(network, size)
+        narrow, forward = network.size.is_narrow, network.gigaflops
         alike = [row for row in self.measured if row.narrow == narrow]
         by_hand_only = kind in ("gradient", "l-bfgs") or narrow
         kinds = (kind, "gradient") if by_hand_only else (kind, "general", "gradient")
@@ -236,124 +251,14 @@ def recomputed(local_steps: int) -> float:
     return RECOMPUTED if local_steps > STEPS_AT_ONCE else 1
 
 
-@cache
-def forward_gigaflops(network: nn.Module, size: int) -> float:
-    """GFLOP of the forward pass of one `size`×`size` colour image; the network's values do not matter."""
-    copy = deepcopy(network).eval()
-    try:
-        return _counted(copy, size)
-    except RuntimeError:  # some architectures look at values on their way
-        return _counted(copy.to_empty(device="cpu"), size)
-
-
-def estimate(
-    works: Sequence[Work],
-    trainings: Sequence[TrainingWork],
-    artefacts: Mapping[str, Sequence[str]],
-    speed: Speed,
-    gpu: Speed,
-) -> pd.DataFrame:
-    """Estimate the cost: one row per artefact, per trained victim, for untrained ones, data, notebooks, and the total.
-
-    Columns: `row`, counts (int), `device_hours` by `speed`, `gpu_hours` by `gpu`, `disk_gb` (10⁹ bytes), of which
-    `shared_gb` is what clients share. `artefacts`: the cells of each. What several artefacts show or use is counted
-    once, with the first of them.
-    """
-    rows = [*_attacks(works, artefacts, speed, gpu), *_trainings(trainings, speed, gpu)]
-    rows.append({"row": "notebooks", "jobs": len(artefacts)})
-    table = pd.DataFrame(rows, columns=["row", *MEASURES]).fillna(0).groupby("row", sort=False).sum()
-    table.loc["total"] = table.sum()
-    return table.astype(dict.fromkeys(COUNTS, int)).reset_index()
-
-
-def report(table: pd.DataFrame, speed: Speed, gpu: Speed) -> str:
-    """Format the table of `estimate` as Markdown, with footnotes on the origin of the hours."""
-    hours = {"device_hours": f"hours on {speed.device}", "gpu_hours": f"hours on {gpu.device}"}
-    names = {"row": "", "trial_iterations": "trial-iterations"}
-    disk = {"disk_gb": "disk, GB", "shared_gb": "of it shared, GB"}
-    shown = table.assign(
-        **{name: table[name].map(_count if name in COUNTS else _measure) for name in table.columns[1:]}
-    )
-    align = ["left", *["right"] * (len(shown.columns) - 1)]
-    lines = shown.rename(columns=names | hours | disk).to_markdown(index=False, disable_numparse=True, colalign=align)
-    return "\n".join([lines, "", *(f"- {note}" for note in _footnotes(table.set_index("row"), speed, gpu))])
-
-
-def _footnotes(table: pd.DataFrame, speed: Speed, gpu: Speed) -> Iterator[str]:
-    yield "A cell that several artefacts show is counted once, with the first of them; so is what its clients share."
-    yield "Jobs are those of attacks, training and notebooks; sharing, measuring and notebooks take seconds each."
-    for each in (gpu, speed):
-        timed = f"{each.source}, timed with {each.threads} threads and torch {each.torch}"
-        yield f"Hours on {each.device}: from {timed}, one job after the other."
-    yield "For a device of your own pass --bench or --gpu-bench FILE, made by `invgrad bench --out FILE`."
-    shared, disk = (_measure(float(table[name]["total"])) for name in ("shared_gb", "disk_gb"))
-    yield (
-        f"Disk: {shared} of {disk} GB are what clients share, which is kept whole: every parameter, for every client "
-        "and network seed. Only the attacks read it."
-    )
-
-
-def _attacks(
-    works: Sequence[Work], artefacts: Mapping[str, Sequence[str]], speed: Speed, gpu: Speed
-) -> Iterator[dict[str, Any]]:
-    of_cell = {work.cell: work for work in works}
-    groups = set()
-    for artefact, cells in artefacts.items():
-        yield {"row": artefact}
-        for work in (of_cell.pop(cell) for cell in cells if cell in of_cell):
-            shared, truth = (0.0, 0.0) if work.group in groups else _shared_gigabytes(work)
-            groups.add(work.group)
-            yield {
-                "row": artefact,
-                "jobs": work.jobs,
-                "cells": 1,
-                "trials": work.trials,
-                "trial_iterations": work.trials * work.iterations,
-                "gradients": work.gradients,
-                "gpu_hours": gpu.attack_hours(work),
-                "device_hours": speed.attack_hours(work),
-                "disk_gb": shared + truth + _result_gigabytes(work),
-                "shared_gb": shared,
-            }
-
-
-def _trainings(trainings: Sequence[TrainingWork], speed: Speed, gpu: Speed) -> Iterator[dict[str, Any]]:
-    data: dict[str, float] = {}
-    for work in sorted(trainings, key=lambda work: not work.epochs):
-        trained = f"training {work.victim}: {work.epochs} epochs × {work.images:,} images"
-        state = sum(tensor.nbytes for tensor in work.network.state_dict().values())
-        yield {
-            "row": trained if work.epochs else "victims that are not trained",
-            "jobs": work.seeds,
-            "gpu_hours": gpu.training_hours(work),
-            "device_hours": speed.training_hours(work),
-            "disk_gb": state * work.seeds * work.snapshots / GIGA,
-        }
-        data[work.dataset] = max(data.get(work.dataset, 0), work.images * 3 * work.size**2 / GIGA)
-    yield {"row": "training data", "disk_gb": sum(data.values())}
-
-
-def _shared_gigabytes(work: Work) -> tuple[float, float]:
-    """Gigabytes of what a group of clients shares, one tensor per parameter and client, and of its images, uint8."""
-    update = sum(parameter.nbytes for parameter in work.network.parameters())
-    clients = work.clients * work.seeds / GIGA
-    return clients * update, clients * work.images * 3 * work.size**2
-
-
-def _result_gigabytes(work: Work) -> float:
-    """Gigabytes of the selected images, float32, and of the trajectories of all restarts, float16."""
-    pixels = work.clients * work.seeds * work.images * 3 * work.size**2
-    return pixels * (4 + 2 * work.restarts * work.snapshots) / GIGA
-
-
 def _measured(row: BenchRow, where: str) -> Iterator[Measured]:
-    cases = {case.name: case for case in bench.CASES}
+    cases = {case.name: case for case in CASES}
     if row.network not in cases:
         raise SettingsError(f"{where}.network: {unknown('network', row.network, cases)}")
     case = cases[row.network]
-    network = _of_case(case.name)
-    forward = forward_gigaflops(network, case.size)
-    of_network = partial(Measured, narrow=NetworkSize.of(network).is_narrow, size=case.size, forward=forward)
+    network = cost_of(case.network, classes=case.classes, size=case.size)
+    forward = network.gigaflops
+    of_network = partial(Measured, narrow=network.size.is_narrow, size=case.size, forward=forward)
     pass_of_trial, seconds = row.images * forward, row.ms_per_trial_iteration / 1000
     yield of_network(kind=case.step, images=row.trials * row.images, rate=case.passes * pass_of_trial / seconds)
     if case.step == "gradient":
@@ -361,25 +266,6 @@ def _measured(row: BenchRow, where: str) -> Iterator[Measured]:
         yield of_network(kind="general", images=row.images, rate=rate)
 
 
-@cache
-def _of_case(name: str) -> nn.Module:
-    case = next(case for case in bench.CASES if case.name == name)
-    return outline(case.network, classes=case.classes, size=case.size)
-
-
-def _counted(network: nn.Module, size: int) -> float:
-    device = next(network.parameters()).device
-    return bench.forward_gigaflops(network, torch.zeros(1, 3, size, size, device=device))
-
-
 def _far(one: float, other: float) -> float:
     """The distance of two positive numbers on a logarithmic scale."""
     return abs(math.log(one / other))
-
-
-def _count(value: int) -> str:
-    return f"{value:,}" if value else "–"
-
-
-def _measure(value: float) -> str:
-    return f"{value:,.1f}" if value >= 0.05 else "<0.1" if value else "–"

@@ -1,49 +1,51 @@
-"""Work in a plan: the attacks and trainings from which `cost` estimates hours and disk."""
+"""Work in a plan: the attacks and trainings from which `cost` estimates hours and disk. Imports no torch.
 
-from functools import cache
+So Snakemake's console can ask for it (see `invgrad.networks.facts`).
+"""
 
-import pandas as pd
-from torch import nn
+from collections.abc import Callable
+from functools import cache, partial
 
 from invgrad.attack.settings import Attack
 from invgrad.clients.settings import FederatedAveraging
 from invgrad.data.availability import available
 from invgrad.data.registry import describe
+from invgrad.experiments.jobs import Job, jobs
 from invgrad.experiments.plan import Plan
-from invgrad.networks.build import outline
-from invgrad.performance.cost import LBFGS_GRADIENTS, Speed, TrainingWork, Work, estimate
+from invgrad.networks.facts import NetworkCost, cost_of
+from invgrad.performance.cost import LBFGS_GRADIENTS, Speed, TrainingWork, Work
 
 
-def costs(plan: Plan, speed: Speed, gpu: Speed) -> pd.DataFrame:
-    """Estimate the cost of a plan's artefacts that are to be made; the table is that of `estimate`."""
-    artefacts = {name: artefact.cells for name, artefact in plan.project.artefacts.items()}
-    cells = plan.cells_of(plan.project.artefacts)
-    networks = _Networks(plan)
-    victims = dict.fromkeys(plan.clients[plan.cells[cell].clients].victim for cell in cells)
-    trainings = [_training(plan, victim, cells, networks) for victim in victims]
-    return estimate(works(plan, networks), trainings, artefacts, speed, gpu)
-
-
-def works(plan: Plan, networks: "_Networks | None" = None) -> list[Work]:
+def works(plan: Plan) -> list[Work]:
     """List the attacks of the artefacts that are to be made, one per cell."""
-    shared = networks or _Networks(plan)
-    return [_work(plan, cell, shared) for cell in plan.cells_of(plan.project.artefacts)]
+    network = cache(partial(_network, plan))
+    return [_work(plan, cell, network) for cell in plan.cells_of(plan.project.artefacts)]
 
 
-class _Networks:
-    """Networks without values, one for each victim, shared by all works on it."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.of = cache(lambda victim: self._outline(plan, victim))
-
-    @staticmethod
-    def _outline(plan: Plan, victim: str) -> nn.Module:
-        chosen = plan.victim(victim)
-        dataset = describe(chosen.dataset)
-        return outline(chosen.network, classes=dataset.classes, size=dataset.size)
+def trainings(plan: Plan) -> list[TrainingWork]:
+    """List the trainings of their victims, one per victim, trained or not."""
+    cells = plan.cells_of(plan.project.artefacts)
+    victims = dict.fromkeys(plan.clients[plan.cells[cell].clients].victim for cell in cells)
+    return [_training(plan, victim, cells) for victim in victims]
 
 
-def _work(plan: Plan, cell: str, networks: _Networks) -> Work:
+def seconds_of_jobs(plan: Plan, speed: Speed) -> dict[Job, float]:
+    """Estimate the seconds that each job takes the whole timed device."""
+    computing = {
+        "attack": {work.cell: speed.attack_hours(work) / work.jobs for work in works(plan)},
+        "victim": {work.victim: speed.training_hours(work) / work.seeds for work in trainings(plan)},
+    }
+    hours = {job: computing.get(job.kind, {}).get(job.of, 0) + speed.job_hours(job.kind) for job in jobs(plan)}
+    return {job: 3600 * each for job, each in hours.items()}
+
+
+def _network(plan: Plan, victim: str) -> NetworkCost:
+    chosen = plan.victim(victim)
+    dataset = describe(chosen.dataset)
+    return cost_of(chosen.network, classes=dataset.classes, size=dataset.size)
+
+
+def _work(plan: Plan, cell: str, network: Callable[[str], NetworkCost]) -> Work:
     name = plan.cells[cell].clients
     attack, clients = plan.cells[cell].attack, plan.clients[name]
     images, shares = clients.targets.images_per_client, clients.shares
@@ -55,7 +57,7 @@ def _work(plan: Plan, cell: str, networks: _Networks) -> Work:
     return Work(
         cell=cell,
         group=name,
-        network=networks.of(clients.victim),
+        network=network(clients.victim),
         size=describe(plan.victim_of(name).dataset).size,
         clients=clients.targets.count,
         images=images,
@@ -70,7 +72,7 @@ def _work(plan: Plan, cell: str, networks: _Networks) -> Work:
     )
 
 
-def _training(plan: Plan, victim: str, cells: list[str], networks: _Networks) -> TrainingWork:
+def _training(plan: Plan, victim: str, cells: list[str]) -> TrainingWork:
     chosen = plan.victim(victim)
     groups = [plan.clients[plan.cells[cell].clients] for cell in cells]
     source = plan.project.sources.get(chosen.dataset)
@@ -78,7 +80,7 @@ def _training(plan: Plan, victim: str, cells: list[str], networks: _Networks) ->
     images = available(chosen.dataset, "train", source) if epochs and source else 0
     return TrainingWork(
         victim=victim,
-        network=networks.of(victim),
+        network=_network(plan, victim),
         dataset=chosen.dataset,
         size=describe(chosen.dataset).size,
         images=images or describe(chosen.dataset).images["train"] * (epochs > 0),
