@@ -17,7 +17,7 @@ from invgrad.experiments.config import CONFIG, load
 from invgrad.experiments.plan import Plan
 from invgrad.paper.verdicts import CONFIDENCE, RULE, Difference, compare
 from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
-from invgrad.performance.work import costs
+from invgrad.performance.estimate import costs
 from invgrad.report.tables import difference_and_interval, mean_and_spread
 from invgrad.settings import read_yaml
 

@@ -16,7 +16,7 @@ from invgrad.cli.main import main
 PACKAGED = ["data", "--dataset", "cifar10", "--split", "validation", "--source", "packaged"]
 ATTACK = ["attack", "--settings", '{"attack": {}, "seed_key": "k"}', "--victim", "README.md"]
 ATTACK += ["--shared", "README.md", "--out", "x", "--device"]
-FOR_PEOPLE = ["reconstruct", "bench", "env", "schema", "check", "show", "plan"]
+FOR_PEOPLE = ["demo", "reconstruct", "bench", "env", "schema", "check", "show", "plan"]
 STEPS = ["data", "train", "share", "attack", "measure", "activations", "describe", "verdict", "notebook", "report"]
 COMMANDS = [*FOR_PEOPLE, *STEPS]
 ROOT = Path(__file__).parents[2]
@@ -97,12 +97,18 @@ def test_a_mistake_is_one_line(arguments: list[str], words: str, tmp_path: Path,
 
 
 def test_plan_says_what_the_chosen_artefacts_cost(invgrad: Invgrad) -> None:
-    result = invgrad("plan", "--scale", "paper", "artefacts=[table1, fig6]")
+    result = invgrad("plan", "--scale", "paper", "artefacts=[table1, fig6]", "--cores", "64", "--gpus", "4")
     assert result.returncode == 0, result.stderr
     assert "| table1" in result.stdout
     assert "| fig6" in result.stdout
     assert "| fig5" not in result.stdout
-    assert "bench-gpu.json, timed with" in result.stdout
+    assert "by the packaged bench-gpu.json" in result.stdout
+    assert re.search(r"It takes about [\d,.]+ h on 64 cores, or [\d,.]+ h on 4 GPUs\.$", result.stdout.rstrip())
+
+
+@pytest.mark.parametrize("scale", ["demo", "small", "paper"])
+def test_plan_fits_a_terminal(scale: str, invgrad: Invgrad) -> None:
+    assert max(map(len, invgrad("plan", "--scale", scale).stdout.splitlines())) <= 100
 
 
 def test_plan_names_a_wrong_scale(invgrad: Invgrad) -> None:

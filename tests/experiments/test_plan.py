@@ -19,7 +19,8 @@ from invgrad.experiments.plan import Plan
 from invgrad.experiments.summary import describe, notebook_json, settings_hash
 from invgrad.networks.settings import TrainStep
 from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
-from invgrad.performance.work import costs, works
+from invgrad.performance.estimate import costs
+from invgrad.performance.work import works
 from invgrad.results.fingerprints import fingerprint, step_code
 from invgrad.settings import SettingsError, read_yaml
 

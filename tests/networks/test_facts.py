@@ -9,7 +9,7 @@ import pytest
 
 from invgrad.networks import build
 from invgrad.networks.catalogue import catalogue
-from invgrad.networks.facts import size_of
+from invgrad.networks.facts import NetworkCost, cost_of, size_of
 from invgrad.networks.parallelism import NetworkSize
 from invgrad.networks.settings import ConvNet, Custom, LeNetZhu, Network, ResNet, Torchvision
 from invgrad.settings import SettingsError
@@ -42,6 +42,21 @@ def test_a_network_is_measured_once(folder: Path, monkeypatch: pytest.MonkeyPatc
         assert size_of(ConvNet(width=8), classes=10, size=32).channels == 32
     assert networks == [LeNetZhu(), LeNetZhu(), ConvNet(width=8)]
     assert [path.name for path in folder.iterdir()] == ["networks.json"]
+
+
+def test_a_networks_cost_is_counted_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = asked(monkeypatch)
+    for _ in range(2):
+        lenet, resnet = (cost_of(each, classes=10, size=32) for each in (LeNetZhu(), ResNet(depth=20, width=4)))
+        assert lenet == NetworkCost(
+            size=NetworkSize(parameters=15_826, channels=12),
+            gigaflops=2 * (256 * 12 * 75 + 2 * 64 * 12 * 300 + 768 * 10) / 1e9,
+            parameter_bytes=4 * 15_826,
+            state_bytes=4 * 15_826,
+        )
+        assert resnet.state_bytes > resnet.parameter_bytes, "with the statistics of batch-norm"
+    assert len(networks) == 2
+    assert [path.name for path in folder.iterdir()] == ["costs.json"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +150,10 @@ def test_settings_need_no_torch() -> None:
 
 def test_what_is_known_needs_no_torch() -> None:
     networks = [ResNet(depth=20), Torchvision(model="resnet18", weights="DEFAULT")]
-    code = "from invgrad.networks.facts import size_of\nfrom invgrad.networks.settings import ResNet, Torchvision\n"
-    code += "\n".join(f"size_of({network!r}, classes=1000, size=32)" for network in networks)
+    code = "from invgrad.networks.facts import cost_of, size_of\n"
+    code += "from invgrad.networks.settings import ResNet, Torchvision\n"
+    code += "\n".join(
+        f"{ask}({network!r}, classes=1000, size=32)" for network in networks for ask in ("size_of", "cost_of")
+    )
     assert "torch" in loaded(code)
     assert loaded(code) == []

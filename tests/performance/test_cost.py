@@ -10,33 +10,40 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from invgrad.clients.protocols import STEPS_AT_ONCE
-from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
+from invgrad.clients.settings import STEPS_AT_ONCE, Client, FederatedAveraging, GradientClient
+from invgrad.experiments.jobs import JobKind
 from invgrad.networks.build import initial, outline
+from invgrad.networks.facts import NetworkCost
+from invgrad.networks.operations import image_gigaflops
 from invgrad.networks.settings import MLP, ConvNet, DenseNet, IRevNet, LeNetZhu, ResNet, Torchvision
 from invgrad.objective.autodiff import Objective
 from invgrad.objective.distances import squares
 from invgrad.objective.settings import Cosine
 from invgrad.objective.targets import Targets
-from invgrad.performance.bench import CASES, LOCAL_STEPS, bench, passes
+from invgrad.performance.bench import bench
+from invgrad.performance.cases import CASES, LOCAL_STEPS, passes
 from invgrad.performance.cost import (
     BENCH,
     GPU_BENCH,
+    JOB_SECONDS,
     RECOMPUTED,
+    START_SECONDS,
     BenchRow,
     Speed,
     TrainingWork,
     Work,
-    estimate,
-    forward_gigaflops,
     recomputed,
-    report,
 )
+from invgrad.performance.estimate import WIDTH, estimate, report, wall_seconds
 from invgrad.settings import SettingsError
 
-LENET = outline(LeNetZhu(), classes=10, size=32)
-CONVNET = outline(ConvNet(), classes=10, size=32)
-RESNET = outline(Torchvision(model="resnet152"), classes=1000, size=224)
+
+def cost(network: Any, classes: int = 10, size: int = 32) -> NetworkCost:
+    return NetworkCost.of(outline(network, classes=classes, size=size), size)
+
+
+LENET, CONVNET = cost(LeNetZhu()), cost(ConvNet())
+RESNET = cost(Torchvision(model="resnet152"), classes=1000, size=224)
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +56,12 @@ def gpu() -> Speed:
     return Speed.read(GPU_BENCH)
 
 
-def tiny(bias: bool) -> nn.Module:
+def tiny(bias: bool) -> NetworkCost:
     """One linear layer from 3·4·4 values to 10 classes: 2·48·10 operations."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(48, 10, bias=bias, device="meta"))
+    return NetworkCost.of(nn.Sequential(nn.Flatten(), nn.Linear(48, 10, bias=bias, device="meta")), 4)
 
 
-def work(network: nn.Module = LENET, **changes: Any) -> Work:
+def work(network: NetworkCost = LENET, **changes: Any) -> Work:
     settings: dict[str, Any] = {
         "cell": "cell",
         "group": "clients",
@@ -74,7 +81,7 @@ def work(network: nn.Module = LENET, **changes: Any) -> Work:
     return Work(**settings | changes)
 
 
-def training(network: nn.Module = LENET, **changes: Any) -> TrainingWork:
+def training(network: NetworkCost = LENET, **changes: Any) -> TrainingWork:
     settings: dict[str, Any] = {
         "victim": "victim",
         "network": network,
@@ -99,12 +106,14 @@ def test_two_tiny_networks_by_hand(speed: Speed, gpu: Speed) -> None:
     one = work(tiny(bias=True), cell="a", group="a", size=4, clients=6, restarts=5, iterations=7, seeds=2, jobs=4)
     two = work(tiny(bias=False), cell="b", group="b", size=4, clients=3, images=2, batch=2, iterations=11, snapshots=9)
     victim = training(one.network, size=4, images=1000, epochs=3, seeds=2, snapshots=4)
-    table = estimate([one, two], [victim], {"x": ["a"], "y": ["b"]}, speed, gpu).set_index("row")
+    kinds: dict[JobKind, int] = {"attack": 5, "victim": 2, "data": 3, "share": 4, "notebook": 2, "all": 1}
+    table = estimate([one, two], [victim], {"x": ["a"], "y": ["b"]}, kinds, speed, gpu).set_index("row")
     counts = table[["jobs", "cells", "trials", "trial_iterations", "gradients"]]
     assert counts.loc["x"].tolist() == [4, 1, 60, 420, 420]
     assert counts.loc["y"].tolist() == [1, 1, 3, 33, 33]
-    assert counts.loc["notebooks"].tolist() == [2, 0, 0, 0, 0]
-    assert counts.loc["total"].tolist() == [4 + 1 + 2 + 2, 2, 63, 453, 453]
+    assert counts.loc["data, sharing, measuring"].tolist() == [7, 0, 0, 0, 0]
+    assert counts.loc["notebooks, verdicts, report"].tolist() == [2, 0, 0, 0, 0]
+    assert counts.loc["total"].tolist() == [sum(kinds.values()), 2, 63, 453, 453]
 
     pixels = 3 * 4 * 4
     shared, truth, images = 12 * 490 * 4, 12 * pixels, 12 * pixels * 4
@@ -113,25 +122,29 @@ def test_two_tiny_networks_by_hand(speed: Speed, gpu: Speed) -> None:
     shared, truth, images, trajectories = 3 * 480 * 4, 6 * pixels, 6 * pixels * 4, 6 * pixels * 9 * 2
     assert table.shared_gb["y"] == pytest.approx(shared / 1e9)
     assert table.disk_gb["y"] == pytest.approx((shared + truth + images + trajectories) / 1e9)
-    trained = "training victim: 3 epochs × 1,000 images"
+    trained = "training victim"
     assert table.disk_gb[trained] == pytest.approx(2 * 4 * 490 * 4 / 1e9)
-    assert table.disk_gb["training data"] == pytest.approx(1000 * pixels / 1e9)
+    assert table.disk_gb["data, sharing, measuring"] == pytest.approx(1000 * pixels / 1e9)
 
     forward = 2 * 48 * 10 / 1e9
     assert one.gigaflops == pytest.approx(7 * forward)
     assert two.gigaflops == pytest.approx(7 * 2 * forward)
     for column, device in (("device_hours", speed), ("gpu_hours", gpu)):
         rate = device.rate(one.network, 4, "training", 128)
-        assert table[column][trained] == pytest.approx(3 * 2 * 3000 * forward / rate / 3600)
+        around = 2 * device.job_hours("victim")
+        assert table[column][trained] == pytest.approx(3 * 2 * 3000 * forward / rate / 3600 + around)
         rate = device.rate(one.network, 4, "gradient", 15)  # trials in each of four jobs
-        assert table[column]["x"] == pytest.approx(420 * 7 * forward / rate / 3600)
+        around = 4 * device.job_hours("attack")
+        assert table[column]["x"] == pytest.approx(420 * 7 * forward / rate / 3600 + around)
+        around = 3 * device.job_hours("data") + 4 * device.job_hours("share")
+        assert table[column]["data, sharing, measuring"] == pytest.approx(around)
 
 
 def test_on_a_gpu_trials_of_a_wide_network_run_together(speed: Speed, gpu: Speed) -> None:
     assert gpu.on_gpu
     assert not speed.on_gpu
     ms = bench_row(GPU_BENCH, network="ResNet-20, width 64", trials=10)["ms_per_trial_iteration"]
-    wide = outline(ResNet(depth=20, width=64), classes=10, size=32)
+    wide = cost(ResNet(depth=20, width=64))
     assert gpu.attack_hours(work(wide, jobs=10)) == pytest.approx(480_000 * ms / 3.6e6)
     alone = bench_row(network="ResNet-20, width 64", trials=1, images=1)["ms_per_trial_iteration"]
     assert speed.attack_hours(work(wide, jobs=10)) == pytest.approx(480_000 * alone / 3.6e6)
@@ -154,9 +167,7 @@ def test_other_kinds_of_work_take_what_the_bench_says(speed: Speed) -> None:
         480_000 * convnet["ms_per_trial_iteration"] / 3.6e6
     )
     imagenet = bench_row(network="ResNet-18 of ImageNet, 224×224", trials=1)["ms_per_trial_iteration"]
-    ratio = forward_gigaflops(RESNET, 224) / forward_gigaflops(
-        outline(Torchvision(model="resnet18"), classes=1000, size=224), 224
-    )
+    ratio = RESNET.gigaflops / cost(Torchvision(model="resnet18"), classes=1000, size=224).gigaflops
     assert speed.attack_hours(work(RESNET, size=224)) == pytest.approx(480_000 * ratio * imagenet / 3.6e6)
 
 
@@ -191,7 +202,7 @@ def test_lbfgs_of_a_wide_network_costs_its_gradients(speed: Speed) -> None:
 @pytest.mark.parametrize("device", ["speed", "gpu"])
 @pytest.mark.parametrize("what", ["iterations", "jobs and clients", "jobs and seeds"])
 def test_twice_the_work_takes_twice_the_time(
-    network: nn.Module, device: str, what: str, request: pytest.FixtureRequest
+    network: NetworkCost, device: str, what: str, request: pytest.FixtureRequest
 ) -> None:
     once = work(network)
     twice = replace(once, **{name: 2 * getattr(once, name) for name in what.split(" and ")})
@@ -208,27 +219,28 @@ def test_twice_the_images_take_twice_the_time(speed: Speed) -> None:
 
 
 def test_an_analytic_attack_takes_no_time(speed: Speed, gpu: Speed) -> None:
-    analytic = work(outline(MLP(), classes=10, size=32), iterations=0)
+    analytic = work(cost(MLP()), iterations=0)
     assert speed.attack_hours(analytic) == gpu.attack_hours(analytic) == 0
 
 
 def test_what_several_artefacts_show_counts_once(speed: Speed, gpu: Speed) -> None:
     works = [work(cell="a"), work(cell="b"), work(cell="c", group="others")]
     artefacts = {"first": ["a", "b"], "second": ["c", "a"], "third": ["b"], "fourth": []}
-    table = estimate(works, [], artefacts, speed, gpu).set_index("row")
-    assert table.cells.drop(["notebooks", "training data"]).tolist() == [2, 1, 0, 0, 3]
+    table = estimate(works, [], artefacts, {}, speed, gpu).set_index("row")
+    assert table.cells.drop("data, sharing, measuring").tolist() == [2, 1, 0, 0, 3]
     assert table.shared_gb["first"] == table.shared_gb["second"], "a and b attack the same clients"
     assert table.shared_gb["total"] == pytest.approx(2 * 100 * 15_826 * 4 / 1e9)
     each = table.drop("total")
     assert table.loc["total"].tolist() == pytest.approx(each.sum().tolist())
 
 
-def test_data_are_counted_once_and_untrained_victims_take_no_time(speed: Speed, gpu: Speed) -> None:
+def test_data_are_counted_once_and_untrained_victims_take_little_time(speed: Speed, gpu: Speed) -> None:
     works = [training(epochs=0, images=0), training(victim="a"), training(victim="b"), training(dataset="cifar100")]
-    table = estimate([], works, {}, speed, gpu).set_index("row")
-    assert table.disk_gb["training data"] == pytest.approx(2 * 50_000 * 3072 / 1e9)
+    table = estimate([], works, {}, {}, speed, gpu).set_index("row")
+    assert table.disk_gb["data, sharing, measuring"] == pytest.approx(2 * 50_000 * 3072 / 1e9)
     untrained = table.loc["victims that are not trained"]
-    assert (untrained.jobs, untrained.gpu_hours, untrained.device_hours) == (1, 0, 0)
+    around = [device.job_hours("victim") for device in (gpu, speed)]
+    assert [untrained.jobs, untrained.gpu_hours, untrained.device_hours] == pytest.approx([1, *around])
     assert untrained.disk_gb == pytest.approx(15_826 * 4 / 1e9)
 
 
@@ -248,7 +260,7 @@ def test_passes_of_federated_averaging_are_counted(client: Client) -> None:
         Objective(network, client, Cosine(), 0).gradient(images, labels, targets)
     several = isinstance(client, FederatedAveraging) and client.epochs is not None
     steps, batch = (4, 2) if several else (1, 4)
-    expected = passes(steps) * batch * forward_gigaflops(network, 32)
+    expected = passes(steps) * batch * image_gigaflops(network, 32)
     assert counter.get_total_flops() / 1e9 == pytest.approx(expected, rel=0.02)
 
 
@@ -270,7 +282,7 @@ def test_operations_of_known_networks(settings: Any, size: int, classes: int, gi
     """The ResNets' are published as multiply-adds."""
     network = outline(settings, classes=classes, size=size)
     before = {name: each.training for name, each in network.named_modules()}
-    assert forward_gigaflops(network, size) == pytest.approx(gigaflops, rel=1e-3)
+    assert image_gigaflops(network, size) == pytest.approx(gigaflops, rel=1e-3)
     assert {name: each.training for name, each in network.named_modules()} == before
 
 
@@ -278,7 +290,7 @@ def test_operations_of_known_networks(settings: Any, size: int, classes: int, gi
 def test_operations_do_not_depend_on_the_values(settings: Any) -> None:
     with_values = initial(settings, classes=10, size=32, seed=0)
     without = outline(settings, classes=10, size=32)
-    assert forward_gigaflops(without, 32) == forward_gigaflops(with_values, 32) > 0
+    assert image_gigaflops(without, 32) == image_gigaflops(with_values, 32) > 0
 
 
 class LooksAtValues(nn.Module):
@@ -294,19 +306,34 @@ class LooksAtValues(nn.Module):
 
 
 def test_a_network_that_looks_at_values_is_counted_with_some() -> None:
-    assert forward_gigaflops(LooksAtValues(), 4) == pytest.approx(2 * 48 * 10 / 1e9)
+    assert image_gigaflops(LooksAtValues(), 4) == pytest.approx(2 * 48 * 10 / 1e9)
 
 
 def test_the_report_says_where_the_hours_come_from(speed: Speed, gpu: Speed) -> None:
-    table = estimate([work()], [training()], {"table1": ["cell"]}, speed, gpu)
+    table = estimate([work()], [training()], {"table1": ["cell"]}, {}, speed, gpu)
     text = report(table, speed, gpu)
-    for path, device in ((BENCH, speed), (GPU_BENCH, gpu)):
-        assert f"Hours on {device.device}: from {path}, timed with {device.threads} threads and torch" in text
-        assert f" hours on {device.device} |" in text
+    assert f"- 1 GPU: {gpu.device}, by the packaged bench-gpu.json (torch {gpu.torch})" in text
+    assert f"- {speed.threads} cores: {speed.device}, by the packaged bench.json (torch {speed.torch})" in text
+    assert f" {speed.threads} cores |" in text
     assert "| table1 " in text
     assert "480,000" in text
-    assert "training victim: 120 epochs × 50,000 images" in text
-    assert "Disk: <0.1 of 0.2 GB are what clients share" in text
+    assert "| training victim " in text
+    assert "Disk: <0.1 of 0.2 GB are what clients share" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= WIDTH == 100
+    assert "by x/own.json (" in report(table, replace(speed, source="x/own.json"), gpu)
+
+
+def test_more_devices_take_less_time_until_one_job_is_all_that_is_left(speed: Speed, gpu: Speed) -> None:
+    seconds = [10.0, *[1.0] * 20]
+    assert [wall_seconds(seconds, gpu, number) for number in (1, 2, 3, 4)] == [30, 15, 10, 10]
+    one_core = replace(speed, threads=2)
+    assert [wall_seconds(seconds, one_core, number) for number in (1, 2, 4, 8)] == [60, 30, 15, 10]
+
+
+def test_a_job_takes_its_time_besides_its_attack(speed: Speed, gpu: Speed) -> None:
+    assert speed.job_hours("notebook") == pytest.approx(JOB_SECONDS["notebook"] / speed.threads / 3600)
+    assert gpu.job_hours("attack") == pytest.approx((JOB_SECONDS["attack"] + START_SECONDS) / 3600)
+    assert gpu.job_hours("all") == pytest.approx(JOB_SECONDS["all"] / 3600), "Snakemake starts once"
 
 
 @pytest.mark.parametrize("path", [BENCH, GPU_BENCH], ids=lambda path: path.stem)

@@ -21,6 +21,9 @@ from invgrad.experiments.allocation import Allocation
 from invgrad.experiments.config import CONFIG, load
 from invgrad.experiments.plan import Plan
 from invgrad.experiments.summary import describe, notebook_json
+from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
+from invgrad.performance.estimate import costs
+from invgrad.performance.work import seconds_of_jobs
 from invgrad.settings import read_yaml
 
 plan = Plan(load(read_yaml(CONFIG) | {{"scale": "{scale}"}}))
@@ -37,6 +40,9 @@ for cell in plan.cells:
 for artefact in plan.artefacts:
     notebook_json(plan, artefact)
 describe(plan)
+speeds = [Speed.read(path) for path in (BENCH, GPU_BENCH)]
+costs(plan, *speeds)
+seconds_of_jobs(plan, speeds[0])
 """
 RULES = """
 import re
