@@ -192,6 +192,14 @@ def test_the_commands_of_a_wheel_run_anywhere_without_the_pipeline(installed: In
     assert (installed.folder / "found/reconstruction.png").is_file()
 
 
+def test_the_demo_of_one_photograph_runs_in_a_wheel(installed: Installed) -> None:
+    short = "from invgrad.steps import demo; demo.ATTACK = demo.ATTACK.model_copy(update={'iterations': 2})"
+    run = "import sys; from invgrad.cli.main import main; sys.argv = ['invgrad', 'demo']; main()"
+    result = installed.python("-c", f"{short}; {run}")
+    assert result.returncode == 0, result.stderr
+    assert (installed.folder / "invgrad-demo.png").is_file()
+
+
 def test_the_example_in_the_readme_runs_in_a_wheel(installed: Installed) -> None:
     example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert example

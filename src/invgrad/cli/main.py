@@ -250,6 +250,16 @@ def report(
 
 
 @app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("invgrad-demo.png"),
+) -> None:
+    """Attack the gradient of one photograph, within a minute, and write a picture of what the server finds."""
+    from invgrad.steps.demo import show_attack
+
+    show_attack(out)
+
+
+@app.command()
 def reconstruct(
     image: Annotated[list[Path], typer.Option(help="An image file that the client holds; repeat it for several.")],
     out: Annotated[Path, typer.Option(help="The folder for images, tables and the record.")],
