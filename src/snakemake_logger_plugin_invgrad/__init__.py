@@ -27,7 +27,7 @@ minutes prints a line now and then, and a run of days not thousands.
 """
 
 COMMAND = re.compile("Command '.*' (returned|died)", re.DOTALL)
-"""What Snakemake says of a command that has failed; its own log has the whole command."""
+"""Text in which Snakemake repeats a command that has failed, whole; its own log has it, too."""
 
 
 class LogHandler(LogHandlerBase):

@@ -1,4 +1,4 @@
-"""State of a run of jobs: what is being done, how far, about how long still."""
+"""State of a run of jobs: how far it is, for about how long it goes on, and what is being done."""
 
 import csv
 import time

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path("src/invgrad")
+SOURCE = Path("src")
 WORDS = (
     "Also|Are|As|By|Counts|Every time|From|How|If|In|Is|It|Keeps|Of|Runs|Says|See|Shows|So|Tells|Those|To|What|When|"
     "Where|Whether|Which|Who|Why|With|Writes"
 )
 """First words of clauses, fragments and third-person sentences, which do not say what a thing is or does."""
 
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULES = sorted(SOURCE.rglob("*.py"))
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -27,7 +27,7 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
                         yield statement.lineno, text
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+@pytest.mark.parametrize("module", MODULES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_docstrings_begin_with_a_noun_or_an_imperative(module: Path) -> None:
     found = [
         f"{module}:{line}: {text.splitlines()[0]}"

@@ -24,7 +24,7 @@ Fact = TypeVar("Fact")
 
 
 class NetworkCost(Settings):
-    """What a network costs, besides its size."""
+    """Size of a network, and what it takes to compute and to keep."""
 
     size: NetworkSize
     gigaflops: NonNegativeFloat

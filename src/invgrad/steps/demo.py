@@ -73,7 +73,7 @@ def photograph() -> Tensor:
 
 
 def _attacked(victim: VictimFile, pixels: Tensor) -> Tensor:
-    """What the attack finds of the image, [3, h, w] in [0, 1]; it gets the gradient, and infers the label."""
+    """Find the image, [3, h, w] in [0, 1], by its gradient; the label is inferred too."""
     network, client = victim.build(), GradientClient()
     images = normalise(pixels[None], victim.mean, victim.std, torch.float32, "cpu")
     parameters = {name: value.detach() for name, value in network.named_parameters()}
