@@ -3,10 +3,14 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-dvc check lock
 
+SHELL := bash
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
   $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 READY := .venv/ready
+# Of pip's hundreds of lines those on packages of 10 MB and more, as each begins; warnings and errors are not among them.
+LARGE := awk '/(Downloading|Using cached) .*\(([0-9][0-9]+(\.[0-9]+)? M|[0-9.]+ G)B\)/ { print; fflush() } \
+  /^Installing/ { print "Installing all"; fflush() }'
 
 help:
 	@echo "make demo   set up and rebuild the tables and figures at demo scale, into figures/demo"
@@ -42,6 +46,8 @@ $(READY): envs/requirements.lock pyproject.toml setup.py $(wildcard src/invgrad/
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; name one with 'make PYTHON=/path/to/python'" >&2; exit 1; }
 	@echo "Setting up .venv with $(PYTHON): some minutes and up to 7 GB, most of it torch's CUDA libraries"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement envs/requirements.lock
+	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off --requirement envs/requirements.lock | $(LARGE)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+	@echo "Set up. '. .venv/bin/activate' makes it this shell's environment. Then 'invgrad demo' shows the attack on one"
+	@echo "photograph, and 'snakemake --cores all' rebuilds the tables and figures, cut down ('make demo' does it, too)."

@@ -14,6 +14,12 @@ import yaml
 
 from invgrad import __version__
 from invgrad.cli.main import app
+from invgrad.experiments.config import CONFIG, load
+from invgrad.experiments.plan import Plan
+from invgrad.performance.cost import BENCH, Speed
+from invgrad.performance.estimate import wall_seconds
+from invgrad.performance.work import seconds_of_jobs
+from invgrad.settings import read_yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("config/*.md")])
@@ -57,6 +63,15 @@ def test_the_readme_is_short() -> None:
 def test_the_tables_are_those_that_were_rendered(name: str) -> None:
     page = (ROOT / name).read_text()
     assert refresh.PAGES[name](page) == page
+
+
+def test_the_readme_says_how_long_the_demo_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one place, and what `invgrad plan` says, within the factor of two that it promises."""
+    monkeypatch.chdir(ROOT)
+    speed, plan = Speed.read(BENCH), Plan(load(read_yaml(CONFIG) | {"scale": "demo"}))
+    minutes = wall_seconds(seconds_of_jobs(plan, speed).values(), speed, 2) / 60
+    (said,) = re.findall(r"about (\d+) min on 2 cores", README)
+    assert minutes / 2 <= int(said) <= 2 * minutes
 
 
 def test_the_readme_has_the_verdicts_of_table_1() -> None:
