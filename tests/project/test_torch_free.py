@@ -1,4 +1,6 @@
-"""Planning imports neither torch nor torchvision, so that `invgrad plan` and Snakemake start at once."""
+"""Planning imports neither torch nor torchvision, so that `invgrad plan` and Snakemake start at once; the command line
+itself imports no settings, and a job that is handed over to the warm process next to nothing.
+"""
 
 import os
 import subprocess
@@ -54,13 +56,18 @@ for rules in Path("workflow/rules").glob("*.smk"):
 """What rules import; all on lines of their own."""
 
 
-def imported(code: str, cache: Path) -> set[str]:
-    """Which slow packages a process that runs this code imports."""
+def modules(code: str, cache: Path) -> set[str]:
+    """What a process that runs this code imports."""
     command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
     variables = os.environ | {"XDG_CACHE_HOME": str(cache)}
     result = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    return SLOW & set(result.stdout.split())
+    return set(result.stdout.split())
+
+
+def imported(code: str, cache: Path) -> set[str]:
+    """Which slow packages it imports."""
+    return SLOW & modules(code, cache)
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +90,13 @@ def test_a_plan_is_made_without_torch_once_its_networks_are_known(scale: str, ca
 
 def test_rules_import_no_torch(cache: Path) -> None:
     assert imported(RULES, cache) == set()
+
+
+def test_help_and_errors_of_the_command_line_import_no_settings(cache: Path) -> None:
+    assert not {"pydantic", "yaml", "numpy", "invgrad.settings"} & modules("import invgrad.cli.main", cache)
+
+
+def test_a_job_reaches_the_warm_process_before_it_imports_anything_slow(cache: Path) -> None:
+    allowed = modules("import json, signal, socket, importlib", cache)
+    own = {"invgrad", "invgrad.warm", "invgrad.warm.client"}
+    assert modules("from invgrad.warm.client import hand_over", cache) - allowed == own

@@ -11,7 +11,8 @@ import typer
 
 from invgrad import __version__
 from invgrad.runtime.signals import Interrupted, stoppable
-from invgrad.settings import SettingsError
+
+# The rest is imported by the command that needs it, so that help and errors of the command line appear at once.
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -325,6 +326,7 @@ def bench(
     from invgrad.performance.cases import CASES
     from invgrad.results.files import write_json
     from invgrad.results.provenance import device_name
+    from invgrad.settings import SettingsError
 
     chosen = _start(device, threads)
     cases = tuple(c for c in CASES if not network or any(part.lower() in c.name.lower() for part in network))
@@ -410,32 +412,41 @@ def main() -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(prog_name="invgrad")
-    except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except ImportError as error:
-        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__  # pandas's, or why it is one
-        if not isinstance(missing, ModuleNotFoundError) or str(missing.name).startswith("invgrad"):
-            raise
-        print(
-            f"error: {missing}; `pip install 'invgrad[pipeline]'` installs all that any command needs", file=sys.stderr
-        )
-        sys.exit(2)
-    except Interrupted as stopped:
-        with suppress(BrokenPipeError):  # who reads it may have been stopped too
-            print(stopped, file=sys.stderr)
-        sys.exit(stopped.exit_code)
-    except OSError as error:  # a full disk, a read-only folder
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    except Exception as error:
+        sys.exit(_told(error))
     sys.exit(0)
+
+
+def _told(error: Exception) -> int:
+    """Say in one line what the user can mend, and return the exit code; raise any other error again."""
+    from invgrad.settings import SettingsError
+
+    match error:
+        case SettingsError():
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        case ImportError():
+            missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__  # pandas's, or why it is one
+            if not isinstance(missing, ModuleNotFoundError) or str(missing.name).startswith("invgrad"):
+                raise error
+            remedy = "`pip install 'invgrad[pipeline]'` installs all that any command needs"
+            print(f"error: {missing}; {remedy}", file=sys.stderr)
+            return 2
+        case Interrupted():
+            with suppress(BrokenPipeError):  # who reads it may have been stopped too
+                print(error, file=sys.stderr)
+            return error.exit_code
+        case OSError():  # a full disk, a read-only folder
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    raise error
 
 
 def _project(changes: list[str] | None):  # type: ignore[no-untyped-def]
     """Load the configuration, changed by `key=value` arguments."""
     from invgrad.cli.parsing import assignment
     from invgrad.experiments.config import CONFIG, load
-    from invgrad.settings import read_yaml
+    from invgrad.settings import SettingsError, read_yaml
 
     if not CONFIG.exists():
         raise SettingsError(f"{CONFIG}: not in {Path.cwd()}; the pipeline is planned in a clone of its repository")
@@ -443,6 +454,8 @@ def _project(changes: list[str] | None):  # type: ignore[no-untyped-def]
 
 
 def _one_of_each_a_shard(**given: list[Any]) -> None:
+    from invgrad.settings import SettingsError
+
     if len({len(values) for values in given.values()}) > 1:
         counts = ", ".join(f"{len(values)} --{name}" for name, values in given.items())
         raise SettingsError(f"{counts}: each shard needs one of each")

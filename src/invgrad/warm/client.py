@@ -8,10 +8,6 @@ import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # takes a while to import
-    from typing import Any, NoReturn
 
 VARIABLE = "INVGRAD_WARM"
 """Environment variable that names the warm process's socket."""
@@ -42,7 +38,7 @@ def hand_over() -> None:
             _stand_for_job(connection)
 
 
-def circumstances() -> "dict[str, Any]":
+def circumstances() -> dict[str, object]:
     """What a job takes over from the process that started it; the limits and the control group are a cluster's too."""
     umask = os.umask(0o077)
     os.umask(umask)
@@ -60,7 +56,7 @@ def _read(path: str) -> str:
         return file.read()
 
 
-def _stand_for_job(connection: socket.socket) -> "NoReturn":
+def _stand_for_job(connection: socket.socket) -> None:
     """Pass on signals to the job, and end as it ends; end with the parent too, which may be a notebook's job."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: connection.send(bytes([number])))

@@ -52,7 +52,7 @@ class Job:
 class WarmProcess:
     """Server that forks this process for each client, one event at a time."""
 
-    def __init__(self, listener: socket.socket, lifeline: int, own: dict[str, Any]) -> None:
+    def __init__(self, listener: socket.socket, lifeline: int, own: dict[str, object]) -> None:
         """`lifeline`: end of a pipe that Snakemake holds; `own`: the circumstances under which all was imported."""
         self._own = own
         self._jobs: list[Job] = []
