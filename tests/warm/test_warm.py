@@ -47,6 +47,15 @@ def wrong(classes, size):
 def killed(classes, size):
     os.kill(os.getpid(), 9)
 """
+IMPORTING = """
+import os, torch
+from invgrad.warm import server
+asked = []
+for name in ("is_available", "device_count", "_lazy_init"):
+    setattr(torch.cuda, name, lambda name=name: asked.append(name))
+server.import_everything()
+print(len(os.listdir("/proc/self/task")), asked)
+"""
 NOTEBOOK = """
 # %% tags=["parameters"]
 number = 1
@@ -305,6 +314,15 @@ def test_no_fork_once_cuda_is_in_use(uses_cuda: bool, tmp_path: Path, monkeypatc
         server.WarmProcess(listener, reading, {})._accept(listener)
         assert asking.recv(1) == b"", "declined"
     assert len(forks) == (not uses_cuda)
+
+
+def test_its_imports_ask_nothing_of_cuda_and_leave_one_thread() -> None:
+    """Neither CUDA nor the locks of other threads survive a fork."""
+    variables = environment() | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORTING], env=variables, capture_output=True, text=True, check=False
+    )
+    assert result.stdout.split() == ["1", "[]"], result.stderr
 
 
 class Process:

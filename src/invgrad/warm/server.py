@@ -27,8 +27,16 @@ IMPORTED = (
     "invgrad.cli.main",
     *(f"invgrad.steps.{step}" for step in ("data", "train", "share", "attack", "measure", "activations")),
     *(f"invgrad.steps.{step}" for step in ("verdict", "describe", "notebook", "report")),
-    *("torch.func", "torch.fx.passes.shape_prop", "torchvision", "scipy.optimize", "scipy.stats", "skimage.metrics"),
-    *("ipykernel.ipkernel", "ipykernel.kernelapp", "IPython.core.completer"),
+    *(
+        "torch.func",
+        "torch.fx.passes.shape_prop",
+        "safetensors.torch",
+        "torchvision",
+        "scipy.optimize",
+        "scipy.stats",
+        "skimage.metrics",
+    ),
+    *("black", "ipykernel.ipkernel", "ipykernel.kernelapp", "IPython.core.completer"),
     *("matplotlib.pyplot", "matplotlib.backends.backend_pdf", "seaborn"),
     *("invgrad.report.artefact", "invgrad.report.charts", "invgrad.report.image_grid", "invgrad.report.tables"),
 )
@@ -164,15 +172,20 @@ def _exit_code() -> int:
     return 0
 
 
+def import_everything() -> None:
+    """Import what jobs import; that neither computes nor starts a thread."""
+    for name in IMPORTED:
+        with suppress(Exception):  # of a package that is not installed, say; the job that needs it reports it
+            import_module(name)
+    gc.collect()
+    gc.freeze()  # so that a job's collections leave the memory shared
+
+
 def main(descriptor: str, folder: str) -> None:
     """Be the warm process: `descriptor` of the socket that listens, and its `folder`, which is removed at the end."""
     own = circumstances()
     try:
-        for name in IMPORTED:
-            with suppress(Exception):  # of a package that is not installed, say; the job that needs it reports it
-                import_module(name)
-        gc.collect()
-        gc.freeze()  # so that a job's collections leave the memory shared
+        import_everything()
         WarmProcess(socket.socket(fileno=int(descriptor)), sys.stdin.fileno(), own).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
