@@ -121,7 +121,7 @@ class ReportedValue:
 
     @property
     def kind(self) -> str:
-        """What was printed: a mean, or the PSNR of one displayed image."""
+        """The kind of number: a mean, or the PSNR of one displayed image."""
         return "displayed image" if self.row["paper_n"] == 1 else "mean"
 
     @property
@@ -212,7 +212,7 @@ class ReportedArtefact:
 
     @property
     def lacks(self) -> str:
-        """What it lacks to be made; empty if it is made."""
+        """The thing that it lacks to be made; empty if it is made."""
         if self.about.not_made is None:
             return ""
         return f"needs scale {self.about.shown_at}" if self.about.shown_at else "not made"
