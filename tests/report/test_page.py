@@ -199,7 +199,7 @@ def test_both_forms_show_the_numbers_of_the_files(tree: Path) -> None:
             *(ours, difference, "18.00 ± 3.33 (n = 100)", "46.25 ± 12.66", "17.24 (displayed image) †"),
             *("A caption.", "007.50 ± 1.00", "10 rows more are in the file."),
             *("1 not comparable, 1 not run", "6 reconstructions, 1 failed, 1 exact"),
-            *("cifar10: first 3 images", "a result is below it (↓), nothing of the image was found"),
+            *("CIFAR-10: first 3 images", "a result is below it (↓), nothing of the image was found"),
             *("2 min 05 s on cpu: fast", "2 min 00 s on cpu: fast; 5.0 s on cuda: faster"),
             *("0000000000, 1111111111, 0123456789", "not the paper's settings: scale “demo”"),
             *("Printed numbers of artefacts that are not configured", *RULE.values()),
@@ -208,8 +208,8 @@ def test_both_forms_show_the_numbers_of_the_files(tree: Path) -> None:
         assert "31.4159" not in text  # the data of a picture is a file to download, not a table to read
     assert "2 not comparable, 1 not run" in markdown
     assert "Verdicts 2 not comparable 1 not run" in Page(html).words
-    assert "cifar10 (12.5 dB), from these sources" in Page(html).words
-    assert "flat image of the mean colour has 12.5 dB on cifar10" in markdown
+    assert "CIFAR-10 (12.5 dB), from these sources" in Page(html).words
+    assert "flat image of the mean colour has 12.5 dB on CIFAR-10" in markdown
     assert "attack.iterations: 300 instead of 4800" in markdown
     assert "<td>attack.iterations</td><td>300</td><td>code</td><td>4800</td>" in html
     assert "clients some with 1 image each; victim lenet after 7 epochs of training" in Page(html).words

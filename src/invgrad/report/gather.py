@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from invgrad.data.registry import title
 from invgrad.experiments.description import ArtefactDescription, Description
 from invgrad.experiments.layout import Layout
 from invgrad.paper.verdicts import VERDICT_COLUMNS, read_values
@@ -128,7 +129,7 @@ class ReportReader:
             images=len(rows),
             failed=int(failed.sum()),
             exact=int((~failed & (rows["psnr"] == math.inf)).sum()),
-            sources=(rows["dataset"] + ": " + rows["source"]).unique().tolist(),
+            sources=(rows["dataset"].map(title) + ": " + rows["source"]).unique().tolist(),
             runs=[_run(record) for record in records],
             rows=self.link(self.layout.rows(name)),
         )

@@ -97,15 +97,15 @@ def sample_size(*cells: pd.DataFrame) -> str:
 
 
 def flat_psnrs(rows: pd.DataFrame) -> dict[str, float]:
-    """The PSNR in dB of a flat image on each data set, the mean over its images; none where the rows lack it."""
+    """The PSNR in dB of a flat image by the name of each data set, the mean over its images; none where the rows lack it."""
     images = rows.dropna(subset="flat_psnr").drop_duplicates(["dataset", "source", "image"])
-    return {str(name): each["flat_psnr"].mean() for name, each in images.groupby("dataset", sort=False)}
+    return {title(str(name)): each["flat_psnr"].mean() for name, each in images.groupby("dataset", sort=False)}
 
 
 def flat_image(rows: pd.DataFrame) -> str:
     """A sentence on the PSNR of a flat image on each data set; empty if the rows lack it."""
     means = flat_psnrs(rows).items()
-    has = " and ".join(f"{mean:.1f} dB on these images of {title(dataset)}" for dataset, mean in means)
+    has = " and ".join(f"{mean:.1f} dB on these images of {dataset}" for dataset, mean in means)
     below = f"where a result is below it ({BELOW_FLAT.strip()}), nothing of the image was found"
     return f"A flat image of the mean colour has {has}; {below}." if has else ""
 
