@@ -101,6 +101,7 @@ def _reason(key: str, before: Any, now: Any) -> str:
 
 
 def _value(value: Any) -> str:
+    """Format the value of a setting for readers."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, str | float):
