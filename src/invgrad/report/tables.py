@@ -97,7 +97,7 @@ def sample_size(*cells: pd.DataFrame) -> str:
 
 
 def flat_psnrs(rows: pd.DataFrame) -> dict[str, float]:
-    """The PSNR in dB of a flat image, by the name of each data set, as the mean over its images; none if rows lack it."""
+    """The PSNR in dB of a flat image, by the name of each data set: the mean over its images; none if rows lack it."""
     images = rows.dropna(subset="flat_psnr").drop_duplicates(["dataset", "source", "image"])
     return {title(str(name)): each["flat_psnr"].mean() for name, each in images.groupby("dataset", sort=False)}
 
