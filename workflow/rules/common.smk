@@ -16,12 +16,8 @@ from invgrad.results.integrity import refuse_unexplained, set_damaged_aside
 from invgrad.runtime.checkpoints import remove_states
 from invgrad.runtime.snakemake_timers import keep_one_timer
 from invgrad.settings import SettingsError
-<<<<<<< HEAD
 from invgrad.warm.start import start_for
-||||||| parent of 7bd1258 (The time that is left is weighted by what each job costs; a plan's cost needs no torch, and counts every job as Snakemake does)
-=======
 from snakemake_logger_plugin_invgrad.expected import announce
->>>>>>> 7bd1258 (The time that is left is weighted by what each job costs; a plan's cost needs no torch, and counts every job as Snakemake does)
 
 try:
     plan = Plan(load(config))
