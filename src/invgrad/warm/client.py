@@ -39,7 +39,7 @@ def hand_over() -> None:
 
 
 def circumstances() -> dict[str, object]:
-    """What a job takes over from the process that started it; the limits and the control group are a cluster's too."""
+    """Circumstances that a job has from the process that started it; a cluster sets the limits and the control group."""
     umask = os.umask(0o077)
     os.umask(umask)
     return {

@@ -52,7 +52,7 @@ class Job:
 
     pid: int
     connection: socket.socket
-    """To the client."""
+    """Connection to the client."""
     end: int
     """End of a pipe whose other end the job holds until it ends."""
 
