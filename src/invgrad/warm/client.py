@@ -39,7 +39,7 @@ def hand_over() -> None:
 
 
 def circumstances() -> dict[str, object]:
-    """Circumstances that a job has from the process that started it; a cluster sets the limits and the control group."""
+    """Circumstances that a job has from what started it; a cluster sets the limits and the control group."""
     umask = os.umask(0o077)
     os.umask(umask)
     return {
