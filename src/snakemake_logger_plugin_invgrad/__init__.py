@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from logging import WARNING, LogRecord
 from pathlib import Path
 from typing import Any
@@ -98,16 +99,19 @@ class LogHandler(LogHandlerBase):
             return
         line, passed = self._run.line(), self._run.seconds
         if self._rewrites:
-            self._stream.write(f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K")
+            self._write(f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K")
         elif passed >= self._next_line:
             self._next_line = passed + max(SECONDS_BETWEEN_LINES, SHARE_BETWEEN_LINES * passed)
-            self._stream.write(f"{line}\n")
-        self._stream.flush()
+            self._write(f"{line}\n")
 
     def _print(self, *lines: str) -> None:
         clear = "\r\033[K" if self._rewrites and self._run else ""
-        self._stream.write(clear + "".join(f"{line}\n" for line in lines))
-        self._stream.flush()
+        self._write(clear + "".join(f"{line}\n" for line in lines))
+
+    def _write(self, text: str) -> None:
+        with suppress(BrokenPipeError):  # nobody reads it any more, which is no reason to stop
+            self._stream.write(text)
+            self._stream.flush()
 
 
 def _failure(about: dict[str, Any]) -> Iterator[str]:

@@ -89,16 +89,15 @@ class Run:
     def _work(self) -> tuple[float, float]:
         """All work, and what is done of it, in expected seconds of one worker; a job at work counts by its time."""
         everything = sum(self._expected.values()) or self._jobs
-        finished = sum(self._expect(job) for job in self._finished)
+        finished = sum(self._cost(job) for job in self._finished)
         trusted = TRUST * everything
         slower = (self._took + trusted) / (finished + trusted)
         running = sum(
-            min((self.seconds - since) / slower, ALMOST * self._expect(job))
-            for job, (_, since) in self._running.items()
+            min((self.seconds - since) / slower, ALMOST * self._cost(job)) for job, (_, since) in self._running.items()
         )
         return everything, finished + running
 
-    def _expect(self, job: int) -> float:
+    def _cost(self, job: int) -> float:
         return self._expected.get(job, 0 if self._expected else 1)
 
 

@@ -3,11 +3,15 @@
 import os
 import pty
 import re
+from logging import INFO, makeLogRecord
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from projects import ROOT, run
+from snakemake_interface_logger_plugins.common import LogEvent
 
+from snakemake_logger_plugin_invgrad import LogHandler
 from snakemake_logger_plugin_invgrad.run import ALMOST, Run
 
 SNAKEFILE = """
@@ -126,6 +130,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("snakemake_logger_plugin_invgrad.run.time", clock)
     return clock
+
+
+@pytest.mark.parametrize(("minutes", "most"), [(5, 35), (15, 60), (10_000, 200)])
+def test_a_file_gets_few_lines_however_long_a_run_takes(
+    minutes: int, most: int, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = dict.fromkeys(("verbose", "printshellcmds", "debug_dag", "dryrun", "quiet"), False)
+    console = LogHandler(SimpleNamespace(**asked), None)
+    job = {"jobid": 1, "rule_name": "a", "wildcards": {}, "output": []}
+    for event in ({"event": LogEvent.RUN_INFO, "stats": {"total": 2}}, {"event": LogEvent.JOB_INFO, **job}):
+        console.handle(makeLogRecord({"levelno": INFO, **event}))
+    for _ in range(minutes * 60):
+        clock.now += 1
+        console.handle(makeLogRecord({"levelno": INFO}))
+    console.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert most / 2 < len(lines) <= most
+    assert lines[-1].startswith("Not finished: 0 of 2 jobs done in ")
 
 
 def test_time_is_weighted_by_cost(clock: Clock) -> None:
