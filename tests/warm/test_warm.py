@@ -261,6 +261,17 @@ def is_warm(folder: Path, warm: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterat
         signal.signal(number, handler)
 
 
+def test_a_client_that_is_killed_at_once_harms_no_other(is_warm: Callable[..., bool], warm: Warm) -> None:
+    assert is_warm()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.connect(str(warm.path))
+        request = {"circumstances": client.circumstances(), "environment": warm.environment, "arguments": sys.argv}
+        with open(os.devnull, "r+") as nothing:  # noqa: PTH123
+            socket.send_fds(connection, [json.dumps(request).encode()], [nothing.fileno()] * 3)
+        time.sleep(0.2)  # until the job has said that it runs, which nobody reads
+    assert is_warm()
+
+
 def test_what_no_library_reads_while_it_is_imported_may_differ(is_warm: Callable[..., bool]) -> None:
     assert is_warm(SHLVL="7", TMPDIR="/tmp", JUPYTER_PATH="kernels")
 

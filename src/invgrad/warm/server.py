@@ -100,6 +100,8 @@ class WarmProcess:
         end, held = os.pipe()
         pid = os.fork()
         if not pid:
+            for each in self._events.get_map().values():
+                os.close(each.fd)
             os.close(end)
             _run_job(request, streams, connection)
         os.close(held)
@@ -110,7 +112,9 @@ class WarmProcess:
 
     def _signalled(self, job: Job) -> None:
         """Pass on a signal; a client that is gone has been killed, and so is its job."""
-        number = job.connection.recv(1)
+        number = b""
+        with suppress(OSError):
+            number = job.connection.recv(1)
         os.kill(job.pid, number[0] if number else signal.SIGTERM)
         if not number:
             self._events.unregister(job.connection)
