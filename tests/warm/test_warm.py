@@ -265,7 +265,8 @@ def test_a_client_that_is_killed_at_once_harms_no_other(is_warm: Callable[..., b
     assert is_warm()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.connect(str(warm.path))
-        request = {"circumstances": client.circumstances(), "environment": warm.environment, "arguments": sys.argv}
+        request = {"circumstances": client.circumstances(), "environment": warm.environment}
+        request["arguments"] = ["invgrad", *attack(10**6, "unread")]
         with open(os.devnull, "r+") as nothing:  # noqa: PTH123
             socket.send_fds(connection, [json.dumps(request).encode()], [nothing.fileno()] * 3)
         time.sleep(0.2)  # until the job has said that it runs, which nobody reads
