@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from invgrad.settings import read_yaml
+
 ROOT = Path(__file__).parents[1]
 FILES = [
     *("Snakefile", "params.yaml", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"),
@@ -62,6 +64,12 @@ TINY: dict[str, Any] = {
     },
 }
 """Every artefact, as little of it as can be."""
+
+
+def configuration(**changes: Any) -> dict[str, Any]:
+    """What params.yaml says, with these changes; at a scale of the tests' own if they name none."""
+    ours = {} if "scale" in changes else {"scale": "example", "scales": str(ROOT / "tests/scales")}
+    return read_yaml(ROOT / "params.yaml") | ours | changes
 
 
 def mini(*cells: str, shards: int = 1, iterations: int = 4) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """A cell resolved says of every setting its value, its source and who changed it."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from projects import configuration
 
 from invgrad.experiments.cell_settings import cell_settings
-from invgrad.experiments.config import CONFIG, load
+from invgrad.experiments.config import load
 from invgrad.experiments.plan import Plan
 from invgrad.experiments.summary import describe
-from invgrad.settings import SettingsError, read_yaml
+from invgrad.settings import SettingsError
 from invgrad.steps.describe import write_description
 
 CELL = "lenet-trained-proposed"
@@ -20,18 +20,14 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
 
 
-def config(**changes: Any) -> dict[str, Any]:
-    return {**read_yaml(CONFIG), **changes}
-
-
 def test_a_line_for_every_setting_says_who_changed_it() -> None:
     override = {
         "cells": {"lenet-*": {"attack": {"total_variation": 0.1}}},
         "victims": {"lenet-trained": {"training": {"epochs": 25}}},
     }
-    plan = Plan(load(config(override=override, left_out={CELL: "no time"})))
+    plan = Plan(load(configuration(override=override, left_out={CELL: "no time"})))
     heading, parts, _, columns, *lines = cell_settings(plan, CELL).splitlines()
-    assert heading == f"{CELL} at scale demo: LeNet (Zhu), 25 epochs: proposed"
+    assert heading == f"{CELL} at scale example: LeNet (Zhu), 25 epochs: proposed"
     assert parts == "clients lenet-trained, victim lenet-trained, left out: no time"
     settings = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
     assert list(settings) == list(describe(plan)["cells"][CELL]["settings"])
@@ -45,12 +41,12 @@ def test_a_line_for_every_setting_says_who_changed_it() -> None:
 
 def test_an_unknown_cell_is_one_line_with_the_nearest() -> None:
     with pytest.raises(SettingsError, match=f"unknown cell 'lenet-traned-proposed'; nearest: '{CELL}'"):
-        cell_settings(Plan(load(config())), "lenet-traned-proposed")
+        cell_settings(Plan(load(configuration())), "lenet-traned-proposed")
 
 
 def test_the_same_lies_beside_the_results(tmp_path: Path) -> None:
-    write_description(config(), tmp_path / "settings", tmp_path / "description.json")
-    plan = Plan(load(config()))
+    write_description(configuration(), tmp_path / "settings", tmp_path / "description.json")
+    plan = Plan(load(configuration()))
     texts = {path.stem: path.read_text() for path in (tmp_path / "settings").iterdir()}
     assert set(texts) == set(plan.cells)
     assert texts[CELL] == cell_settings(plan, CELL) + "\n"

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from projects import configuration
 
 from invgrad.attack.settings import SGD, Analytic, Attack
-from invgrad.experiments.config import CONFIG, Project, load, schema
+from invgrad.experiments.config import Project, load, schema
 from invgrad.experiments.deviations import deviations
 from invgrad.networks.settings import ResNet
 from invgrad.paper.verdicts import read_values
@@ -30,7 +31,7 @@ ARTEFACT = {"title": "x", "where": "x", "about": "x", "cells": [TRAINED], "write
 
 
 def change(**changes: Any) -> Project:
-    return load(read_yaml(CONFIG) | changes)
+    return load(configuration(**changes))
 
 
 def attack(**settings: Any) -> dict[str, Any]:
@@ -123,8 +124,8 @@ def test_a_wrong_setting_is_one_clear_line(changes: dict[str, Any], words: str) 
     ],
 )
 def test_a_scale_changes_counts_and_data_only(patch: dict[str, Any], words: str, tmp_path: Path) -> None:
-    demo = read_yaml(Path("config/scales/demo.yaml"))
-    (tmp_path / "demo.yaml").write_text(yaml.safe_dump(demo | patch))
+    example = read_yaml(Path("tests/scales/example.yaml"))
+    (tmp_path / "example.yaml").write_text(yaml.safe_dump(example | patch))
     with pytest.raises(SettingsError) as caught:
         change(scales=str(tmp_path))
     assert words in str(caught.value)
@@ -180,7 +181,7 @@ def test_a_label_is_no_deviation() -> None:
 
 
 def test_labels_say_what_the_network_really_is() -> None:
-    experiments, papers = (change(scale=scale).experiments for scale in ("demo", "paper"))
+    experiments, papers = (each.experiments for each in (change(), change(scale="paper")))
     assert experiments.names("resnet18-w16-untrained-proposed")["label"] == "ResNet-18, base width 2"
     assert experiments.names("resnet20-4-trained-proposed")["label"] == "ResNet-20, base width 8, 2 epochs: proposed"
     assert papers.names("resnet20-4-untrained-lbfgs")["label"].startswith("ResNet20-4, untrained")

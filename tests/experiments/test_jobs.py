@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from projects import ROOT, done, run
@@ -15,15 +16,18 @@ KIND_OF: dict[str, JobKind] = {"attack_short": "attack"}
 
 
 @pytest.mark.parametrize(
-    ("scale", "artefacts"),
-    [("demo", None), ("small", ["fig2", "activation-error", "training-curve", "hyperparameters"])],
+    "changes",
+    [
+        {"scale": "demo"},
+        {"scale": "demo", "whole": True},
+        {"scale": "small", "artefacts": ["fig2", "activation-error", "training-curve", "hyperparameters"]},
+    ],
 )
 def test_jobs_are_counted_as_snakemake_counts_them(
-    scale: str, artefacts: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    changes = {"scale": scale, "results": str(tmp_path / "results"), "figures": str(tmp_path / "figures")}
-    changes |= {"artefacts": artefacts} if artefacts else {}
+    changes = changes | {"results": str(tmp_path / "results"), "figures": str(tmp_path / "figures")}
     plan = Plan(load(read_yaml(CONFIG) | changes))
     config = [f"{key}={value}" for key, value in changes.items()]
     said = done(run(ROOT, "snakemake", "all", "--dry-run", "--quiet", "rules", "--config", *config))

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from projects import configuration
 
 from invgrad.clients.assignment import clients
 from invgrad.data.sources import load as load_split
 from invgrad.experiments.allocation import Allocation, may_use_gpu
-from invgrad.experiments.config import CONFIG, load
+from invgrad.experiments.config import load
 from invgrad.experiments.deviations import overridden
 from invgrad.experiments.plan import Plan
 from invgrad.experiments.summary import describe, notebook_json, settings_hash
@@ -35,7 +36,7 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan(**changes: Any) -> Plan:
-    return Plan(load(read_yaml(CONFIG) | changes))
+    return Plan(load(configuration(**changes)))
 
 
 def test_every_file_of_a_job_is_made_by_one_job() -> None:

@@ -173,15 +173,18 @@ def test_a_notebook_that_fails_leaves_its_log_and_no_result(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_figure_shows_this_run_and_says_what_was_changed(project: Path, tmp_path: Path) -> None:
+def test_a_figure_shows_this_run_and_says_what_was_changed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fewer images and another network seed, after a run that left more of both in the same folder, and without a cell
-    that was run then.
+    that was run then. Each job imports all that it needs itself: there is no warm process.
     """
     folder = tmp_path / "clone"
     shutil.copytree(project, folder)
     changes = "{clients: {lenet-untrained: {seeds: [1], targets: {count: 2}}}}"
     left_out = '{"lenet-trained-*": "trained elsewhere"}'
     settings = ("artefacts=[table1,fig2,prop1]", f"override={changes}", f"left_out={left_out}")
+    monkeypatch.setenv("INVGRAD_WARM", "")
     result = snakemake(folder, "all", config=("scale=tiny", *settings))
     assert result.returncode == 0, result.stdout + result.stderr
     rows = pd.read_csv(folder / "figures/tiny/rows.csv")

@@ -277,13 +277,13 @@ def test_another_scales_picture_stands_in_place_of_one_not_made(tree: Path) -> N
     html, markdown = made(tree)
     section = html[html.index('<h2 id="fig3">') :].partition("</section>")[0]
     assert b64encode(OTHER_PNG).decode() in section
-    for shown in (f"<strong>Needs scale small:</strong> {REASON}", "From scale small, not from this run:"):
+    for shown in (f"<strong>Not made:</strong> {REASON}", "From scale small, not from this run:"):
         assert shown in section
     assert html.count(REASON) == markdown.count(REASON) == 1, "not again under every number"
     assert "<summary>Printed numbers: 1 rows</summary>" in section
     assert '">Figure 3 <small>needs scale small</small></a>' in html
     assert "- [Figure 3](#fig3): needs scale small" in markdown
-    assert f"**Needs scale small:** {REASON}" in markdown
+    assert f"**Not made:** {REASON}" in markdown
     assert "From scale small, not from this run:\n\n![Figure 3, at scale small](../small/fig3.png)" in markdown
     (tree / "figures/small/fig3.png").unlink()
     assert "From scale small" not in made(tree)[0]

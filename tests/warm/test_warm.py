@@ -128,7 +128,7 @@ def train(function: str, out: str = "mine.safetensors") -> list[str]:
 def attack(iterations: int, out: str) -> list[str]:
     step = {"attack": {"iterations": iterations, "restarts": 1}, "seed_key": "k"}
     return [
-        *("--log", f"{out}.log", "attack", "--settings", json.dumps(step), "--victim", "victim.safetensors"),
+        *("attack", "--settings", json.dumps(step), "--victim", "victim.safetensors"),
         *("--shared", "shared.safetensors", "--out", f"{out}.safetensors", "--every-iterations", "10"),
         *("--device", "cpu", "--threads", "1"),
     ]

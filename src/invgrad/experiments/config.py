@@ -113,9 +113,11 @@ class Project:
 
     def left_out(self, cell: str) -> str | None:
         """The reason why this cell is left out, the user's before the scale's; None if it is run."""
-        return self._left_out_by_user.reason(cell) or (
-            None if self.config.whole else self._left_out_by_scale.reason(cell)
-        )
+        return self._left_out_by_user.reason(cell) or self.left_out_by_scale(cell)
+
+    def left_out_by_scale(self, cell: str) -> str | None:
+        """The scale's reason why this cell is left out; None if there is none, or all cells are to be run."""
+        return None if self.config.whole else self._left_out_by_scale.reason(cell)
 
     def shown_at(self, artefact: str) -> str | None:
         """The scale whose picture is shown in place of an artefact that is not made; None if there is none."""

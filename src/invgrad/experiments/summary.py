@@ -106,8 +106,10 @@ def _summary(plan: Plan, cell: str) -> dict[str, Any]:
     """The facts on a cell that notebooks use; with `left_out` and `settings`, a `CellDescription`."""
     chosen = plan.cells[cell]
     clients = plan.clients[chosen.clients]
+    # A cell that the scale leaves out has the paper's names, not those of what the scale would have made of it.
+    named = plan.project.paper if plan.project.left_out_by_scale(cell) else plan.project.experiments
     return {
-        **plan.project.experiments.names(cell),
+        **named.names(cell),
         "variant_of": chosen.variant_of,
         "clients": chosen.clients,
         "victim": clients.victim,
