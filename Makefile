@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up what they need in .venv, once, and run.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-dvc check lock
+.PHONY: help demo test test-dvc night check lock
 
 SHELL := bash
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -16,6 +16,7 @@ help:
 	@echo "make demo   set up and rebuild the tables and figures at demo scale, into figures/demo"
 	@echo "make test   set up and run the tests"
 	@echo "make test-dvc   run the tests of DVC over Snakemake, which take another five minutes"
+	@echo "make night  run the tests that take too long for every change, those of DVC among them"
 	@echo "make check  set up and check format, lint and types"
 	@echo "make lock   write the versions installed in .venv to envs/requirements.lock"
 
@@ -26,10 +27,13 @@ demo: $(READY)
 # tests, by loadgroup, are ignored by pytest-xdist 3.8 under pytest 9.2: pytest-dev/pytest-xdist#1386.) One worker more than
 # two cores need, since the tests on a cluster mostly wait.
 test: $(READY)
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-dvc: $(READY)
 	$(BIN)/pytest -m dvc
+
+night: $(READY)
+	$(BIN)/pytest -m "night or dvc" -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests
@@ -42,11 +46,12 @@ check: $(READY)
 lock:
 	$(BIN)/python envs/lock.py
 
+# Without --no-compile all of torch is compiled, of which a run imports a part.
 $(READY): envs/requirements.lock pyproject.toml setup.py $(wildcard src/invgrad/tangent/kernels/*.cpp)
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; name one with 'make PYTHON=/path/to/python'" >&2; exit 1; }
 	@echo "Setting up .venv with $(PYTHON): some minutes and up to 7 GB, most of it torch's CUDA libraries"
 	$(PYTHON) -m venv .venv
-	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off --requirement envs/requirements.lock | $(LARGE)
+	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off --no-compile --requirement envs/requirements.lock | $(LARGE)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "Set up. '. .venv/bin/activate' makes it this shell's environment. Then 'invgrad demo' shows the attack on one"

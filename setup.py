@@ -3,6 +3,7 @@
 They are optional: without a C++ compiler the package installs and gives the same results, more slowly.
 """
 
+import os
 import platform
 
 from setuptools import Extension, setup
@@ -12,6 +13,7 @@ OTHER_PROCESSORS = {"default": []}
 KINDS = ("convolution", "winograd")
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=[
         Extension(
             f"invgrad.tangent.kernels._{kind}_{name}",

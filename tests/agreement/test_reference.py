@@ -362,7 +362,7 @@ def test_attack_on_many_local_steps(pictures: Path, data: st.DataObject) -> None
     compare("many local steps", data, pictures)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.parametrize("kind", KINDS)
 @generated(max_examples=100)
 @given(data=st.data())
@@ -370,7 +370,7 @@ def test_more_attacks(kind: str, pictures: Path, data: st.DataObject) -> None:
     compare(kind, data, pictures)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @generated(max_examples=15)
 @given(data=st.data())
 def test_more_attacks_on_many_local_steps(pictures: Path, data: st.DataObject) -> None:

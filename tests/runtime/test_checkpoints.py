@@ -275,15 +275,16 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.night)])
 @pytest.mark.parametrize("job", ["training", "attack"], indirect=True)
-def test_kill_9_at_ten_random_times_changes_no_byte(job: Job, tmp_path: Path) -> None:
+def test_kill_9_at_random_times_changes_no_byte(job: Job, times: int, tmp_path: Path) -> None:
     """With the processes forked from one that has already imported torch, so that the kills hit their work."""
     forks, moment = multiprocessing.get_context("forkserver"), random.Random(1)
     forks.set_forkserver_preload(["invgrad.steps.attack", "invgrad.steps.train"])
     out, state = tmp_path / "killed/out.safetensors", tmp_path / "unfinished/state.safetensors"
     command = [*job.command, "--out", out, "--checkpoint", state]
     kills = 0
-    while kills < 10 or not state.exists():
+    while kills < times or not state.exists():
         process = forks.Process(target=invgrad, args=command)
         process.start()
         process.join(moment.uniform(0.5, 2.5))

@@ -85,7 +85,8 @@ class Record:
             "uncommitted_changes": dirty,
             "versions": {"python": platform.python_version(), **_versions()},
             "device": ", then ".join(dict.fromkeys([*self.devices_before, device_name(self._device)])),
-            "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1,
+            # Of a step without a device it says nothing that torch was imported, which a warm process has done.
+            "threads": sys.modules["torch"].get_num_threads() if self._device else 1,
             "platform": platform.platform(),
             "scheduler": {name: os.environ[name] for name in RECORDED_VARIABLES if name in os.environ},
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
