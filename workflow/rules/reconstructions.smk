@@ -44,10 +44,10 @@ rule attack:
         files.log(files.reconstruction("{cell}", "{seed}", "{shard}")),
     wildcard_constraints:
         cell=any_of(cell for cell in plan.cells if not allocation.has_short_jobs(cell)),
-    conda:
-        "../../envs/environment.yaml"
     # Long jobs first, so that no core waits for them at the end.
     priority: 1
+    conda:
+        "../../envs/environment.yaml"
     threads: lambda w: allocation.threads(w.cell, workflow.resource_settings.cores or 1)
     resources:
         device=DEVICE,
@@ -68,6 +68,6 @@ rule attack:
 
 # A rule of its own, so that a cluster can take many of these short jobs together.
 use rule attack as attack_short with:
-    priority: 0
     wildcard_constraints:
         cell=any_of(cell for cell in plan.cells if allocation.has_short_jobs(cell)),
+    priority: 0
