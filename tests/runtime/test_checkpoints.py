@@ -38,6 +38,7 @@ from invgrad.runtime.signals import Interrupted, StopSignal, stoppable
 from invgrad.settings import Settings
 from invgrad.steps.share import share_shard
 from invgrad.steps.train import train_victim
+from invgrad.warm.server import IMPORTED
 
 CPU = torch.device("cpu")
 INVGRAD = (sys.executable, "-m", "invgrad")
@@ -278,9 +279,9 @@ def results(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.night)])
 @pytest.mark.parametrize("job", ["training", "attack"], indirect=True)
 def test_kill_9_at_random_times_changes_no_byte(job: Job, times: int, tmp_path: Path) -> None:
-    """With the processes forked from one that has already imported torch, so that the kills hit their work."""
+    """With processes forked from one that has already imported what they import, so that the kills hit their work."""
     forks, moment = multiprocessing.get_context("forkserver"), random.Random(1)
-    forks.set_forkserver_preload(["invgrad.steps.attack", "invgrad.steps.train"])
+    forks.set_forkserver_preload(list(IMPORTED))
     out, state = tmp_path / "killed/out.safetensors", tmp_path / "unfinished/state.safetensors"
     command = [*job.command, "--out", out, "--checkpoint", state]
     kills = 0
