@@ -200,7 +200,7 @@ def test_a_night_in_which_everything_goes_wrong(tmp_path: Path) -> None:
     is requeued. In the morning there are figures, and the bytes are those of a quiet night.
     """
     shared = projects.project(tmp_path / "project", "mini", LONGER, artefacts=["table1"])
-    alone = ("--group-components", "short=1", "--set-resources", "attack_short:runtime=1")
+    alone = ("--group-components", "short=1", "--set-resources", "attack_short:runtime=2")
     night = (*ON_CLUSTER, *alone, "--", "all")
     first = started(shared, *night)
     stopped(shared, 2)
