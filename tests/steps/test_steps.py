@@ -285,6 +285,18 @@ def test_a_checkpoint_that_its_record_does_not_know_is_not_taken(photos: tuple[P
         take_trained(training_of(snapshots=()), trained, tmp_path / "out.safetensors")
 
 
+def test_a_bad_snapshot_is_told_before_anything_is_written(photos: tuple[Path, Path], tmp_path: Path) -> None:
+    trained, out = tmp_path / "trained/seed0.safetensors", tmp_path / "victims/seed0.safetensors"
+    train_victim(training_of(), *photos, trained, None, CPU)
+    snapshot = trained.with_name("seed0-epoch2.json")
+    record = json.loads(snapshot.read_text())
+    del record["curve"]
+    snapshot.write_text(json.dumps(record))
+    with pytest.raises(SettingsError, match=r"seed0-epoch2.json: not the record of a training: lacks 'curve'"):
+        take_trained(training_of(), trained, out)
+    assert not out.parent.exists()
+
+
 def test_there_is_no_snapshot_after_the_end() -> None:
     with pytest.raises(SettingsError, match="the training has no epoch 5; nearest: 4"):
         parse(TrainStep, training_of().model_dump() | {"snapshots": (1, 5)}, "here")

@@ -65,26 +65,28 @@ def take_trained(step: TrainStep, trained: Path, out: Path) -> None:
     """Write the victim to `out` and its snapshots beside it from checkpoints of the same training.
 
     Beside `trained` lie the same snapshots; the record of each lies beside it, and is kept in that of the copy. Raises
-    `SettingsError` if a file is not the one that its record is about, or is of another training.
+    `SettingsError`, before anything is written, if a file is not the one that its record is about, or is of another
+    training.
     """
     record = Record(step.model_dump(mode="json"))
-    for epoch in (*step.snapshots, None):
-        source, copy = (path if epoch is None else after(path, epoch) for path in (trained, out))
-        told = read_record(source)
-        _refuse_other_training(step, source, told)
+    pairs = [(trained, out), *((after(trained, epoch), after(out, epoch)) for epoch in step.snapshots)]
+    records = [_record_of(step, source) for source, _ in pairs]
+    for (source, copy), earlier in zip(pairs, records, strict=True):
         write(copy, partial(shutil.copyfile, source))
-        record.write(copy, curve=told["curve"], trained=told)
+        record.write(copy, curve=earlier["curve"], trained=earlier)
 
 
-def _refuse_other_training(step: TrainStep, source: Path, told: Mapping[str, Any]) -> None:
-    """Raise `SettingsError` if a checkpoint is not that of its record, or its record is of another training."""
-    if sha256(source) != told["sha256"]:
+def _record_of(step: TrainStep, source: Path) -> dict[str, Any]:
+    """Read the record of a checkpoint; `SettingsError` if it is not about this file, or is of another training."""
+    record = read_record(source)
+    if lacking := {"sha256", "settings", "curve"} - record.keys():
+        raise SettingsError(f"{source.with_suffix('.json')}: not the record of a training: lacks '{min(lacking)}'")
+    if sha256(source) != record["sha256"]:
         raise SettingsError(f"{source}: is not the file that its record is about")
-    wanted = step.model_dump(mode="json", exclude={"snapshots"})
-    for name, value in wanted.items():
-        if told["settings"].get(name) != value:
-            was, now = (json.dumps(each) for each in (told["settings"].get(name), value))
-            raise SettingsError(f"{source}: was trained with {name} {was}, not {now}")
+    for name, wanted in step.model_dump(mode="json", exclude={"snapshots"}).items():
+        if (was := record["settings"].get(name)) != wanted:
+            raise SettingsError(f"{source}: was trained with {name} {json.dumps(was)}, not {json.dumps(wanted)}")
+    return record
 
 
 def after(path: Path, epoch: int) -> Path:
