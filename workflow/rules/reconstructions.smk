@@ -44,8 +44,6 @@ rule attack:
         files.log(files.reconstruction("{cell}", "{seed}", "{shard}")),
     wildcard_constraints:
         cell=any_of(cell for cell in plan.cells if not allocation.has_short_jobs(cell)),
-    # Long jobs first, so that no core waits for them at the end.
-    priority: 1
     conda:
         "../../envs/environment.yaml"
     threads: lambda w: allocation.threads(w.cell, workflow.resource_settings.cores or 1)
@@ -70,4 +68,3 @@ rule attack:
 use rule attack as attack_short with:
     wildcard_constraints:
         cell=any_of(cell for cell in plan.cells if allocation.has_short_jobs(cell)),
-    priority: 0
