@@ -1,15 +1,19 @@
 """Clones of the project at scales made for tests."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from invgrad.settings import read_yaml
+
+if TYPE_CHECKING:
+    from invgrad.experiments.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 FILES = [
@@ -120,6 +124,30 @@ def run(folder: Path, *command: str | Path, **options: Any) -> subprocess.Comple
     """Run a command of the environment in the project."""
     how = {"cwd": folder, "env": environment(), "capture_output": True, "text": True, "check": False}
     return subprocess.run(command, **how | options)
+
+
+def recorded(plan: "Plan", result: Path) -> None:
+    """Write the record that a plan expects beside a file, as if all that the file was made from were gone."""
+    from invgrad.experiments.expected import expected
+    from invgrad.results.files import sha256, write_json
+    from invgrad.results.provenance import record_path
+
+    wanted = {each.path: each for each in expected(plan)}
+    lineage: dict[str, Any] = {}
+
+    def facts(path: Path) -> dict[str, Any]:
+        each, inputs = wanted[path], {}
+        for part, source in each.inputs.items():
+            inputs[part] = sha256(source) if source.exists() else str(source)
+            if source in wanted and not source.exists():
+                lineage[str(source)] = facts(source)
+        about = {"file": path.name, "step": each.step, "settings": json.loads(each.settings())}
+        run = {"device": "cpu: fast", "seconds": 1.0, "commit": "0" * 40, "uncommitted_changes": False, "versions": {}}
+        return about | {"code": each.accepted_code, "inputs": inputs} | run
+
+    also = {path.name: sha256(path) for path in wanted[result].also}
+    about = facts(result) | {"sha256": sha256(result), "also": also, "lineage": lineage}
+    write_json(record_path(result), about)
 
 
 def invgrad(*arguments: str | Path) -> None:

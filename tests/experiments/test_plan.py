@@ -42,7 +42,7 @@ def plan(**changes: Any) -> Plan:
 def test_every_file_of_a_job_is_made_by_one_job() -> None:
     every = plan(scale="paper")
     files = [path for cell in every.cells for path in every.reconstructions(cell)]
-    files += [every.files.rows(cell) for cell in every.cells]
+    files += [path for cell in every.cells for path in every.rows(cell)]
     files += [path for name in every.artefacts for path in every.outputs(name)]
     assert len(files) == len(set(files))
 

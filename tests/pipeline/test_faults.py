@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from examples import share_step
+from invgrad.results.integrity import SEEN, set_damaged_aside
 from projects import done, environment, mini, run
 
 from invgrad.attack.settings import LBFGS, Attack, AttackStep
@@ -27,7 +28,6 @@ from invgrad.data.splits import save_split
 from invgrad.networks.settings import LeNetZhu, TrainStep
 from invgrad.objective.settings import SquaredEuclidean
 from invgrad.results.files import read_tensors, write_tensors
-from invgrad.results.integrity import SEEN, set_damaged_aside
 from invgrad.results.provenance import Record
 from invgrad.steps.attack import attack_shard
 from invgrad.steps.measure import rows

@@ -15,7 +15,7 @@ from PIL import Image
 from invgrad.experiments.config import CONFIG, load
 from invgrad.experiments.layout import Layout
 from invgrad.experiments.plan import Plan
-from invgrad.experiments.summary import describe, notebook_json
+from invgrad.experiments.summary import notebook_json
 from invgrad.report import by_hand
 from invgrad.report.artefact import PAPER, ArtefactResults
 from invgrad.report.tables import comparison_text
@@ -40,8 +40,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtefactResults:
     files = Layout(tmp_path / "results")
     values = {CELLS[0]: [18.0, 20.0, math.nan], CELLS[1]: [10.0, 12.0, math.inf], CELLS[2]: [17.0, 19.0, 18.0]}
     for cell, psnr in values.items():
-        files.rows(cell).parent.mkdir(parents=True, exist_ok=True)
-        rows(cell, psnr).to_csv(files.rows(cell), index=False)
+        files.rows(cell, 0).parent.mkdir(parents=True)
+        rows(cell, psnr).to_csv(files.rows(cell, 0), index=False)
     record = files.victim("lenet-trained", 0).with_suffix(".json")
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps({"curve": [{"epoch": 1, "validation_accuracy": 0.5}]}))
@@ -119,7 +119,7 @@ def test_the_caption_says_n_the_flat_image_scale_and_sources(results: ArtefactRe
 
 def test_rows_of_earlier_versions_have_no_flat_image_and_none_is_invented(results: ArtefactResults) -> None:
     for cell in CELLS:
-        path = results._files.rows(cell)
+        path = results._files.rows(cell, 0)
         pd.read_csv(path).drop(columns="flat_psnr").to_csv(path, index=False)
     assert results.caption == (
         "Table 1. n = 3 images × 1 network seed per cell. Scale tiny: few. Images: first 20 validation images."
@@ -131,7 +131,8 @@ def test_rows_of_earlier_versions_have_no_flat_image_and_none_is_invented(result
 def test_the_caption_says_where_the_paper_itself_finds_nothing(results: ArtefactResults) -> None:
     """Of Table 1 that is L-BFGS on ResNet-20, trained or not; 13.24 dB on the trained LeNet is more than 12.0."""
     for cell in ("resnet20-4-trained-lbfgs", "lenet-trained-lbfgs"):
-        rows(cell, [18.0, 20.0, 19.0]).to_csv(results._files.rows(cell), index=False)
+        results._files.rows(cell, 0).parent.mkdir(exist_ok=True)
+        rows(cell, [18.0, 20.0, 19.0]).to_csv(results._files.rows(cell, 0), index=False)
         results.cells[cell] = results.cells[CELLS[1]] | {"label": cell}
     assert "The paper's own value is below a flat image's: resnet20-4-trained-lbfgs. Scale" in results.caption
     shown = comparison_text(results.comparison()).set_index("cell")["paper († recalled)"]
@@ -173,9 +174,13 @@ def test_what_is_written_says_which_commit_scale_and_settings_it_is_of(
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with the rows of one cell of Table 1 at hand."""
     folder = projects.project(tmp_path_factory.mktemp("clone"), "mini", projects.mini(CELLS[2]))
-    path = folder / f"results/mini/metrics/{CELLS[2]}.csv"
-    path.parent.mkdir(parents=True)
-    rows(CELLS[2], [17.0, 19.0, 18.0]).to_csv(path, index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        plan = Plan(load(read_yaml(CONFIG)))
+        (path,) = plan.rows(CELLS[2])
+        path.parent.mkdir(parents=True)
+        rows(CELLS[2], [17.0, 19.0, 18.0]).to_csv(path, index=False)
+        projects.recorded(plan, path)
     return folder
 
 
@@ -210,7 +215,11 @@ def test_a_notebook_in_jupyter_runs_in_its_own_folder(clone: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("name", "scale", "words"),
     [
-        ("fig6", "mini", "no results/mini/metrics/convnet-steps5-lr1e-1.csv and 2 more; run: snakemake --cores all "),
+        (
+            "fig6",
+            "mini",
+            "no results/mini/metrics/rows/convnet-steps5-lr1e-1/seed0.csv and 2 more; run: snakemake --cores all ",
+        ),
         ("table1", "mimi", "config: scale: unknown scale 'mimi'; nearest: 'mini'"),
         ("tabel1", "mini", "unknown artefact 'tabel1'; nearest: 'table1'"),
     ],
@@ -230,17 +239,13 @@ def test_results_of_other_settings_are_not_shown_as_those_of_the_configuration(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(clone)
-    override = {"cells": {CELLS[2]: {"attack": {"box": False}}}}
-    described = describe(Plan(load(read_yaml(CONFIG) | {"override": override})))
-    path = Path("results/mini/description.json")
-    path.write_text(json.dumps(described))
+    assert list(by_hand.parameters("table1")["cells"]) == [CELLS[2]]
+    projects.choose(clone, override={"cells": {CELLS[2]: {"attack": {"box": False}}}})
     try:
-        with pytest.raises(SettingsError, match=f"{path}: '{CELLS[2]}' was run with other settings"):
+        with pytest.raises(SettingsError, match=r"seed0\.csv: .* other settings: attack.box true, not false"):
             by_hand.parameters("table1")
-        path.write_text(json.dumps(describe(Plan(load(read_yaml(CONFIG))))))
-        assert list(by_hand.parameters("table1")["cells"]) == [CELLS[2]]
     finally:
-        path.unlink()
+        projects.choose(clone, override={})
 
 
 def test_a_notebook_outside_a_clone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

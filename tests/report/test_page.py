@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from base64 import b64encode
 from html.parser import HTMLParser
 from pathlib import Path
@@ -89,7 +90,7 @@ def record(seconds: float, device: str = "cpu: fast", commit: str = "0123456789a
 def tree(tmp_path: Path) -> Path:
     """A made table, a made figure and one that is not made."""
     results, figures = tmp_path / "results/demo", tmp_path / "figures/demo"
-    for folder in (results / "metrics", results / "notebooks", results / "reconstructions/good", figures):
+    for folder in (results / "metrics/rows/good", results / "notebooks", figures):
         folder.mkdir(parents=True)
     (tmp_path / "paper.csv").write_text(PAPER)
     detail = {"question": "Which <b>?", "choice": "This.", "why": "So.", "source": "a b.py", "artefacts": ["fig2"]}
@@ -109,12 +110,15 @@ def tree(tmp_path: Path) -> Path:
             "status": ["ok"] * 5 + ["failed"],
         }
     )
-    rows.to_csv(results / "metrics/good.csv", index=False)
+    for seed, table in rows.groupby("seed"):
+        table.to_csv(results / f"metrics/rows/good/seed{seed}.csv", index=False)
+        attack = json.loads(record(60, commit=f"{seed}" * 40)) | {"step": "attack"}
+        about = {"step": "measure", "lineage": {"a": attack, "b": {"step": "share"}}}
+        (results / f"metrics/rows/good/seed{seed}.json").write_text(json.dumps(about))
     values = pd.read_csv(tmp_path / "paper.csv")
     judged = verdicts(values, rows, {"good": ["iterations 300 instead of 4800"]})
     judged.to_csv(figures / "verdicts.csv", index=False)
-    for seed in (0, 1):
-        (results / f"reconstructions/good/seed{seed}-shard0.json").write_text(record(60, commit=f"{seed}" * 40))
+    rows.to_csv(figures / "rows.csv", index=False)
     for name, device in (("table1", "cpu: fast"), ("fig2", "cuda: faster")):
         (results / f"notebooks/{name}.ipynb").write_text("{}")
         (results / f"notebooks/{name}.json").write_text(record(5, device))
@@ -383,7 +387,7 @@ def test_open_details_are_numbered_and_linked_from_what_they_concern(tree: Path)
     "missing",
     [
         *("figures/demo/fig2.png", "figures/demo/table1.tex", "results/demo/notebooks/fig2.json"),
-        "results/demo/reconstructions/good/seed1-shard0.json",
+        "results/demo/metrics/rows/good/seed1.json",
     ],
 )
 def test_a_promised_file_that_is_missing_is_named(tree: Path, missing: str) -> None:
@@ -394,7 +398,7 @@ def test_a_promised_file_that_is_missing_is_named(tree: Path, missing: str) -> N
 
 
 def test_a_cell_that_was_not_run_is_said(tree: Path) -> None:
-    (tree / "results/demo/metrics/good.csv").unlink()
+    shutil.rmtree(tree / "results/demo/metrics/rows/good")
     html, _ = made(tree)
     assert "<summary>LeNet &lt;i&gt;&amp;&lt;/i&gt; friends | all <small>not run</small></summary>" in html
 
@@ -409,7 +413,7 @@ def test_a_cell_that_was_not_run_is_said(tree: Path) -> None:
             "unknown cell 'god'; nearest: 'good'",
         ),
         ("results/demo/description.json", '"not_made"', '"unmade"', "unknown key 'unmade'; nearest: 'not_made'"),
-        ("results/demo/metrics/good.csv", "psnr", "snr", "metrics/good.csv: cannot be read"),
+        ("results/demo/metrics/rows/good/seed0.csv", "psnr", "snr", "rows/good/seed0.csv: cannot be read"),
         ("results/demo/notebooks/fig2.json", "seconds", "second", "not a record of invgrad: 'seconds'"),
         ("figures/demo/verdicts.csv", "18.0", "18.5", "verdicts.csv: no verdict on psnr_mean 18.0 of 'good'"),
         ("details.yaml", "why: So.", "because: So.", "details.0: unknown key 'because'"),

@@ -16,6 +16,7 @@ from invgrad import __version__
 from invgrad.networks.checkpoint import VictimFile, load_victim, save_victim
 from invgrad.networks.settings import LeNetZhu
 from invgrad.results import files, provenance
+from invgrad.results.origin import Origin
 from invgrad.settings import SettingsError
 
 ABOUT = VictimFile(
@@ -102,11 +103,12 @@ def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, damage: str) -> 
 
 def test_the_record_says_how_a_result_came_about(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    record = provenance.Record({"alpha": 0.01, "seed": 3})
+    record = provenance.Record(Origin("measure", {"alpha": 0.01, "seed": 3}, "0a", {"truth": "1b"}))
     files.write_csv(path, pd.DataFrame({"a": [1]}))
     record.write(path, images=2)
     content = json.loads((tmp_path / "rows.json").read_text())
-    assert content["settings"] == {"alpha": 0.01, "seed": 3}
+    facts = {"step": "measure", "settings": {"alpha": 0.01, "seed": 3}, "code": "0a", "inputs": {"truth": "1b"}}
+    assert content | facts == content
     assert content["sha256"] == files.sha256(path)
     assert content["images"] == 2
     assert content["versions"]["torch"] == version("torch")

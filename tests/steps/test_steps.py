@@ -22,6 +22,7 @@ from invgrad.metrics.image_quality import psnr
 from invgrad.networks.checkpoint import load_victim, save_victim, untrained
 from invgrad.networks.settings import MLP, LeNetZhu, Network, Training, TrainStep
 from invgrad.results.files import read_tensors, write_tensors
+from invgrad.results.origin import Origin
 from invgrad.results.provenance import Record
 from invgrad.runtime.checkpoints import Checkpoint, remove_states
 from invgrad.runtime.settings import CheckpointInterval
@@ -187,7 +188,7 @@ def test_a_checkpoint_that_does_not_belong_is_not_used(
     words = f"{kept}: is of other settings, data or code"
     match damage:
         case "other code":
-            monkeypatch.setattr("invgrad.runtime.checkpoints.fingerprint", lambda files: "of this code")
+            monkeypatch.setattr("invgrad.results.origin.code_of", lambda *step: "of this code")
         case "other data":
             save_split(load("photos10", "train", "packaged", None, limit=39), photos[1])
         case "not a checkpoint":
@@ -322,7 +323,7 @@ def rows_of(folder: Path, images: Tensor, labels: Tensor, selected: list[int]) -
     }
     about = {"mean": [0.5] * 3, "std": [0.25] * 3, "precision": "float32"}
     write_tensors(folder / "found.safetensors", tensors, about)
-    Record({}, CPU).write(folder / "found.safetensors")
+    Record(Origin("attack", {}, "", {}), CPU).write(folder / "found.safetensors")
     return rows("cell", 4, folder / "found.safetensors", folder / "truth.safetensors")
 
 

@@ -1,18 +1,20 @@
 """The plan that all rules ask, and where its files are."""
 
-import json
+import os
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
+
 
 from invgrad.experiments.allocation import Allocation, run_jobs_with_this_python
 from invgrad.experiments.config import load
 from invgrad.experiments.plan import Plan
-from invgrad.experiments.reading import experiment_files
+from invgrad.experiments.expected import expected, files_of_description
 from invgrad.experiments.summary import notebook_json
-from invgrad.results.fingerprints import fingerprint, imported_code, step_code
-from invgrad.results.integrity import refuse_unexplained, set_damaged_aside
+from invgrad.results.agreement import Agreement, summary
+from invgrad.results.provenance import record_path
 from invgrad.runtime.checkpoints import remove_states
 from invgrad.runtime.snakemake_timers import keep_one_timer
 from invgrad.settings import SettingsError
@@ -37,19 +39,30 @@ FIGURES = plan.figures
 MADE = plan.project.artefacts
 CELLS = plan.cells_of(MADE)
 DEVICE = plan.project.config.device
-# In one order, wherever Snakemake had them from; without what decides how something is computed, not what.
-WHAT_IS_RUN = {key: config[key] for key in sorted(config) if key not in ("device", "memory", "checkpoint")}
 MEMORY = str(plan.project.config.memory or 0)
 EVERY_SECONDS = str(plan.project.config.checkpoint.seconds)
 EVERY_ITERATIONS = plan.project.config.checkpoint.iterations
 
+# The records beside the results decide what is made anew: Snakemake's times and metadata say nothing after a checkout, a
+# copy, another scale. So the profile asks for `rerun-triggers: mtime` alone, all inputs are `ancient`, and a result that is not as the plan expects has one more, just written.
+NEWS = Path(".snakemake/made-anew")
+agreement = Agreement(files.root, expected(plan))
+stale = {}
+
 if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
     try:
-        refuse_unexplained(files.root, Path(".snakemake"))
-        for sentence in set_damaged_aside(files.root):
+        for sentence in agreement.set_damaged_aside():
             print(sentence, file=sys.stderr)
     except SettingsError as error:
         sys.exit(f"error: {error}")
+    stale = agreement.disagreements()
+    for sentence in summary(stale):
+        print(sentence, file=sys.stderr)
+    if stale:
+        NEWS.parent.mkdir(exist_ok=True)
+        NEWS.write_text(str(time.time_ns()))  # another checksum than the last time
+        newest = max(time.time(), *(path.stat().st_mtime + 1 for path in stale))
+        os.utime(NEWS, (newest, newest))
 
 
 wildcard_constraints:
@@ -62,15 +75,18 @@ wildcard_constraints:
     shard="[0-9]+",
 
 
-# Beside every result that is an input, its record is an input too, and the result itself is `ancient`: what counts is the
-# record, which holds the result's checksum. The time of a result says nothing after a checkout, and results are too
-# large to be compared by content.
 def record(path):
-    return path.with_suffix(".json")
+    return record_path(path)
 
 
-def records(paths):
-    return [record(path) for path in paths]
+def anew(*paths):
+    """An input function: more inputs of a job some of whose results are to be made anew, which are not `ancient`."""
+
+    def inputs(w):
+        results = {Path(str(path).format(**dict(w.items()))) for path in paths} & stale.keys()
+        return [path for result in results for path in (NEWS, *agreement.records_before(result))]
+
+    return inputs
 
 
 def any_of(names):

@@ -11,14 +11,13 @@ for name, artefact in plan.artefacts.items():
             name
         input:
             shown=ancient(plan.shown(name)),
-            shown_records=records(plan.shown(name)),
-            described=plan.described(name),
-            notebook=plan.notebook(name),
-            paper=plan.project.config.paper_values,
+            described=ancient(plan.described(name)),
+            notebook=ancient(plan.notebook(name)),
+            anew=anew(files.notebook(name)),
         output:
             [
                 report(
-                    path,
+                    update(path),
                     caption="../report/artefact.rst",
                     category=artefact.where,
                     labels={"artefact": name, "file": path.name},
@@ -34,32 +33,34 @@ for name, artefact in plan.artefacts.items():
         conda:
             "../../envs/environment.yaml"
         params:
-            code=fingerprint([*step_code("notebook"), *imported_code(plan.notebook(name))]),
             parameters=notebook_json(plan, name),
+            reads=lambda w, input: options("reads", [*input.shown, *input.described]),
+            writes=options("writes", plan.outputs(name)),
             title=artefact.title,
             about=artefact.about,
         shell:
             "exec python -m invgrad --log {log.messages} notebook --source {input.notebook} --parameters {params.parameters:q} --out {output.executed}"
-            " --log {log.notebook}"
+            " --log {log.notebook} {params.reads} {params.writes}"
 
 
 rule report:
     input:
-        [plan.outputs(name) for name in MADE],
-        [record(files.notebook(name)) for name in MADE],
-        verdicts=rules.verdict.output.verdicts,
-        description=files.description(),
-        paper=plan.project.config.paper_values,
-        details=plan.project.config.open_details,
+        ancient([plan.outputs(name) for name in MADE]),
+        ancient([files.notebook(name) for name in MADE]),
+        ancient([FIGURES / "rows.csv", FIGURES / "verdicts.csv"]),
+        description=ancient(files.description()),
+        paper=ancient(plan.project.config.paper_values),
+        details=ancient(plan.project.config.open_details),
+        anew=anew(FIGURES / "report.html"),
     output:
-        report=FIGURES / "report.html",
-        index=FIGURES / "index.md",
+        report=update(FIGURES / "report.html"),
+        index=update(FIGURES / "index.md"),
+        record=update(record(FIGURES / "report.html")),
     log:
         files.root / "logs/report.log",
     conda:
         "../../envs/environment.yaml"
     params:
-        code=fingerprint([*step_code("report"), *plan.report_templates()]),
         results=files.root,
         figures=FIGURES,
     shell:

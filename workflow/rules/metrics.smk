@@ -1,28 +1,26 @@
 rule metrics:
     input:
-        [files.rows(cell) for cell in CELLS],
+        [plan.rows(cell) for cell in CELLS],
         [path for name in MADE for path in plan.shown(name) + plan.described(name)],
 
 
 rule measure:
     input:
-        reconstructions=ancient(lambda w: plan.reconstructions(w.cell)),
-        truths=ancient(lambda w: plan.truths(w.cell)),
-        records=lambda w: records(plan.reconstructions(w.cell) + plan.truths(w.cell)),
+        reconstructions=ancient(lambda w: plan.reconstructions(w.cell, int(w.seed))),
+        truths=ancient(lambda w: plan.truths(w.cell, int(w.seed))),
+        anew=anew(files.rows("{cell}", "{seed}")),
     output:
-        rows=files.rows("{cell}"),
-        record=record(files.rows("{cell}")),
+        rows=files.rows("{cell}", "{seed}"),
+        record=record(files.rows("{cell}", "{seed}")),
     log:
-        files.log(files.rows("{cell}")),
+        files.log(files.rows("{cell}", "{seed}")),
     conda:
         "../../envs/environment.yaml"
     params:
-        code=fingerprint(step_code("measure")),
-        seeds=lambda w: options("seed", (shard.seed for shard in plan.shards(w.cell))),
         reconstructions=lambda w, input: options("reconstruction", input.reconstructions),
         truths=lambda w, input: options("truth", input.truths),
     shell:
-        "exec python -m invgrad --log {log} measure --cell {wildcards.cell} {params.seeds} {params.reconstructions} {params.truths}"
+        "exec python -m invgrad --log {log} measure --cell {wildcards.cell} --seed {wildcards.seed} {params.reconstructions} {params.truths}"
         " --out {output.rows}"
 
 
@@ -31,7 +29,7 @@ rule activations:
         victims=ancient(lambda w: plan.victim_files([w.cell])),
         reconstructions=ancient(lambda w: plan.reconstructions(w.cell)),
         truths=ancient(lambda w: plan.truths(w.cell)),
-        records=lambda w: records(plan.victim_files([w.cell]) + plan.reconstructions(w.cell) + plan.truths(w.cell)),
+        anew=anew(files.activations("{cell}")),
     output:
         rows=files.activations("{cell}"),
         record=record(files.activations("{cell}")),
@@ -43,7 +41,6 @@ rule activations:
     resources:
         device=DEVICE,
     params:
-        code=fingerprint(step_code("activations")),
         shards=lambda w: plan.activation_options(w.cell),
     shell:
         "exec python -m invgrad --log {log} activations --cell {wildcards.cell} {params.shards}"
@@ -52,20 +49,18 @@ rule activations:
 
 rule describe:
     input:
-        experiments=experiment_files(plan.project.config.experiments),
-        scale=plan.project.config.scales / f"{plan.project.config.scale}.yaml",
+        ancient(list(files_of_description(plan).values())),
+        anew=anew(files.description()),
     output:
         description=files.description(),
+        record=record(files.description()),
         settings=directory(files.settings()),
     log:
         files.log(files.description()),
     conda:
         "../../envs/environment.yaml"
     params:
-        code=fingerprint(step_code("describe")),
-        config=json.dumps(WHAT_IS_RUN),
-        # What the paths and the data at hand make of the configuration.
-        sources=json.dumps(dict(plan.project.sources)),
+        config=lambda w: plan.describe_json(),
     shell:
         "exec python -m invgrad --log {log} describe --config {params.config:q} --settings {output.settings}"
         " --out {output.description}"
@@ -73,22 +68,21 @@ rule describe:
 
 rule verdict:
     input:
-        tables=ancient([files.rows(cell) for cell in CELLS]),
-        records=records([files.rows(cell) for cell in CELLS]),
-        description=files.description(),
-        paper=plan.project.config.paper_values,
+        tables=ancient([path for cell in CELLS for path in plan.rows(cell)]),
+        description=ancient(files.description()),
+        paper=ancient(plan.project.config.paper_values),
+        anew=anew(FIGURES / "rows.csv", FIGURES / "verdicts.csv"),
     output:
-        rows=FIGURES / "rows.csv",
-        rows_record=FIGURES / "rows.json",
-        metrics=FIGURES / "metrics.json",
-        verdicts=FIGURES / "verdicts.csv",
-        verdicts_record=FIGURES / "verdicts.json",
+        rows=update(FIGURES / "rows.csv"),
+        rows_record=update(FIGURES / "rows.json"),
+        metrics=update(FIGURES / "metrics.json"),
+        verdicts=update(FIGURES / "verdicts.csv"),
+        verdicts_record=update(FIGURES / "verdicts.json"),
     log:
         files.root / "logs/verdict.log",
     conda:
         "../../envs/environment.yaml"
     params:
-        code=fingerprint(step_code("verdict")),
         tables=lambda w, input: options("table", input.tables),
     shell:
         "exec python -m invgrad --log {log} verdict {params.tables} --paper-values {input.paper} --description {input.description}"

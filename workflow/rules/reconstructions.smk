@@ -7,9 +7,8 @@ rule reconstructions:
 rule share:
     input:
         victim=ancient(lambda w: plan.victim_file(w.clients, w.seed)),
-        victim_record=lambda w: record(plan.victim_file(w.clients, w.seed)),
         data=ancient(lambda w: plan.data_for_clients(w.clients)),
-        data_record=lambda w: record(plan.data_for_clients(w.clients)),
+        anew=anew(files.shared("{clients}", "{seed}", "{shard}"), files.truth("{clients}", "{seed}", "{shard}")),
     output:
         shared=files.shared("{clients}", "{seed}", "{shard}"),
         shared_record=record(files.shared("{clients}", "{seed}", "{shard}")),
@@ -23,7 +22,6 @@ rule share:
     resources:
         device=DEVICE,
     params:
-        code=fingerprint(step_code("share")),
         settings=lambda w: plan.share_json(w.clients, int(w.shard)),
     shell:
         "exec python -m invgrad --log {log} share --settings {params.settings:q} --victim {input.victim} --data {input.data}"
@@ -33,10 +31,9 @@ rule share:
 rule attack:
     input:
         victim=ancient(lambda w: plan.victim_file(plan.cells[w.cell].clients, w.seed)),
-        victim_record=lambda w: record(plan.victim_file(plan.cells[w.cell].clients, w.seed)),
         shared=ancient(lambda w: files.shared(plan.cells[w.cell].clients, w.seed, w.shard)),
-        shared_record=lambda w: record(files.shared(plan.cells[w.cell].clients, w.seed, w.shard)),
-        start=lambda w: plan.attack_files(w.cell),
+        start=ancient(lambda w: plan.attack_files(w.cell)),
+        anew=anew(files.reconstruction("{cell}", "{seed}", "{shard}")),
     output:
         reconstruction=files.reconstruction("{cell}", "{seed}", "{shard}"),
         record=record(files.reconstruction("{cell}", "{seed}", "{shard}")),
@@ -53,7 +50,6 @@ rule attack:
         every_seconds=EVERY_SECONDS,
         every_iterations=EVERY_ITERATIONS,
     params:
-        code=fingerprint(step_code("attack")),
         # Not an output, since an unfinished attack is to survive the job.
         checkpoint=lambda w: files.unfinished(files.reconstruction(w.cell, w.seed, w.shard)),
         settings=lambda w: plan.attack_json(w.cell, int(w.seed)),

@@ -12,9 +12,8 @@ for name in plan.victims:
         input:
             validation=ancient(plan.validation_split(name)),
             data=ancient(plan.training_split(name)),
-            records=records(plan.data_for_training(name)),
-            network=plan.network_files(name),
-            trained=lambda w, name=name: plan.given_files(name, w.seed),
+            trained=lambda w, name=name: ancient(plan.given_files(name, w.seed)),
+            anew=anew(*(files.victim(name, "{seed}", epoch) for epoch in (None, *plan.snapshots(name)))),
         output:
             [files.victim(name, "{seed}", epoch) for epoch in plan.snapshots(name)],
             [record(files.victim(name, "{seed}", epoch)) for epoch in plan.snapshots(name)],
@@ -31,7 +30,6 @@ for name in plan.victims:
             every_seconds=EVERY_SECONDS,
             every_iterations=EVERY_ITERATIONS,
         params:
-            code=fingerprint(step_code("train")),
             settings=lambda w, name=name: plan.train_json(name, int(w.seed)),
             # Not an output, since an unfinished training is to survive the job.
             checkpoint=str(files.unfinished(files.victim(name, "{seed}"))),

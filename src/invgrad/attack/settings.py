@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from invgrad.networks.settings import Custom, source_file
+from invgrad.networks.settings import Custom
 from invgrad.objective.settings import AllLayers, Cosine, Distance, Layers, Weighting
 from invgrad.settings import Precision, Settings
 
@@ -153,9 +153,7 @@ class AttackStep(Settings):
     seed_key: str
     custom: Custom | None = None
 
-    def files(self) -> list[Path]:
-        """List the files that are read besides the victim and the shared gradients."""
+    def start_file(self) -> Path | None:
+        """Return the picture that the attack starts from; None if it starts from none."""
         start = getattr(self.attack, "start", None)
-        image = start.path if isinstance(start, FromImage) else None
-        code = source_file(self.custom) if self.custom else None
-        return [file for file in (image, code) if file]
+        return start.path if isinstance(start, FromImage) else None

@@ -149,16 +149,16 @@ def attack(
 @app.command(rich_help_panel=STEPS)
 def measure(
     cell: Annotated[str, typer.Option(help="The name of the cell, for the rows.")],
-    seed: Annotated[list[int], typer.Option(help="The network seed of each shard.")],
+    seed: Annotated[int, typer.Option(help="The network seed.")],
     reconstruction: Annotated[list[Path], File],
     truth: Annotated[list[Path], File],
     out: Out,
 ) -> None:
-    """Compare the reconstructions of a cell with the truth: one row per image."""
+    """Compare the reconstructions of a cell and network seed with the truth: one row per image."""
     from invgrad.steps.measure import measure as run
 
-    _one_of_each_a_shard(seed=seed, reconstruction=reconstruction, truth=truth)
-    run(cell, list(zip(seed, reconstruction, truth, strict=True)), out)
+    _one_of_each_a_shard(reconstruction=reconstruction, truth=truth)
+    run(cell, seed, reconstruction, truth, out)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -218,12 +218,14 @@ def notebook(
     out: Out,
     log: Annotated[Path, typer.Option(help="Where to write the notebook while it runs.")],
     parameters: Annotated[str, typer.Option(help="Parameters of the notebook: JSON.")] = "{}",
+    reads: Annotated[list[Path] | None, typer.Option(exists=True, help="Files that it reads, for the record.")] = None,
+    writes: Annotated[list[Path] | None, typer.Option(help="Files that it writes, for the record.")] = None,
 ) -> None:
     """Execute a notebook that draws a table or figure."""
     from invgrad.cli.parsing import json_object
     from invgrad.steps.notebook import execute
 
-    execute(source, json_object(parameters, "--parameters"), out, log)
+    execute(source, json_object(parameters, "--parameters"), out, log, reads or (), writes or ())
 
 
 @app.command(hidden=True)

@@ -1,8 +1,9 @@
 """Availability of data sets: sources, their splits, and the folders for missing data. Imports no torch."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from invgrad.data.registry import REGISTRY, Dataset, SourceName, SplitName, describe
 from invgrad.settings import SettingsError, unknown
@@ -43,6 +44,22 @@ def what_to_put_where(dataset: str, splits: Iterable[str], wanted: Sequence[str]
     origins = " or ".join(data.sources[cast(SourceName, source)].origin for source in wanted)
     folders = " and ".join(" or ".join(SPLIT_FOLDERS[split_name(split)]) for split in sorted(splits))
     return f"put {origins} into {root / dataset}, in the folder {folders} with a folder for each class"
+
+
+def settings_of_split(
+    dataset: str, split: str, source: str, root: Path | None, indices: Sequence[int] | None
+) -> dict[str, Any]:
+    """All that a prepared split depends on, as JSON: what is asked for, its entry of the registry, the user's files."""
+    entry = describe(dataset)
+    # Less than the whole registry, or a word on another data set would cost all that was made from this one.
+    about = entry.model_dump_json(exclude={"title", "sources"}) + entry.sources[_known_source(source)].model_dump_json()
+    return {
+        "dataset": dataset,
+        "split": split,
+        "source": source,
+        "indices": list(indices) if indices else None,
+        "registry": hashlib.sha256(about.encode()).hexdigest()[:16],
+    }
 
 
 def _supplied(data: Dataset, source: str) -> tuple[SplitName, ...]:

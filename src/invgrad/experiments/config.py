@@ -96,6 +96,11 @@ class Project:
     """A sentence for every other data set: which files to put where."""
 
     @property
+    def scale_file(self) -> Path:
+        """The file of the scale."""
+        return _scale_file(self.config)
+
+    @property
     def artefacts(self) -> dict[str, Artefact]:
         """Artefacts that are to be made, in the order of the configuration."""
         chosen = self.config.artefacts

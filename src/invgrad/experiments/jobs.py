@@ -42,7 +42,7 @@ def _jobs(plan: Plan) -> Iterator[Job]:
         )
     for cell in cells:
         yield from (Job("attack", cell, path) for path in plan.reconstructions(cell))
-        yield Job("measure", cell, files.rows(cell))
+        yield from (Job("measure", cell, path) for path in plan.rows(cell))
     shown = plan.cells_of({name: artefact for name, artefact in made.items() if "activations" in artefact.reads})
     yield from (Job("activations", cell, files.activations(cell)) for cell in shown)
     yield Job("describe", "", files.description())

@@ -45,9 +45,9 @@ class Layout:
         """The reconstructions of a shard."""
         return self.root / f"reconstructions/{cell}/seed{seed}-shard{shard}.safetensors"
 
-    def rows(self, cell: str) -> Path:
-        """A row per image of a cell."""
-        return self.root / f"metrics/{cell}.csv"
+    def rows(self, cell: str, seed: int | str) -> Path:
+        """A row per image of a cell and network seed."""
+        return self.root / f"metrics/rows/{cell}/seed{seed}.csv"
 
     def activations(self, cell: str) -> Path:
         """A row per image and layer of a cell."""

@@ -16,8 +16,7 @@ from invgrad.data.registry import describe
 from invgrad.experiments.config import Project
 from invgrad.experiments.layout import Layout, checkpoint_name
 from invgrad.experiments.schema import Artefact, Cell, Clients, Victim
-from invgrad.networks.settings import Custom, TrainStep, source_file
-from invgrad.results.fingerprints import PACKAGE
+from invgrad.networks.settings import Custom, TrainStep
 from invgrad.settings import SettingsError
 
 LARGEST_SPLIT = 2**30
@@ -101,24 +100,16 @@ class Plan:
         epochs = {self.clients[name].epoch for name in used if self.clients[name].victim == victim}
         return sorted(epoch for epoch in epochs if epoch not in (None, self.victim(victim).epochs))
 
-    def network_files(self, victim: str) -> list[Path]:
-        """Files outside the package that define a victim."""
-        file = source_file(self.victim(victim).network)
-        return [file] if file else []
-
     def validation_split(self, victim: str) -> list[Path]:
         """The split that a victim is tested on, or that gives the statistics of its data set.
 
         Empty if the victim is not trained here and the statistics are published.
         """
-        chosen = self.victim(victim)
-        needed = chosen.is_trained_here or describe(chosen.dataset).statistics is None
-        return [self._split(chosen.dataset, "validation")] if needed else []
+        return [self._split(*each) for each in self._splits_for_training(victim) if each[1] == "validation"]
 
     def training_split(self, victim: str) -> list[Path]:
         """The split that a victim is trained on; empty if it is not trained here."""
-        chosen = self.victim(victim)
-        return [self._split(chosen.dataset, "train")] if chosen.is_trained_here else []
+        return [self._split(*each) for each in self._splits_for_training(victim) if each[1] == "train"]
 
     def given_files(self, victim: str, seed: int | str) -> list[Path]:
         """The checkpoint of an earlier training and its snapshots, each with its record; empty if there is none."""
@@ -133,36 +124,46 @@ class Plan:
 
     def data_for_clients(self, clients: str) -> Path:
         """The file of the images from which a group of clients takes its own."""
-        targets, dataset = self.clients[clients].targets, self.victim_of(clients).dataset
-        return self._split(dataset, targets.split, clients if self._too_large(dataset, targets.split) else None)
+        return self._split(*self._split_for_clients(clients))
 
-    def splits(self, cells: list[str]) -> list[Path]:
-        """Every split that these cells need, to train victims on or to give clients images."""
+    def splits(self, cells: list[str]) -> dict[Path, tuple[str, str, str | None]]:
+        """Every split that these cells need: data set, split, and the clients whose images alone the file holds."""
         groups = dict.fromkeys(self.cells[cell].clients for cell in cells)
-        files = [
-            file
+        asked = [
+            each
             for name in groups
-            for file in (self.data_for_clients(name), *self.data_for_training(self.clients[name].victim))
+            for each in (self._split_for_clients(name), *self._splits_for_training(self.clients[name].victim))
         ]
-        return list(dict.fromkeys(files))
+        return {self._split(*each): each for each in asked}
+
+    def seeds(self, victim: str) -> list[int]:
+        """Every network seed of a victim that a cell needs."""
+        groups = dict.fromkeys(cell.clients for cell in self.cells.values())
+        chosen = (self.clients[name] for name in groups)
+        return sorted({seed for clients in chosen if clients.victim == victim for seed in clients.seeds})
 
     def attack_files(self, cell: str) -> list[Path]:
         """Files that a cell's attack reads besides what was shared."""
         attack = self.cells[cell].attack
         return [attack.start.path] if isinstance(attack, Attack) and attack.start.kind == "picture" else []
 
-    def reconstructions(self, cell: str) -> list[Path]:
-        """The reconstructions of a cell, shard by shard."""
-        return [self.files.reconstruction(cell, shard.seed, shard.number) for shard in self.shards(cell)]
+    def reconstructions(self, cell: str, seed: int | None = None) -> list[Path]:
+        """The reconstructions of a cell, shard by shard; of one network seed, if it is given."""
+        return [self.files.reconstruction(cell, shard.seed, shard.number) for shard in self._shards(cell, seed)]
 
-    def truths(self, cell: str) -> list[Path]:
-        """The true images of a cell, shard by shard."""
-        return [self.files.truth(self.cells[cell].clients, shard.seed, shard.number) for shard in self.shards(cell)]
+    def truths(self, cell: str, seed: int | None = None) -> list[Path]:
+        """The true images of a cell, shard by shard; of one network seed, if it is given."""
+        clients = self.cells[cell].clients
+        return [self.files.truth(clients, shard.seed, shard.number) for shard in self._shards(cell, seed)]
+
+    def rows(self, cell: str) -> list[Path]:
+        """The rows of a cell, seed by seed."""
+        return [self.files.rows(cell, seed) for seed in self.clients[self.cells[cell].clients].seeds]
 
     def shown(self, artefact: str) -> list[Path]:
         """The results that an artefact's notebook reads, each with a record."""
         chosen = self.artefacts[artefact]
-        files = [self.files.rows(cell) for cell in chosen.cells]
+        files = [path for cell in chosen.cells for path in self.rows(cell)]
         if "images" in chosen.reads:
             files += [path for cell in chosen.cells for path in (*self.reconstructions(cell), *self.truths(cell))]
         if "activations" in chosen.reads:
@@ -170,12 +171,11 @@ class Plan:
         return list(dict.fromkeys(files))
 
     def described(self, artefact: str) -> list[Path]:
-        """The JSON files that an artefact's notebook reads: records of trainings, the description of what is run."""
+        """What an artefact's notebook reads besides results: records of trainings, what is run, the paper's values."""
         chosen = self.artefacts[artefact]
-        files = [path.with_suffix(".json") for path in self._trained(chosen)] if "curves" in chosen.reads else []
-        if "description" in chosen.reads:
-            files.append(self.files.description())
-        return list(dict.fromkeys(files))
+        files = self._trained(chosen) if "curves" in chosen.reads else []
+        files += [self.files.description()] if "description" in chosen.reads else []
+        return [*dict.fromkeys(files), self.project.config.paper_values]
 
     def outputs(self, artefact: str) -> list[Path]:
         """The tables and figures that an artefact's notebook writes."""
@@ -184,10 +184,6 @@ class Plan:
     def notebook(self, artefact: str) -> Path:
         """The script that draws an artefact."""
         return self.project.config.notebooks / f"{artefact}.py"
-
-    def report_templates(self) -> list[str]:
-        """The templates of the report."""
-        return sorted(map(str, (PACKAGE / "report/templates").glob("*.jinja")))
 
     # Settings of steps
 
@@ -207,6 +203,11 @@ class Plan:
             for position in self.clients[clients].targets.positions() or ():
                 options += ["--index", str(position)]
         return shlex.join(options)
+
+    def describe_json(self) -> str:
+        """The configuration for `invgrad describe`, without what decides how something is computed, not what."""
+        how = {"device", "memory", "checkpoint"}
+        return self.project.config.model_dump_json(exclude=how)
 
     def train_json(self, victim: str, seed: int) -> str:
         """Settings of `invgrad train`, as JSON."""
@@ -230,7 +231,7 @@ class Plan:
                 shares=clients.shares,
                 labels_known=clients.labels_known,
                 swapped_rows=clients.swapped_rows,
-                custom=self._custom(name),
+                custom=self.custom(name),
                 first=first,
                 last=last,
                 **targets,
@@ -240,7 +241,7 @@ class Plan:
     def attack_json(self, cell: str, seed: int) -> str:
         """Settings of `invgrad attack`, as JSON. The noise depends on the cell, the network seed and the image."""
         chosen = self.cells[cell]
-        return _json(AttackStep(attack=chosen.attack, seed_key=f"{cell}/{seed}", custom=self._custom(chosen.clients)))
+        return _json(AttackStep(attack=chosen.attack, seed_key=f"{cell}/{seed}", custom=self.custom(chosen.clients)))
 
     def activation_options(self, cell: str) -> str:
         """Options of `invgrad activations` for the shards of a cell, ready for the shell."""
@@ -252,11 +253,24 @@ class Plan:
             victim = self.victim_file(clients, shard.seed)
             options += ["--seed", str(shard.seed), "--victim", str(victim)]
             options += ["--reconstruction", str(reconstruction), "--truth", str(truth)]
-        if custom := self._custom(clients):
+        if custom := self.custom(clients):
             options += ["--custom", _json(custom)]
         return shlex.join(options)
 
     # Details
+
+    def _shards(self, cell: str, seed: int | None) -> list[Shard]:
+        return [shard for shard in self.shards(cell) if seed in (None, shard.seed)]
+
+    def _split_for_clients(self, clients: str) -> tuple[str, str, str | None]:
+        dataset, split = self.victim_of(clients).dataset, self.clients[clients].targets.split
+        return dataset, split, clients if self._too_large(dataset, split) else None
+
+    def _splits_for_training(self, victim: str) -> list[tuple[str, str, None]]:
+        chosen = self.victim(victim)
+        shown = chosen.is_trained_here or describe(chosen.dataset).statistics is None
+        splits = ["validation"] * shown + ["train"] * chosen.is_trained_here
+        return [(chosen.dataset, split, None) for split in splits]
 
     def _split(self, dataset: str, split: str, clients: str | None = None) -> Path:
         return self.files.split(dataset, split, clients)
@@ -265,7 +279,7 @@ class Plan:
         images = available(dataset, split, self.project.sources.get(dataset, "torchvision"))
         return images * 3 * describe(dataset).size ** 2 > LARGEST_SPLIT
 
-    def _custom(self, clients: str) -> Custom | None:
+    def custom(self, clients: str) -> Custom | None:
         """The network of the user's own that the clients train, if it is one."""
         network = self.victim_of(clients).network
         return network if isinstance(network, Custom) else None

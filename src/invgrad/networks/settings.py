@@ -228,6 +228,12 @@ def source_file(network: Network) -> Path | None:
     return Path(file) if file else None
 
 
+def code_of_network(network: Network | None) -> list[Path]:
+    """List the files outside this package that a network's code is in."""
+    file = source_file(network) if network else None
+    return [file] if file else []
+
+
 class Training(Settings):
     """SGD with Nesterov momentum, step decay, random crops and flips; the defaults are the released code's.
 

@@ -67,7 +67,7 @@ class ArtefactResults:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """One row per image of every cell, from the step `measure`, with the cell's `label`."""
-        rows = read_tables([self._files.rows(cell) for cell in self.cells])
+        rows = read_tables([self._files.rows(cell, seed) for cell in self.cells for seed in self.seeds(cell)])
         labels = {cell: about["label"] for cell, about in self.cells.items()}
         # Rows of earlier versions have no PSNR of the flat image.
         return rows.assign(label=rows["cell"].map(labels), flat_psnr=rows.get("flat_psnr", math.nan))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from invgrad.experiments.config import CONFIG, load
+from invgrad.experiments.expected import expected
 from invgrad.experiments.plan import Plan
-from invgrad.experiments.summary import describe, notebook_json
+from invgrad.experiments.summary import notebook_json
+from invgrad.results.agreement import Agreement
 from invgrad.settings import SettingsError, read_yaml, unknown
 
 SCALE = "INVGRAD_SCALE"
@@ -50,14 +52,6 @@ def _missing(plan: Plan, artefact: str) -> str:
 
 
 def _of_other_settings(plan: Plan, artefact: str) -> str:
-    """A sentence on the first cell that the last run described with other settings than the plan's; empty if none.
-
-    After a run with `--config override=…`, the plan has other labels and other deviations from the paper.
-    """
-    path = plan.files.description()
-    made = json.loads(path.read_text())["cells"] if path.is_file() else {}
-    now = describe(plan)["cells"]
-    for cell in plan.artefacts[artefact].cells:
-        if cell in made and made[cell]["settings"] != now[cell]["settings"]:
-            return f"{path}: '{cell}' was run with other settings than {CONFIG} has"
-    return ""
+    """A sentence on the first result that is not as the plan expects it; empty if all are."""
+    reasons = Agreement(plan.files.root, expected(plan)).disagreements()
+    return next((f"{path}: {reasons[path]}" for path in plan.shown(artefact) if path in reasons), "")

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from invgrad.report.page import (
     compared,
 )
 from invgrad.report.tables import flat_psnrs
+from invgrad.results.provenance import record_path
 from invgrad.settings import SettingsError
 
 LONGEST_TABLE = 100
@@ -111,9 +112,13 @@ class ReportReader:
 
     def rows(self, cell: str) -> pd.DataFrame:
         """Read the rows of a cell; none if it was not run, or is left out."""
-        path = self.layout.rows(cell)
-        run = self.about.cells[cell].left_out is None and path.is_file()
-        return _csv(path, ROW_COLUMNS) if run else NO_ROWS
+        about = self.about.cells[cell]
+        paths = self.tables(cell) if about.left_out is None else []
+        return pd.concat([NO_ROWS, *(_csv(path, ROW_COLUMNS) for path in paths)], ignore_index=True)
+
+    def tables(self, cell: str) -> list[Path]:
+        """List the tables of a cell, one for each network seed, that are there."""
+        return [path for seed in self.about.cells[cell].seeds if (path := self.layout.rows(cell, seed)).is_file()]
 
     def cell(self, name: str, rows: pd.DataFrame) -> ReportedCell:
         """Read the records of a cell and count its `rows`; if there are none, only describe it."""
@@ -121,8 +126,7 @@ class ReportReader:
         if rows.empty:
             return ReportedCell(name=name, about=about)
         failed = rows["status"] == "failed"
-        shards = [(seed, shard) for seed in about.seeds for shard in range(about.shards)]
-        records = [self.layout.reconstruction(name, *shard).with_suffix(".json") for shard in shards]
+        tables = self.tables(name)
         return ReportedCell(
             name=name,
             about=about,
@@ -130,8 +134,8 @@ class ReportReader:
             failed=int(failed.sum()),
             exact=int((~failed & (rows["psnr"] == math.inf)).sum()),
             sources=(rows["dataset"].map(title) + ": " + rows["source"]).unique().tolist(),
-            runs=[_run(record) for record in records],
-            rows=self.link(self.layout.rows(name)),
+            runs=[run for table in tables for run in _attacks(record_path(table))],
+            rows=[self.link(table) for table in tables],
         )
 
     def caption(self, path: Path, title: str) -> str:
@@ -181,8 +185,17 @@ def _cells(line: str) -> list[str]:
     return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inner)]
 
 
+def _attacks(path: Path) -> list[Run]:
+    """The attacks that made what a record's table is about."""
+    lineage = read_json(path).get("lineage", {})
+    return [_run_of(record, path) for record in lineage.values() if record["step"] == "attack"]
+
+
 def _run(path: Path) -> Run:
-    record = read_json(path)
+    return _run_of(read_json(path), path)
+
+
+def _run_of(record: Mapping[str, Any], path: Path) -> Run:
     try:
         changed = " with uncommitted changes" if record["uncommitted_changes"] else ""
         return Run(

@@ -172,12 +172,12 @@ class ReportedCell:
     exact: int = 0
     sources: Sequence[str] = ()
     runs: Sequence[Run] = ()
-    rows: Link | None = None
+    rows: Sequence[Link] = ()
 
     @property
     def outcome(self) -> str:
         """Its counts, or that it was not run."""
-        if self.rows is None:
+        if not self.rows:
             return f"not run: {self.about.left_out}" if self.about.left_out else "not run"
         counts = {"failed": self.failed, "exact": self.exact}
         images = f"{self.images} reconstruction{'' if self.images == 1 else 's'}"

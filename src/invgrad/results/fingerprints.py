@@ -7,7 +7,11 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-DATA = {"tangent/kernels/library.py": "*.cpp", "data/registry.py": "datasets.yaml"}
+DATA = {
+    "tangent/kernels/library.py": "*.cpp",
+    "data/registry.py": "datasets.yaml",
+    "report/page.py": "templates/*.jinja",
+}
 """Files beside a module, by its name in the package, that it runs or reads without importing them."""
 
 
@@ -33,6 +37,11 @@ def step_code(step: str) -> list[str]:
     module = PACKAGE / "steps" / f"{step}.py"
     # Every command chooses its device and prepares the process there, though no step imports it.
     return sorted({str(PACKAGE / "runtime/devices.py"), str(module), *imported_code(module)})
+
+
+def code_of_notebook(source: Path) -> list[str]:
+    """The files that a notebook runs: itself, and the package's files that it imports."""
+    return [str(source), *imported_code(source)]
 
 
 @cache

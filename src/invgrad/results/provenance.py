@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +19,8 @@ from invgrad.settings import SettingsError
 
 if TYPE_CHECKING:
     import torch
+
+    from invgrad.results.origin import Origin
 
 
 RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "safetensors", "scikit-image", "snakemake")
@@ -42,9 +44,22 @@ SOURCES = (
 RECORDED_VARIABLES = ("SLURM_JOB_ID", "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES")
 
 
+def record_path(result: Path) -> Path:
+    """The path of a result's record, beside it."""
+    return result.with_suffix(".record.json" if result.suffix == ".json" else ".json")
+
+
+def has_record(result: Path) -> bool:
+    """Return whether there is a record of this file; one beside it may be of another file of the same stem."""
+    try:
+        return bool(json.loads(record_path(result).read_text())["file"] == result.name)
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+
+
 def read_record(result: Path) -> dict[str, Any]:
     """Read the record that `Record.write` wrote beside a result; `SettingsError` if there is none."""
-    path = result.with_suffix(".json")
+    path = record_path(result)
     try:
         content: dict[str, Any] = json.loads(path.read_text())
         if content["file"] != result.name:
@@ -55,11 +70,10 @@ def read_record(result: Path) -> dict[str, Any]:
 
 
 class Record:
-    """Provenance record of a result: settings, versions, device, time; its clock starts when it is created."""
+    """Provenance record of a result: its origin, versions, device, time; its clock starts when it is created."""
 
-    def __init__(self, settings: Mapping[str, Any], device: "torch.device | None" = None) -> None:
-        """`settings`: every resolved setting, seeds included, that the result depends on."""
-        self._settings = dict(settings)
+    def __init__(self, origin: "Origin", device: "torch.device | None" = None) -> None:
+        self._origin = origin
         self._device = device
         self._started = time.time()
         self.seconds_before = 0.0
@@ -72,13 +86,14 @@ class Record:
         """Seconds that the job has taken so far, in all processes."""
         return self.seconds_before + time.time() - self._started
 
-    def write(self, result: Path, **more: Any) -> None:
-        """Write the record beside `result`, as `<result's stem>.json`."""
+    def write(self, result: Path, also: Iterable[Path] = (), **more: Any) -> None:
+        """Write the record beside `result`; `also`: other files of the same job, which have no record of their own."""
         commit, dirty = source_version()
         content = {
             "file": result.name,
             "sha256": sha256(result),
-            "settings": self._settings,
+            "also": {path.name: sha256(path) for path in also},
+            **self._origin.facts,
             **more,
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             "commit": commit,
@@ -91,8 +106,9 @@ class Record:
             "scheduler": {name: os.environ[name] for name in RECORDED_VARIABLES if name in os.environ},
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
             "seconds": round(self.seconds, 3),
+            "lineage": self._origin.lineage,
         }
-        write_json(result.with_suffix(".json"), content)
+        write_json(record_path(result), content)
 
 
 def source_version() -> tuple[str, bool | None]:

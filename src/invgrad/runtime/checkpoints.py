@@ -1,17 +1,17 @@
 """Checkpoint of an unfinished job; a job that resumes from it gives the same result as one that was never stopped."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from invgrad.results.files import read_tensors, remove_parts, sha256, write_tensors
-from invgrad.results.fingerprints import fingerprint, step_code
+from invgrad.results.files import read_tensors, remove_parts, write_tensors
+from invgrad.results.origin import Origin
 from invgrad.results.provenance import device_name
 from invgrad.runtime.settings import CheckpointInterval
 from invgrad.runtime.signals import Interrupted, StopSignal
-from invgrad.settings import Settings, SettingsError
+from invgrad.settings import SettingsError
 
 if TYPE_CHECKING:
     import torch
@@ -21,30 +21,20 @@ LEAST_WORK = 20.0
 """Least work between two writes, as a multiple of the last write's time: writing gigabytes must not slow the job."""
 
 
-def origin_of(step: str, settings: Settings, inputs: Iterable[Path | None]) -> dict[str, Any]:
-    """Everything that the result of a step depends on: settings, checksums of the files that it reads, code, torch."""
-    return {
-        "settings": settings.model_dump(mode="json"),
-        "inputs": [path and sha256(path) for path in inputs],
-        "code": fingerprint(step_code(step)),
-        "torch": version("torch"),
-    }
-
-
 class Checkpoint:
     """The state of an unfinished job in one file, and how often it is written."""
 
     def __init__(
         self,
         path: Path,
-        origin: Mapping[str, Any],
+        origin: Origin,
         device: "torch.device | None" = None,
         every: CheckpointInterval | None = None,
         stop: StopSignal | None = None,
     ) -> None:
-        """`origin`: all that the job's result depends on, as JSON; a state of another origin is not resumed."""
+        """`origin`: of the job's result; a state of other facts is not resumed, nor one of another torch."""
         self.path = path
-        self._origin = dict(origin)
+        self._origin = origin.facts | {"torch": version("torch")}
         self._device = device
         self._every = every or CheckpointInterval()
         self._stop = stop or StopSignal()

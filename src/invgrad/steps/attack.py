@@ -9,9 +9,11 @@ from invgrad.attack.run import reconstruct_with_progress
 from invgrad.attack.settings import AttackStep
 from invgrad.clients.shared import read_shared
 from invgrad.networks.checkpoint import load_victim
+from invgrad.networks.settings import code_of_network
 from invgrad.results.files import write_tensors
+from invgrad.results.origin import Origin, refuse_another_victim
 from invgrad.results.provenance import Record
-from invgrad.runtime.checkpoints import Checkpoint, origin_of
+from invgrad.runtime.checkpoints import Checkpoint
 from invgrad.runtime.settings import CheckpointInterval
 from invgrad.runtime.signals import StopSignal
 from invgrad.tangent.kernels.library import library
@@ -37,10 +39,12 @@ def attack_shard(
     case that the result is lost. Without a `checkpoint` the state lies beside `out` until that is written. Raises
     `Interrupted` if `stop` was requested, after writing the state.
     """
-    record = Record(step.model_dump(mode="json"), device)
+    inputs = {"victim": victim, "shared": shared_path, "start": step.start_file()}
+    origin = Origin.of("attack", step.model_dump(mode="json"), inputs, code_of_network(step.custom))
+    record = Record(origin, device)
+    refuse_another_victim(shared_path, origin)
     network, _ = load_victim(victim, device, custom=step.custom)
     client, shared = read_shared(shared_path, network)
-    origin = origin_of("attack", step, [victim, shared_path, *step.files()])
     unfinished = Checkpoint(checkpoint or out.with_stem(f"{out.stem}-unfinished"), origin, device, every, stop)
     options = RunOptions(memory=memory, checkpoint=unfinished)
     title = f"attack {out.parent.name} {out.stem}"

@@ -7,13 +7,17 @@ import pandas as pd
 
 from invgrad.metrics.image_pairs import compare
 from invgrad.results.files import read_tensors, write_csv
+from invgrad.results.origin import Origin, numbered, refuse_other_clients
 from invgrad.results.provenance import Record, read_record
 
 
-def measure(cell: str, shards: Sequence[tuple[int, Path, Path]], out: Path) -> None:
-    """Write one row per image of a cell; `shards`: (network seed, reconstructions, truth)."""
-    record = Record({"cell": cell})
-    tables = [rows(cell, seed, reconstruction, truth) for seed, reconstruction, truth in shards]
+def measure(cell: str, seed: int, reconstructions: Sequence[Path], truths: Sequence[Path], out: Path) -> None:
+    """Write one row per image of a cell and network seed, whose shards these are."""
+    inputs = numbered("reconstruction", reconstructions) | numbered("truth", truths)
+    record = Record(Origin.of("measure", {"cell": cell, "seed": seed}, inputs))
+    for shard in zip(reconstructions, truths, strict=True):
+        refuse_other_clients(*shard)
+    tables = [rows(cell, seed, *shard) for shard in zip(reconstructions, truths, strict=True)]
     write_csv(out, pd.concat(tables, ignore_index=True))
     record.write(out)
 

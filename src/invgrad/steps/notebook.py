@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,19 +14,31 @@ import papermill
 from papermill.inspection import inspect_notebook
 
 from invgrad.results.files import write
+from invgrad.results.fingerprints import code_of_notebook
+from invgrad.results.origin import Origin, numbered
 from invgrad.results.provenance import Record
 from invgrad.settings import SettingsError, unknown
 
 KERNEL = "invgrad"
 
 
-def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -> None:
+def execute(
+    source: Path,
+    parameters: Mapping[str, Any],
+    out: Path,
+    log: Path,
+    reads: Sequence[Path] = (),
+    writes: Sequence[Path] = (),
+) -> None:
     """Execute the percent script `source` with these parameters in this Python, and write the notebook to `out`.
+
+    `reads`, `writes`: files of the notebook's own, which the record names.
 
     The notebook is written to `log` while it runs, so that it is there also when a cell fails. Raises `SettingsError`
     for a parameter that the notebook does not have, and for a cell that fails.
     """
-    record = Record({"notebook": str(source), "parameters": dict(parameters)})
+    code = code_of_notebook(source)
+    record = Record(Origin.of("notebook", dict(parameters), numbered("input", reads), code, final=True))
     notebook = jupytext.read(source)
     notebook.metadata["kernelspec"] = {"name": KERNEL, "display_name": "Python 3", "language": "python"}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +57,7 @@ def execute(source: Path, parameters: Mapping[str, Any], out: Path, log: Path) -
         except papermill.PapermillExecutionError as error:
             raise SettingsError(f"{source}: {error.ename}: {error.evalue} (the notebook so far: {log})") from None
     write(out, lambda partial: nbformat.write(_tidied(nbformat.read(log, as_version=4)), partial))
-    record.write(out)
+    record.write(out, also=writes)
 
 
 def run_kernel(connection: Path) -> None:

@@ -21,6 +21,7 @@ from invgrad.metrics.image_pairs import compare
 from invgrad.networks.checkpoint import VictimFile, load_victim, untrained
 from invgrad.networks.settings import Custom, Network
 from invgrad.results.files import sha256, write, write_csv
+from invgrad.results.origin import Origin, numbered
 from invgrad.results.provenance import Record, device_name
 from invgrad.runtime.devices import arithmetic
 from invgrad.settings import Settings, SettingsError
@@ -54,7 +55,8 @@ def attack_images(
     argument cannot be used, or if a file that would be written exists.
     """
     files = _files(out, len(paths))
-    record = Record(step.model_dump(mode="json"), device)
+    inputs = {"victim": victim} | numbered("image", paths)
+    record = Record(Origin.of("reconstruct", step.model_dump(mode="json"), inputs), device)
     with arithmetic("float32", step.attack.deterministic, device):
         about, build = _victim(step, victim, device)
         data = describe(about.dataset)

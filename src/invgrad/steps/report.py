@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from invgrad.experiments.description import Description
+from invgrad.experiments.expected import inputs_of_report
 from invgrad.experiments.layout import Layout
 from invgrad.report.gather import ReportReader, read_json, read_reported_values
 from invgrad.report.page import (
@@ -11,6 +12,7 @@ from invgrad.report.page import (
     as_markdown,
 )
 from invgrad.results.files import write
+from invgrad.results.origin import Origin
 from invgrad.results.provenance import Record
 from invgrad.settings import SettingsError, parse, read_yaml
 
@@ -25,15 +27,19 @@ def write_report(
     """
     if index.parent != out.parent:
         raise SettingsError(f"{index}: must lie in the folder of {out}, since both share their links")
-    record = Record({"description": str(description), "paper_values": str(paper_values), "details": str(details)})
     about = parse(Description, read_json(description), str(description))
     gathering = ReportReader(about=about, layout=Layout(results), figures=figures, base=out.parent)
     report = gathering.report(
         read_reported_values(paper_values, figures / "verdicts.csv", about), read_details(details), html=out
     )
+    given = {"description": description, "paper values": paper_values, "details": details}
+    writes = {name: artefact.writes for name, artefact in about.artefacts.items() if artefact.not_made is None}
+    elsewhere = {name: artefact.shown_at for name, artefact in about.artefacts.items() if artefact.shown_at}
+    inputs = given | inputs_of_report(Layout(results), figures, writes, elsewhere)
+    record = Record(Origin.of("report", {}, inputs, final=True))
     write(index, lambda path: path.write_text(as_markdown(report)))
     write(out, lambda path: path.write_text(as_html(report)))
-    record.write(out)
+    record.write(out, also=[index])
 
 
 def read_details(path: Path) -> OpenDetails:

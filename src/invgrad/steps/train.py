@@ -15,11 +15,12 @@ from torch import Tensor
 
 from invgrad.data.splits import Split, read_split
 from invgrad.networks.checkpoint import VictimFile, save_victim, untrained
-from invgrad.networks.settings import Training, TrainStep, source_file
+from invgrad.networks.settings import Training, TrainStep, code_of_network
 from invgrad.networks.training import State, train
 from invgrad.results.files import read_tensors, sha256, write
+from invgrad.results.origin import Origin, numbered
 from invgrad.results.provenance import Record, read_record
-from invgrad.runtime.checkpoints import Checkpoint, origin_of
+from invgrad.runtime.checkpoints import Checkpoint
 from invgrad.runtime.progress import ProgressBar
 from invgrad.runtime.settings import CheckpointInterval
 from invgrad.runtime.signals import StopSignal
@@ -46,11 +47,12 @@ def train_victim(
     Raises `SettingsError` if the files are not those that the settings need, and `Interrupted` if `stop` was requested,
     after writing the state.
     """
-    record = Record(step.model_dump(mode="json"), device)
+    inputs = {"validation": validation, "data": training}
+    origin = Origin.of("train", step.model_dump(mode="json"), inputs, code_of_network(step.network))
+    record = Record(origin, device)
     shown, data = (_read(path, step.dataset) for path in (validation, training))
     _refuse_other_splits(step, shown, data)
     about = _describe(step, shown)
-    origin = origin_of("train", step, [validation, training, source_file(step.network)])
     path = checkpoint or out.with_stem(f"{out.stem}-unfinished")
     job = _Job(step, about, Checkpoint(path, origin, device, every, stop))
     state = job.start(device)
@@ -68,9 +70,10 @@ def take_trained(step: TrainStep, trained: Path, out: Path) -> None:
     `SettingsError`, before anything is written, if a file is not the one that its record is about, or is of another
     training.
     """
-    record = Record(step.model_dump(mode="json"))
     pairs = [(trained, out), *((after(trained, epoch), after(out, epoch)) for epoch in step.snapshots)]
     records = [_record_of(step, source) for source, _ in pairs]
+    given = numbered("checkpoint", (source for source, _ in pairs))
+    record = Record(Origin.of("train", step.model_dump(mode="json"), given, code_of_network(step.network)))
     for (source, copy), earlier in zip(pairs, records, strict=True):
         write(copy, partial(shutil.copyfile, source))
         record.write(copy, curve=earlier["curve"], trained=earlier)

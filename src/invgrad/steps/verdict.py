@@ -10,6 +10,7 @@ import pandas as pd
 
 from invgrad.paper.verdicts import ROW_COLUMNS, compare, read_values, verdicts
 from invgrad.results.files import read_tables, write_csv, write_json
+from invgrad.results.origin import Origin, numbered
 from invgrad.results.provenance import Record
 
 
@@ -23,14 +24,15 @@ def write_verdicts(
     cells = json.loads(description.read_text())["cells"]
     deviations = {cell: about["deviations"] for cell, about in cells.items()}
     left_out = {cell: about["left_out"] for cell, about in cells.items() if about["left_out"]}
-    record = Record({"deviations": deviations, "left_out": left_out})
+    inputs = {"paper values": paper_values, "description": description} | numbered("rows", tables)
+    record = Record(Origin.of("verdict", {}, inputs, final=True))
     table = read_tables(tables) if tables else pd.DataFrame(columns=ROW_COLUMNS)
     judged = verdicts(read_values(paper_values), table, deviations, left_out)
     write_csv(rows, table)
     write_csv(out, judged)
     write_json(metrics, summary(table, judged))
     record.write(rows)
-    record.write(out)
+    record.write(out, also=[metrics])
 
 
 def summary(rows: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:

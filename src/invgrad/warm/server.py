@@ -21,12 +21,14 @@ from functools import partial
 from importlib import import_module, invalidate_caches
 from typing import Any, NoReturn
 
+from invgrad.results.origin import code_of
 from invgrad.warm.client import circumstances
+
+STEPS = ("data", "train", "share", "attack", "measure", "activations", "verdict", "describe", "notebook", "report")
 
 IMPORTED = (
     "invgrad.cli.main",
-    *(f"invgrad.steps.{step}" for step in ("data", "train", "share", "attack", "measure", "activations")),
-    *(f"invgrad.steps.{step}" for step in ("verdict", "describe", "notebook", "report")),
+    *(f"invgrad.steps.{step}" for step in STEPS),
     *(
         "torch.func",
         "torch.fx.passes.shape_prop",
@@ -190,6 +192,8 @@ def main(descriptor: str, folder: str) -> None:
     own = circumstances()
     try:
         import_everything()
+        for step in STEPS:
+            code_of(step)  # as it was imported, whatever is edited while a run goes on
         WarmProcess(socket.socket(fileno=int(descriptor)), sys.stdin.fileno(), own).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,190 @@
+"""Agreement of the results at hand with what a plan expects, by their records: times of files decide nothing.
+
+A result that does not agree is made anew, wherever it came from: a run with other settings, a colleague, a backup.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from invgrad.results.files import sha256, write_json
+from invgrad.results.origin import code_of
+from invgrad.results.provenance import read_record, record_path
+from invgrad.settings import SettingsError
+
+SEEN = ".verified.json"
+"""File in the folder of results: sizes and times of large files when they were last compared with their records."""
+
+NEEDED = {"sha256", "also", "step", "settings", "code", "inputs", "lineage"}
+"""What a record must hold to be compared."""
+
+LARGE = ".safetensors"
+"""Files that are not read again while size and time stay the same; whoever reads their tensors compares a checksum."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A result as a plan expects it."""
+
+    path: Path
+    step: str
+    settings: Callable[[], str]
+    """Returns the settings of the step, as JSON."""
+    inputs: Mapping[str, Path]
+    """Files that it is made from, by their part in it."""
+    code: Sequence[str | Path] = ()
+    """Files besides the package's that the step runs."""
+    also: tuple[Path, ...] = ()
+    """Files of the same job that have no record of their own."""
+
+    @property
+    def accepted_code(self) -> str:
+        """Fingerprint of the code that is to have made it."""
+        return code_of(self.step, *map(str, self.code))
+
+
+class Agreement:
+    """Comparison of the results below a folder with what a plan expects of them."""
+
+    def __init__(self, root: Path, expected: Iterable[Expected]) -> None:
+        self._root = root
+        self._expected = {each.path: each for each in expected}
+        self._records: dict[Path, dict[str, Any] | None] = {}
+        self._checksums: dict[Path, str] = {}
+
+    def set_damaged_aside(self) -> Iterator[str]:
+        """Move every file that is not as its record says to the folder `damaged`, and yield a sentence on it.
+
+        Raises `SettingsError` if one cannot be moved.
+        """
+        before, seen = _read_seen(self._root), {}
+        for file, record, checksum in self._recorded():
+            looks = [file.stat().st_size, file.stat().st_mtime_ns, record.stat().st_mtime_ns]
+            known = file.suffix == LARGE and before.get(str(file)) == looks
+            if not known and (found := sha256(file)) != checksum:
+                problem = f"damaged: its sha256 is {found[:16]}…, in its record {checksum[:16]}…"
+                yield f"{file}: {problem}; moved to {_move(file, self._root)}, it is made again if it is needed"
+                continue
+            if file.suffix == LARGE:
+                seen[str(file)] = looks
+        if seen != before:
+            with suppress(OSError):  # results that are only read
+                write_json(self._root / SEEN, seen)
+
+    def disagreements(self) -> dict[Path, str]:
+        """Return every result that is not as expected, with the reason."""
+        reasons: dict[Path, str] = {}
+        for path, expected in self._expected.items():
+            if path.exists() and (reason := self.disagreement(expected, reasons)):
+                reasons[path] = reason
+        return reasons
+
+    def records_before(self, path: Path) -> list[Path]:
+        """List the records of the results that this one is made from."""
+        return [record_path(each) for each in self._expected[path].inputs.values() if each in self._expected]
+
+    def disagreement(self, expected: Expected, others: Collection[Path] = ()) -> str | None:
+        """Return the reason why a result is not as expected, or None; `others`: results that are known not to be."""
+        record = self._record(expected.path)
+        if record is None:
+            return "it has no record of this version"
+        for part, path in expected.inputs.items():
+            if path in others:
+                return f"its {_words(part)} is made anew"
+            if path.exists() and record["inputs"].get(part) != self._checksum(path):
+                return f"it was made from another {_words(part)}"
+        return self._difference(expected, record, record["lineage"])
+
+    def _difference(
+        self, expected: Expected, facts: Mapping[str, Any], lineage: Mapping[str, Mapping[str, Any]]
+    ) -> str | None:
+        """Return how a result differs by its facts, or by those of what it was made from and is no longer here."""
+        if facts["step"] != expected.step or facts["inputs"].keys() != expected.inputs.keys():
+            return "it was made from other parts"
+        if (was := facts["settings"]) != (wanted := json.loads(expected.settings())):
+            return f"it was made with other settings: {_changed(was, wanted)}"
+        if expected.accepted_code not in (facts["code"], facts.get("accepted")):
+            return "the code has changed"
+        for part, path in expected.inputs.items():
+            if path in self._expected and not path.exists():
+                earlier = lineage.get(facts["inputs"][part])
+                if earlier is None:
+                    return f"its {_words(part)} is not there to be compared"
+                if reason := self._difference(self._expected[path], earlier, lineage):
+                    return f"of its {_words(part)}: {reason}"
+        return None
+
+    def _checksum(self, path: Path) -> str:
+        if path not in self._checksums:
+            record = self._record(path)
+            self._checksums[path] = record["sha256"] if record else sha256(path)
+        return self._checksums[path]
+
+    def _recorded(self) -> Iterator[tuple[Path, Path, str]]:
+        """Every file at hand of which a record tells the checksum: the file, the record, the checksum."""
+        for expected in self._expected.values():
+            if content := self._record(expected.path):
+                checksums = {expected.path: content["sha256"]}
+                checksums |= {file: content["also"].get(file.name) for file in expected.also}
+                for file, checksum in checksums.items():
+                    if checksum and file.is_file():
+                        yield file, record_path(expected.path), checksum
+
+    def _record(self, path: Path) -> dict[str, Any] | None:
+        """Read the record of a file, once; None if there is none of this version."""
+        if path not in self._records:
+            try:
+                record = read_record(path)
+                self._records[path] = record if record.keys() >= NEEDED else None
+            except SettingsError:
+                self._records[path] = None
+        return self._records[path]
+
+
+def summary(reasons: Mapping[Path, str]) -> Iterator[str]:
+    """Say in one line for each reason which results are made anew."""
+    by_reason: dict[str, list[Path]] = {}
+    for path, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(path)
+    for reason, paths in by_reason.items():
+        if not reason.endswith("is made anew"):
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            yield f"{paths[0]}{more}: {reason}; made anew if needed"
+
+
+def _words(part: str) -> str:
+    return part.rstrip("0123456789 ")
+
+
+def _changed(was: Any, wanted: Any, name: str = "") -> str:
+    """Name the first setting that differs, e.g. `attack.iterations 5, not 4800`."""
+    if isinstance(was, dict) and isinstance(wanted, dict):
+        key = next(key for key in {**wanted, **was} if was.get(key) != wanted.get(key))
+        return _changed(was.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+    return f"{name} {_short(was)}, not {_short(wanted)}"
+
+
+def _short(value: Any, longest: int = 60) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def _move(file: Path, root: Path) -> Path:
+    aside = root / "damaged" / f"{sha256(file)[:8]}-{file.name}"
+    try:
+        aside.parent.mkdir(exist_ok=True)
+        file.rename(aside)
+    except OSError as error:
+        raise SettingsError(f"{file}: damaged, and cannot be moved aside: {error.strerror}") from None
+    return aside
+
+
+def _read_seen(root: Path) -> dict[str, list[int]]:
+    try:
+        seen: dict[str, list[int]] = json.loads((root / SEEN).read_text())
+    except (OSError, ValueError):
+        return {}
+    return seen
