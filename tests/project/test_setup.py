@@ -170,7 +170,7 @@ def _modules_of(requirements: list[str]) -> set[str]:
 
 def test_a_wheel_has_every_file_of_the_package_and_the_licence(installed: Installed) -> None:
     """Of the compiled kernels, which are optional, those that there is a compiler for."""
-    source, skipped = ROOT / "src", ("*.so", "*.pyc", "*.cpp", "*.egg-info/*")
+    source, skipped = ROOT / "src", ("*.so", "__pycache__/*", "*.cpp", "*.egg-info/*")
     files = [path for path in source.glob("*/**/*") if path.is_file() and not any(map(path.match, skipped))]
     assert [path for path in files if not (installed.package / path.relative_to(source)).is_file()] == []
     assert list(installed.package.glob("*.dist-info/licenses/LICENSE"))

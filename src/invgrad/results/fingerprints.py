@@ -1,10 +1,14 @@
 """Fingerprints of the code that a step runs; a step runs again when its code has changed."""
 
-import ast
 import hashlib
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
+
+from invgrad import source_code
+from invgrad.results.remembered import Remembered
+from invgrad.source_code import checksum, imported_names
 
 PACKAGE = Path(__file__).parents[1]
 DATA = {
@@ -15,21 +19,29 @@ DATA = {
 """Files beside a module, by its name in the package, that it runs or reads without importing them."""
 
 
-def fingerprint(files: Iterable[str]) -> str:
-    """The first 16 hexadecimal digits of a sha256 over the contents of these files.
+def fingerprint(files: Iterable[Path | str]) -> str:
+    """The first 16 hexadecimal digits of a sha256 over the names of these files and what they say.
 
-    It stands among a job's parameters, so that the job runs again when a file has changed. Times of files would not do:
-    a fresh checkout changes all of them.
+    Comments, docstrings and layout of code do not count (`invgrad.source_code`); of other files each byte does. It
+    stands among a job's parameters, so that the job runs again when a file has changed. Times of files would not do: a
+    fresh checkout changes all of them.
     """
-    return hashlib.sha256(
-        b"".join(sorted({_digest(Path(file), Path(file).stat().st_mtime_ns) for file in files}))
-    ).hexdigest()[:16]
+    digests = sorted({f"{Path(file).name} {_known().about(file)[0]}" for file in files})
+    _known().keep()
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 @cache
-def _digest(file: Path, _: int) -> bytes:
-    """Digest of a file as it was at this time, cached, since dozens of rules ask for the same files."""
-    return hashlib.sha256(file.name.encode() + b"\0" + file.read_bytes()).digest()
+def _known() -> Remembered[tuple[str, list[str]]]:
+    """Checksums and imports of code, kept beside the compiled modules: dozens of rules ask for the same files."""
+    decides = Path(__file__).read_bytes() + Path(source_code.__file__).read_bytes()
+    place = Path(cache_from_source(__file__)).with_suffix(".kept")
+    return Remembered(place, hashlib.sha256(decides).hexdigest(), _read)
+
+
+def _read(file: Path) -> tuple[str, list[str]]:
+    """The checksum of a file, and the names that it imports if it is a Python file."""
+    return checksum(file), imported_names(file) if file.suffix == ".py" else []
 
 
 def step_code(step: str) -> list[str]:
@@ -59,20 +71,17 @@ def imported_code(script: Path) -> list[str]:
     return sorted(map(str, found))
 
 
+def _imports(script: Path) -> set[Path]:
+    """The package's files that a script or module imports directly."""
+    return {path for name in _known().about(script)[1] if (path := _source(name))}
+
+
 @cache
-def _imports(script: Path) -> frozenset[Path]:
-    """The package's files that a script or module imports directly; dozens of steps and notebooks share most."""
-    statements = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.ImportFrom)]
-    return frozenset(
-        path
-        for node in statements
-        if node.module and node.module.split(".")[0] == PACKAGE.name
-        for path in map(_source, [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
-        if path
-    )
-
-
 def _source(module: str) -> Path | None:
-    place = PACKAGE.joinpath(*module.split(".")[1:])
+    """The package's file of this module; None if it has none."""
+    top, *rest = module.split(".")
+    if top != PACKAGE.name:
+        return None
+    place = PACKAGE.joinpath(*rest)
     candidates = (place.with_suffix(".py"), place / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
