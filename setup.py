@@ -3,26 +3,27 @@
 They are optional: without a C++ compiler the package installs and gives the same results, more slowly.
 """
 
-import os
-import platform
+import sys
 
 from setuptools import Extension, setup
 
-GENERATIONS = {"avx512": ["-march=x86-64-v4"], "avx2": ["-march=x86-64-v3"], "default": []}
-OTHER_PROCESSORS = {"default": []}
-KINDS = ("convolution", "winograd")
+sys.path.insert(0, "src")
+from invgrad.tangent.kernels.builds import FLAGS, GENERATIONS, KINDS, generations, source_checksum  # noqa: E402
 
 setup(
-    options={"build_ext": {"parallel": os.cpu_count()}},
+    # Whatever the times of the files are: after a checkout or a copy they say nothing. And one by one, since the builds of
+    # a source are linked from one object file, each from its own version of it.
+    options={"build_ext": {"force": True}},
     ext_modules=[
         Extension(
-            f"invgrad.tangent.kernels._{kind}_{name}",
+            f"invgrad.tangent.kernels._{kind}_{generation}",
             [f"src/invgrad/tangent/kernels/_{kind}.cpp"],
-            extra_compile_args=["-O3", "-std=c++17", "-fopenmp", "-Wno-psabi", *flags],
+            define_macros=[("CHECKSUM", f'"{source_checksum(kind)}"')],
+            extra_compile_args=[*FLAGS, *GENERATIONS[generation]],
             extra_link_args=["-fopenmp"],
             optional=True,
         )
         for kind in KINDS
-        for name, flags in (GENERATIONS if platform.machine() == "x86_64" else OTHER_PROCESSORS).items()
-    ]
+        for generation in generations()
+    ],
 )

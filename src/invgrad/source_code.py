@@ -1,6 +1,6 @@
 """Checksums of source code that its comments, docstrings and layout do not change.
 
-Imports nothing but Python's own modules, since setup.py loads this file by its path.
+Imports nothing but Python's own modules: setup.py needs it before anything is installed.
 """
 
 import ast

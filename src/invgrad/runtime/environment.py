@@ -109,10 +109,13 @@ def _torch() -> str:
 
 
 def _kernel(name: str) -> str:
+    from invgrad.tangent.kernels.builds import on_stale_builds
     from invgrad.tangent.kernels.library import library
 
     loaded = library(name)
-    return Path(loaded._name).name if loaded else "none (installed without a C++ compiler)"
+    if loaded:
+        return Path(loaded._name).name
+    return f"none ({on_stale_builds() or 'installed without a C++ compiler'})"
 
 
 def _variable(name: str) -> str:

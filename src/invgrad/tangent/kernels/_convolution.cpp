@@ -249,3 +249,9 @@ void for_each_block(const Geometry& g, int64_t threads, Block block) {
 
 DEFINE(float, f32)
 DEFINE(double, f64)
+
+// What this build was made from (builds.py).
+extern "C" {
+extern const char made_from[];
+const char made_from[] = "made from " CHECKSUM;
+}

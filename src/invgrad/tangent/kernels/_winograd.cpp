@@ -422,3 +422,9 @@ void gradient(const Factors<S>& factors, S* kernel, const Geometry& g, int64_t t
 
 DEFINE(float, f32)
 DEFINE(double, f64)
+
+// What this build was made from (builds.py).
+extern "C" {
+extern const char made_from[];
+const char made_from[] = "made from " CHECKSUM;
+}
