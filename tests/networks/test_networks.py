@@ -31,7 +31,7 @@ from invgrad.networks.settings import (
     Network,
     ResNet,
     Torchvision,
-    source_file,
+    source_files,
 )
 from invgrad.settings import Settings, SettingsError, parse
 
@@ -397,6 +397,21 @@ def test_tensors_that_are_missing_or_unknown_are_named(tmp_path: Path) -> None:
         load_victim(path, torch.device("cpu"))
 
 
-def test_the_source_of_a_custom_network_is_its_module(tmp_path: Path) -> None:
-    assert source_file(TIED) == tmp_path / "code" / "nets" / "mine.py"
-    assert source_file(LeNetZhu()) is None
+def test_the_source_of_a_custom_network_is_all_of_the_users_files_that_it_imports(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    assert source_files(TIED) == [code / "nets" / "__init__.py", code / "nets" / "mine.py"]
+    assert source_files(LeNetZhu()) == []
+    texts = {
+        "nets/__init__.py": "",
+        "nets/imports.py": "import torch, json\nfrom nets.mine import tied\nfrom . import blocks\nimport parts.own.deep",
+        "nets/blocks.py": "def late():\n    from constants import WIDTH\n    from .mine import number",
+        "nets/unused.py": "",
+        "constants.py": "from invgrad.networks.settings import LeNetZhu",
+        "parts/__init__.py": "",
+        "parts/own/deep.py": "import parts",
+    }
+    for name, text in texts.items():
+        (code / name).parent.mkdir(parents=True, exist_ok=True)
+        (code / name).write_text(text)
+    needed = {"nets/mine.py", *texts} - {"nets/unused.py"}
+    assert source_files(Custom(factory="nets.imports:tied")) == sorted(code / name for name in needed)

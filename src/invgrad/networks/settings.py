@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from invgrad.networks.catalogue import WITH_AUXILIARY_HEADS, catalogue
+from invgrad.results.fingerprints import own_code
 from invgrad.settings import Settings, SettingsError, one_line, unknown
 
 
@@ -220,6 +221,16 @@ Network = Annotated[
     Field(discriminator="name"),
 ]
 """Settings of any architecture."""
+
+
+def source_files(network: Network) -> list[Path]:
+    """The user's own files that define the network: its factory's module and all that it imports in turn.
+
+    Raises `SettingsError` if that module cannot be imported.
+    """
+    if not isinstance(network, Custom):
+        return []
+    return own_code(network.module().__name__)
 
 
 def source_file(network: Network) -> Path | None:

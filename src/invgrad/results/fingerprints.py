@@ -1,9 +1,12 @@
 """Fingerprints of the code that a step runs; a step runs again when its code has changed."""
 
 import hashlib
-from collections.abc import Iterable
+import sysconfig
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
-from importlib.util import cache_from_source
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from invgrad import source_code
@@ -85,3 +88,44 @@ def _source(module: str) -> Path | None:
     place = PACKAGE.joinpath(*rest)
     candidates = (place.with_suffix(".py"), place / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
+
+
+def own_code(module: str) -> list[Path]:
+    """The user's own files that run when this module is imported: its packages, and all that these import in turn.
+
+    They are found as Python would find them, without being run; installed packages and this one are not among them.
+    """
+    found: set[Path] = set()
+    waiting = _own_files(module)
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            for name in _known().about(file)[1]:
+                waiting += _own_files(name, file)
+    return sorted(found)
+
+
+def _own_files(name: str, importer: Path | None = None) -> list[Path]:
+    """The user's files of the packages and the module that a name, as `importer` says it, leads to."""
+    relative = name.lstrip(".")
+    level = len(name) - len(relative)
+    folders = [str(importer.parents[level - 1])] if importer and level else None
+    files = []
+    for part in filter(None, relative.split(".")):
+        spec = _spec(part, folders)
+        if spec and spec.has_location and spec.origin and _is_own(Path(spec.origin)):
+            files.append(Path(spec.origin))
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+    return files
+
+
+def _spec(name: str, folders: Sequence[str] | None) -> ModuleSpec | None:
+    with suppress(ValueError):  # of a module that was not imported, such as __main__
+        return find_spec(name) if folders is None else PathFinder.find_spec(name, folders)
+    return None
+
+
+def _is_own(file: Path) -> bool:
+    python = Path(sysconfig.get_path("stdlib"))
+    return not ({"site-packages", "dist-packages"} & set(file.parts) or {python, PACKAGE} & set(file.parents))
