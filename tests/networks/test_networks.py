@@ -403,7 +403,7 @@ def test_the_source_of_a_custom_network_is_all_of_the_users_files_that_it_import
     assert source_files(LeNetZhu()) == []
     texts = {
         "nets/__init__.py": "",
-        "nets/imports.py": "import torch, json\nfrom nets.mine import tied\nfrom . import blocks\nimport parts.own.deep",
+        "nets/imports.py": "import torch\nfrom nets.mine import tied\nfrom . import blocks\nimport parts.own.deep",
         "nets/blocks.py": "def late():\n    from constants import WIDTH\n    from .mine import number",
         "nets/unused.py": "",
         "constants.py": "from invgrad.networks.settings import LeNetZhu",

@@ -68,9 +68,16 @@ def _supplied(data: Dataset, source: str) -> tuple[SplitName, ...]:
 
 
 def _is_there(dataset: str, split: SplitName, source: str, root: Path) -> bool:
-    downloaded = source == "torchvision" and dataset != "imagenet"
     folders = (root / dataset / name for name in SPLIT_FOLDERS[split])
-    return source == "packaged" or downloaded or any(folder.is_dir() for folder in folders)
+    return not is_folder(dataset, source) or any(folder.is_dir() for folder in folders)
+
+
+def is_folder(dataset: str, source: str) -> bool:
+    """Tell if a source reads an image folder.
+
+    The files of all others are compared with published checksums whenever they are read.
+    """
+    return source == "folder" or (source == "torchvision" and dataset == "imagenet")
 
 
 def split_name(split: str) -> SplitName:

@@ -5,7 +5,6 @@ The data sets and their sources are written in the registry: `datasets.yaml` bes
 project adds in `data/datasets.yaml`.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from invgrad.data.availability import SPLIT_FOLDERS, source_name, split_name
+from invgrad.data.availability import source_name, split_name
 from invgrad.data.crops import photo_crops
+from invgrad.data.folders import list_folder
 from invgrad.data.images import pixels_of, to_unit
-from invgrad.data.registry import LOSSY, REGISTRY, Channels, Dataset, SourceName, SplitName, describe, is_lossy
+from invgrad.data.registry import REGISTRY, Channels, Dataset, SourceName, SplitName, describe, is_lossy
 from invgrad.data.splits import Split, rows_at
 from invgrad.settings import SettingsError
-
-CLASS_LISTS = ("wnids.txt", "classes.txt")
-LOSSLESS = (".png",)
 
 
 @dataclass(frozen=True)
@@ -82,13 +79,13 @@ def _packaged(dataset: str, data: Dataset, split: SplitName, root: Path | None) 
         images = photo_crops(tuple(files), data.crops, split, data.images[split] // data.classes, data.size)
         return Listing(range(len(images)), [row % data.classes for row in range(len(images))], images)
     numbers = [file.stem.split("_")[-2:] for file in files]
-    return _in_order([(int(index), int(label), file) for (index, label), file in zip(numbers, files, strict=True)])
+    return _in_order([(int(index), int(label), str(file)) for (index, label), file in zip(numbers, files, strict=True)])
 
 
-def _in_order(found: list[tuple[int, int, Path]]) -> Listing:
+def _in_order(found: list[tuple[int, int, str]]) -> Listing:
     """Sort (index, label, file) into a listing."""
     index, labels, files = zip(*sorted(found), strict=True)
-    return Listing(index, labels, list(files))
+    return Listing(index, labels, list(map(Path, files)))
 
 
 def _torchvision(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
@@ -123,52 +120,7 @@ def _whole_folder(dataset: str, data: Dataset, split: SplitName, root: Path | No
 
 
 def _folder(dataset: str, data: Dataset, split: SplitName, root: Path | None) -> Listing:
-    base = _needed(root, "folder") / dataset
-    names = SPLIT_FOLDERS[split]
-    folder = next((base / name for name in names if (base / name).is_dir()), None)
-    if folder is None:
-        raise SettingsError(f"{base}: no folder {' or '.join(names)} with {split} images of {dataset}")
-    listed = [
-        (label, file)
-        for name, label in _class_order(base, folder, dataset, data).items()
-        for file in sorted((folder / name).iterdir())
-        if file.suffix.lower() in LOSSY + LOSSLESS
-    ]
-    if not listed:
-        raise SettingsError(f"{folder}: no {' or '.join(LOSSY + LOSSLESS)} file in the class folders")
-    positions = _positions([file for _, file in listed])
-    return _in_order([(position, label, file) for position, (label, file) in zip(positions, listed, strict=True)])
-
-
-def _class_order(base: Path, folder: Path, dataset: str, data: Dataset) -> dict[str, int]:
-    """Return the label of every class folder that is there, in label order."""
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    listed = next((base / name for name in CLASS_LISTS if (base / name).is_file()), None)
-    names = data.class_names or (listed.read_text().strip().splitlines() if listed else found)
-    if len(names) != data.classes:
-        raise SettingsError(
-            f"{listed or folder}: {len(names)} classes, {dataset} has {data.classes}; "
-            f"name all of them, in order, in {base / CLASS_LISTS[-1]}"
-        )
-    labels = {name: label for label, name in enumerate(names) if name in found}
-    if stray := sorted(set(found) - set(names)):
-        raise SettingsError(f"{folder / stray[0]}: '{stray[0]}' is no class of {dataset}")
-    return labels
-
-
-def _positions(files: list[Path]) -> list[int]:
-    """Read the number before the first underscore of every name; the order of the files if no name has one."""
-    matches = [re.match(r"(\d+)_", file.name) for file in files]
-    if not any(matches):
-        return list(range(len(files)))
-    owners: dict[int, Path] = {}
-    for file, match in zip(files, matches, strict=True):
-        if match is None:
-            raise SettingsError(f"{file}: no number before the first underscore, but other images have one")
-        other = owners.setdefault(int(match[1]), file)
-        if other != file:
-            raise SettingsError(f"{file}: has the same number as {other}")
-    return list(owners)
+    return _in_order(list_folder(dataset, data, split, _needed(root, "folder")))
 
 
 SOURCES: dict[SourceName, Source] = {"packaged": _packaged, "torchvision": _torchvision, "folder": _folder}

@@ -11,7 +11,7 @@ from invgrad.experiments.layout import Layout
 from invgrad.experiments.plan import Plan
 from invgrad.experiments.reading import experiment_files
 from invgrad.experiments.summary import notebook_json
-from invgrad.networks.settings import code_of_network
+from invgrad.networks.settings import source_files
 from invgrad.results.agreement import Expected
 from invgrad.results.fingerprints import code_of_notebook
 from invgrad.results.origin import numbered
@@ -78,11 +78,11 @@ def _victims(plan: Plan, name: str) -> Iterator[Expected]:
         inputs = given or {part: path for part, paths in splits.items() for path in paths}
         for epoch in (None, *plan.snapshots(name)):
             path, settings = plan.files.victim(name, seed, epoch), partial(plan.train_json, name, seed)
-            yield Expected(path, "train", settings, inputs, code_of_network(victim.network))
+            yield Expected(path, "train", settings, inputs, source_files(victim.network))
 
 
 def _shares(plan: Plan, name: str) -> Iterator[Expected]:
-    code, data = code_of_network(plan.custom(name)), plan.data_for_clients(name)
+    code, data = source_files(plan.custom(name)), plan.data_for_clients(name)
     for seed in plan.clients[name].seeds:
         for shard in range(len(plan.clients[name].shards())):
             inputs, settings = (
@@ -95,7 +95,7 @@ def _shares(plan: Plan, name: str) -> Iterator[Expected]:
 
 def _attacks(plan: Plan, cell: str) -> Iterator[Expected]:
     clients = plan.cells[cell].clients
-    code, start = code_of_network(plan.custom(clients)), dict(zip(["start"], plan.attack_files(cell), strict=False))
+    code, start = source_files(plan.custom(clients)), dict(zip(["start"], plan.attack_files(cell), strict=False))
     for seed, shard in ((shard.seed, shard.number) for shard in plan.shards(cell)):
         shared = plan.files.shared(clients, seed, shard)
         inputs = {"victim": plan.victim_file(clients, seed), "shared": shared, **start}
@@ -118,7 +118,7 @@ def _activations(plan: Plan, cell: str) -> Expected:
         **numbered("truth", plan.truths(cell)),
     }
     settings = {"cell": cell, "seeds": [shard.seed for shard in shards]}
-    code = code_of_network(plan.custom(clients))
+    code = source_files(plan.custom(clients))
     return Expected(plan.files.activations(cell), "activations", _as_json(lambda: settings), inputs, code)
 
 

@@ -223,7 +223,7 @@ Network = Annotated[
 """Settings of any architecture."""
 
 
-def source_files(network: Network) -> list[Path]:
+def source_files(network: Network | None) -> list[Path]:
     """The user's own files that define the network: its factory's module and all that it imports in turn.
 
     Raises `SettingsError` if that module cannot be imported.
@@ -231,18 +231,6 @@ def source_files(network: Network) -> list[Path]:
     if not isinstance(network, Custom):
         return []
     return own_code(network.module().__name__)
-
-
-def source_file(network: Network) -> Path | None:
-    """Return the file outside this package that defines the network; None if there is none."""
-    file = network.module().__file__ if isinstance(network, Custom) else None
-    return Path(file) if file else None
-
-
-def code_of_network(network: Network | None) -> list[Path]:
-    """List the files outside this package that a network's code is in."""
-    file = source_file(network) if network else None
-    return [file] if file else []
 
 
 class Training(Settings):

@@ -34,7 +34,7 @@ class Remembered(Generic[Answer]):
         # There may be thousands of files, and paths take twice as long.
         status = os.stat(file)  # noqa: PTH116
         looks = [status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino]
-        name = os.path.abspath(file)  # noqa: PTH100
+        name = os.fspath(file)
         known = self._answers.get(name)
         if known is None or known[0] != looks:
             known = self._answers[name] = [looks, self._ask(Path(file))]

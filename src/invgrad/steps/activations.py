@@ -11,7 +11,7 @@ from invgrad.data.images import standardise
 from invgrad.metrics.activations import ActivationError, activation_errors
 from invgrad.metrics.image_pairs import read_image_pairs
 from invgrad.networks.checkpoint import load_victim
-from invgrad.networks.settings import Custom, code_of_network
+from invgrad.networks.settings import Custom, source_files
 from invgrad.results.files import write_csv
 from invgrad.results.origin import Origin, numbered, refuse_another_victim, refuse_other_clients
 from invgrad.results.provenance import Record
@@ -27,7 +27,7 @@ def activations(
     """Write one row per image and layer of a cell; `shards`: (network seed, victim, reconstructions, truth)."""
     seeds, victims, reconstructions, truths = zip(*shards, strict=True)
     inputs = numbered("victim", victims) | numbered("reconstruction", reconstructions) | numbered("truth", truths)
-    origin = Origin.of("activations", {"cell": cell, "seeds": list(seeds)}, inputs, code_of_network(custom))
+    origin = Origin.of("activations", {"cell": cell, "seeds": list(seeds)}, inputs, source_files(custom))
     record = Record(origin, device)
     for number, (_, _, reconstruction, truth) in enumerate(shards):
         refuse_another_victim(reconstruction, origin, f"victim {number}")

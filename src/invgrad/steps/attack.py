@@ -9,7 +9,7 @@ from invgrad.attack.run import reconstruct_with_progress
 from invgrad.attack.settings import AttackStep
 from invgrad.clients.shared import read_shared
 from invgrad.networks.checkpoint import load_victim
-from invgrad.networks.settings import code_of_network
+from invgrad.networks.settings import source_files
 from invgrad.results.files import write_tensors
 from invgrad.results.origin import Origin, refuse_another_victim
 from invgrad.results.provenance import Record
@@ -40,7 +40,7 @@ def attack_shard(
     `Interrupted` if `stop` was requested, after writing the state.
     """
     inputs = {"victim": victim, "shared": shared_path, "start": step.start_file()}
-    origin = Origin.of("attack", step.model_dump(mode="json"), inputs, code_of_network(step.custom))
+    origin = Origin.of("attack", step.model_dump(mode="json"), inputs, source_files(step.custom))
     record = Record(origin, device)
     refuse_another_victim(shared_path, origin)
     network, _ = load_victim(victim, device, custom=step.custom)

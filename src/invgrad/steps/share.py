@@ -15,7 +15,7 @@ from invgrad.clients.settings import ShareStep
 from invgrad.data.images import normalise
 from invgrad.data.splits import read_split
 from invgrad.networks.checkpoint import load_victim
-from invgrad.networks.settings import code_of_network
+from invgrad.networks.settings import source_files
 from invgrad.results.files import write_tensors
 from invgrad.results.origin import Origin
 from invgrad.results.provenance import Record
@@ -27,7 +27,7 @@ from invgrad.settings import SettingsError
 def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Path, device: torch.device) -> None:
     """Write what the clients share to `out`, and their images and labels to `truth`, each with a record."""
     inputs = {"victim": victim, "data": data}
-    origin = Origin.of("share", step.model_dump(mode="json"), inputs, code_of_network(step.custom))
+    origin = Origin.of("share", step.model_dump(mode="json"), inputs, source_files(step.custom))
     record = Record(origin, device)
     if step.first >= step.last:
         raise SettingsError(f"--settings: first {step.first} must be less than last {step.last}")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from invgrad.data.splits import Split, read_split
 from invgrad.networks.checkpoint import VictimFile, save_victim, untrained
-from invgrad.networks.settings import Training, TrainStep, code_of_network
+from invgrad.networks.settings import Training, TrainStep, source_files
 from invgrad.networks.training import State, train
 from invgrad.results.files import read_tensors, sha256, write
 from invgrad.results.origin import Origin, numbered
@@ -48,7 +48,7 @@ def train_victim(
     after writing the state.
     """
     inputs = {"validation": validation, "data": training}
-    origin = Origin.of("train", step.model_dump(mode="json"), inputs, code_of_network(step.network))
+    origin = Origin.of("train", step.model_dump(mode="json"), inputs, source_files(step.network))
     record = Record(origin, device)
     shown, data = (_read(path, step.dataset) for path in (validation, training))
     _refuse_other_splits(step, shown, data)
@@ -73,7 +73,7 @@ def take_trained(step: TrainStep, trained: Path, out: Path) -> None:
     pairs = [(trained, out), *((after(trained, epoch), after(out, epoch)) for epoch in step.snapshots)]
     records = [_record_of(step, source) for source, _ in pairs]
     given = numbered("checkpoint", (source for source, _ in pairs))
-    record = Record(Origin.of("train", step.model_dump(mode="json"), given, code_of_network(step.network)))
+    record = Record(Origin.of("train", step.model_dump(mode="json"), given, source_files(step.network)))
     for (source, copy), earlier in zip(pairs, records, strict=True):
         write(copy, partial(shutil.copyfile, source))
         record.write(copy, curve=earlier["curve"], trained=earlier)
