@@ -342,6 +342,19 @@ def test_files_that_a_module_reads_are_part_of_a_step(step: str, file: str) -> N
     assert file in {Path(name).name for name in step_code(step)}
 
 
+def test_images_of_a_folder_have_a_digest(tmp_path: Path) -> None:
+    image = tmp_path / "data/cifar10/test/cat/0_cat.png"
+    image.parent.mkdir(parents=True)
+    image.write_text("old")
+    every = plan(data_root=str(tmp_path / "data"), results=str(tmp_path / "results"))
+    assert every.images_digest("cifar10", "validation", None) is None, "those that come with a package"
+    mine = Plan(replace(every.project, sources={**every.project.sources, "cifar10": "folder"}))
+    before = mine.images_digest("cifar10", "validation", None)
+    image.write_text("new")
+    assert mine.images_digest("cifar10", "validation", None) != before
+    assert mine.images_digest("cifar10", "validation", "lenet-untrained") not in (None, before), "one that is not there"
+
+
 def test_a_fingerprint_is_of_contents_alone(tmp_path: Path) -> None:
     files = [tmp_path / "a.py", tmp_path / "b.py"]
     for file in files:
