@@ -12,6 +12,7 @@ import yaml
 from projects import configuration
 
 from invgrad.clients.assignment import clients
+from invgrad.data.settings import settings_of_split
 from invgrad.data.sources import load as load_split
 from invgrad.experiments.allocation import Allocation, may_use_gpu
 from invgrad.experiments.config import load
@@ -342,17 +343,22 @@ def test_files_that_a_module_reads_are_part_of_a_step(step: str, file: str) -> N
     assert file in {Path(name).name for name in step_code(step)}
 
 
-def test_images_of_a_folder_have_a_digest(tmp_path: Path) -> None:
-    image = tmp_path / "data/cifar10/test/cat/0_cat.png"
+def test_a_split_of_a_folder_depends_on_its_images(tmp_path: Path) -> None:
+    image, out = tmp_path / "data/cifar10/test/cat/0_cat.png", tmp_path / "cifar10-validation.safetensors"
     image.parent.mkdir(parents=True)
+
+    def digest(source: str, indices: list[int] | None = None) -> str | None:
+        asked = settings_of_split("cifar10", "validation", source, tmp_path / "data", indices, out)
+        return asked["images"]
+
     image.write_text("old")
-    every = plan(data_root=str(tmp_path / "data"), results=str(tmp_path / "results"))
-    assert every.images_digest("cifar10", "validation", None) is None, "those that come with a package"
-    mine = Plan(replace(every.project, sources={**every.project.sources, "cifar10": "folder"}))
-    before = mine.images_digest("cifar10", "validation", None)
+    before = digest("folder")
+    assert digest("packaged") is None
+    image.touch()
+    assert digest("folder") == before
     image.write_text("new")
-    assert mine.images_digest("cifar10", "validation", None) != before
-    assert mine.images_digest("cifar10", "validation", "lenet-untrained") not in (None, before), "one that is not there"
+    assert digest("folder") not in (None, before)
+    assert digest("folder", [7]) not in (None, before), "one that is not there"
 
 
 def test_a_fingerprint_is_of_contents_alone(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from invgrad.results.provenance import record_path
 from invgrad.runtime.checkpoints import remove_states
 from invgrad.runtime.snakemake_timers import keep_one_timer
 from invgrad.settings import SettingsError
+from invgrad.tangent.kernels.builds import on_stale_builds
 from invgrad.warm.start import start_for
 from snakemake_logger_plugin_invgrad.expected import announce
 
@@ -56,7 +57,7 @@ if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
     except SettingsError as error:
         sys.exit(f"error: {error}")
     stale = agreement.disagreements()
-    for sentence in summary(stale):
+    for sentence in (*summary(stale), *filter(None, [on_stale_builds()])):
         print(sentence, file=sys.stderr)
     if stale:
         NEWS.parent.mkdir(exist_ok=True)

@@ -1,9 +1,8 @@
 """Availability of data sets: sources, their splits, and the folders for missing data. Imports no torch."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from invgrad.data.registry import REGISTRY, Dataset, SourceName, SplitName, describe
 from invgrad.settings import SettingsError, unknown
@@ -46,24 +45,8 @@ def what_to_put_where(dataset: str, splits: Iterable[str], wanted: Sequence[str]
     return f"put {origins} into {root / dataset}, in the folder {folders} with a folder for each class"
 
 
-def settings_of_split(
-    dataset: str, split: str, source: str, root: Path | None, indices: Sequence[int] | None
-) -> dict[str, Any]:
-    """All that a prepared split depends on, as JSON: what is asked for, its entry of the registry, the user's files."""
-    entry = describe(dataset)
-    # Less than the whole registry, or a word on another data set would cost all that was made from this one.
-    about = entry.model_dump_json(exclude={"title", "sources"}) + entry.sources[_known_source(source)].model_dump_json()
-    return {
-        "dataset": dataset,
-        "split": split,
-        "source": source,
-        "indices": list(indices) if indices else None,
-        "registry": hashlib.sha256(about.encode()).hexdigest()[:16],
-    }
-
-
 def _supplied(data: Dataset, source: str) -> tuple[SplitName, ...]:
-    supply = data.sources.get(_known_source(source))
+    supply = data.sources.get(known_source(source))
     return supply.splits if supply else ()
 
 
@@ -89,14 +72,15 @@ def split_name(split: str) -> SplitName:
 
 def source_name(dataset: str, data: Dataset, source: str, split: SplitName) -> SourceName:
     """Check the name of a source; `SettingsError` if it is unknown or has no such split."""
-    wanted = _known_source(source)
+    wanted = known_source(source)
     able = [name for name, supply in data.sources.items() if split in supply.splits]
     if wanted not in able:
         raise SettingsError(f"source '{source}' has no {split} images of {dataset}; these have: {', '.join(able)}")
     return wanted
 
 
-def _known_source(source: str) -> SourceName:
+def known_source(source: str) -> SourceName:
+    """Check the name of a source; `SettingsError` if there is none."""
     if source not in get_args(SourceName):
         raise SettingsError(unknown("source", source, get_args(SourceName)))
     return cast(SourceName, source)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from invgrad.data.availability import settings_of_split
+from invgrad.data.settings import settings_of_split
 from invgrad.experiments.layout import Layout
 from invgrad.experiments.plan import Plan
 from invgrad.experiments.reading import experiment_files
@@ -66,7 +66,7 @@ def _splits(plan: Plan, cells: list[str]) -> Iterator[Expected]:
         if source := plan.project.sources.get(dataset):
             indices = plan.clients[clients].targets.positions() if clients else None
             root = plan.project.config.data_root.expanduser()
-            settings = partial(settings_of_split, dataset, split, source, root, indices)
+            settings = partial(settings_of_split, dataset, split, source, root, indices, path)
             yield Expected(path, "data", _as_json(settings), {})
 
 

@@ -5,18 +5,18 @@ A result that does not agree is made anew, wherever it came from: a run with oth
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from invgrad.results.files import sha256, write_json
+from invgrad.results.files import sha256
 from invgrad.results.origin import code_of
 from invgrad.results.provenance import read_record, record_path
+from invgrad.results.remembered import Remembered
 from invgrad.settings import SettingsError
 
 SEEN = ".verified.json"
-"""File in the folder of results: sizes and times of large files when they were last compared with their records."""
+"""File in the folder of results: checksums of large files, so that they are not read at every start."""
 
 NEEDED = {"sha256", "also", "step", "settings", "code", "inputs", "lineage"}
 """What a record must hold to be compared."""
@@ -60,19 +60,13 @@ class Agreement:
 
         Raises `SettingsError` if one cannot be moved.
         """
-        before, seen = _read_seen(self._root), {}
-        for file, record, checksum in self._recorded():
-            looks = [file.stat().st_size, file.stat().st_mtime_ns, record.stat().st_mtime_ns]
-            known = file.suffix == LARGE and before.get(str(file)) == looks
-            if not known and (found := sha256(file)) != checksum:
+        known = Remembered(self._root / SEEN, "sha256", sha256)
+        for file, checksum in self._recorded():
+            found = known.about(file) if file.suffix == LARGE else sha256(file)
+            if found != checksum:
                 problem = f"damaged: its sha256 is {found[:16]}…, in its record {checksum[:16]}…"
                 yield f"{file}: {problem}; moved to {_move(file, self._root)}, it is made again if it is needed"
-                continue
-            if file.suffix == LARGE:
-                seen[str(file)] = looks
-        if seen != before:
-            with suppress(OSError):  # results that are only read
-                write_json(self._root / SEEN, seen)
+        known.keep()
 
     def disagreements(self) -> dict[Path, str]:
         """Return every result that is not as expected, with the reason."""
@@ -123,15 +117,15 @@ class Agreement:
             self._checksums[path] = record["sha256"] if record else sha256(path)
         return self._checksums[path]
 
-    def _recorded(self) -> Iterator[tuple[Path, Path, str]]:
-        """Every file at hand of which a record tells the checksum: the file, the record, the checksum."""
+    def _recorded(self) -> Iterator[tuple[Path, str]]:
+        """Every file at hand of which a record tells the checksum, and this."""
         for expected in self._expected.values():
             if content := self._record(expected.path):
                 checksums = {expected.path: content["sha256"]}
                 checksums |= {file: content["also"].get(file.name) for file in expected.also}
                 for file, checksum in checksums.items():
                     if checksum and file.is_file():
-                        yield file, record_path(expected.path), checksum
+                        yield file, checksum
 
     def _record(self, path: Path) -> dict[str, Any] | None:
         """Read the record of a file, once; None if there is none of this version."""
@@ -180,11 +174,3 @@ def _move(file: Path, root: Path) -> Path:
     except OSError as error:
         raise SettingsError(f"{file}: damaged, and cannot be moved aside: {error.strerror}") from None
     return aside
-
-
-def _read_seen(root: Path) -> dict[str, list[int]]:
-    try:
-        seen: dict[str, list[int]] = json.loads((root / SEEN).read_text())
-    except (OSError, ValueError):
-        return {}
-    return seen

@@ -16,7 +16,7 @@ from invgrad.results.provenance import Record
 from invgrad.runtime.checkpoints import Checkpoint
 from invgrad.runtime.settings import CheckpointInterval
 from invgrad.runtime.signals import StopSignal
-from invgrad.tangent.kernels.library import library
+from invgrad.tangent.kernels.library import loaded_checksums
 
 
 def attack_shard(
@@ -59,7 +59,7 @@ def attack_shard(
         out,
         clients=len(shared),
         trials=result.iterations.numel(),
-        compiled_kernels=[name for name in ("convolution", "winograd") if device.type == "cpu" and library(name)],
+        compiled_kernels=loaded_checksums() if device.type == "cpu" else {},
         ms_per_trial_iteration=1000 * record.seconds / iterations if iterations else None,
         resumed=unfinished.resumed,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from invgrad.data.availability import settings_of_split
+from invgrad.data.settings import settings_of_split
 from invgrad.data.sources import load
 from invgrad.data.splits import save_split
 from invgrad.results.origin import Origin
@@ -17,7 +17,7 @@ def prepare(
     """Write the split, or its images at these positions, to `out` and a record beside it."""
     if source == "packaged" and root is not None:
         raise SettingsError(f"--root: the packaged source reads installed packages, not {root}; leave it out")
-    record = Record(Origin.of("data", settings_of_split(dataset, split, source, root, indices), {}))
+    record = Record(Origin.of("data", settings_of_split(dataset, split, source, root, indices, out), {}))
     data = load(dataset, split, source, root, indices=indices)
     save_split(data, out)
     record.write(out, root=str(root) if root else None, source=data.source, images=len(data.images))

@@ -1,0 +1,33 @@
+"""Settings of a prepared split, which its record holds. Imports no torch."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from invgrad.data.availability import is_folder, known_source
+from invgrad.data.folders import folder_digest
+from invgrad.data.registry import describe
+
+
+def settings_of_split(
+    dataset: str, split: str, source: str, root: Path | None, indices: Sequence[int] | None, out: Path
+) -> dict[str, Any]:
+    """All that the split in the file `out` depends on: what is asked for, its entry of the registry, the user's files.
+
+    Which contents of the user's files are known is remembered beside `out`. Raises `SettingsError` if there are none.
+    """
+    entry = describe(dataset)
+    # Less than the whole registry, or a word on another data set would cost all that was made from this one.
+    about = entry.model_dump_json(exclude={"title", "sources"}) + entry.sources[known_source(source)].model_dump_json()
+    digest = None
+    if root and is_folder(dataset, source):
+        digest = folder_digest(dataset, split, root, out.with_name(".images.kept"), indices)
+    return {
+        "dataset": dataset,
+        "split": split,
+        "source": source,
+        "indices": list(indices) if indices else None,
+        "registry": hashlib.sha256(about.encode()).hexdigest()[:16],
+        "images": digest,
+    }
