@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from invgrad.networks.settings import Custom
 from invgrad.objective.settings import AllLayers, Cosine, Distance, Layers, Weighting
-from invgrad.settings import Precision, Settings
+from invgrad.settings import File, Precision, Settings
 
 
 class OptimiserSettings(Settings):
@@ -65,7 +65,7 @@ class FromImage(Settings):
     """An image file, of the size of the clients' images, for every image of every trial."""
 
     kind: Literal["picture"] = "picture"
-    path: Path
+    path: File
 
 
 Start = Annotated[Normal | Uniform | Zeros | FromImage, Field(discriminator="kind")]
@@ -93,10 +93,10 @@ class Attack(AttackSettings):
     optimiser: Optimiser = Adam()
     step_decay: bool = True
     start: Start = Normal()
-    iterations: int = Field(default=4800, ge=1)
+    iterations: int = Field(default=4800, ge=1, le=10**9)
     tolerance: float | None = Field(default=None, ge=0)
     """Gradient-matching loss at which a trial stops; None: none does."""
-    restarts: int = Field(default=1, ge=1)
+    restarts: int = Field(default=1, ge=1, le=10**6)
     total_variation: float = Field(default=0.01, ge=0)
     batch_statistics: float = Field(default=0, ge=0)
     """Weight of the distance to the batch-norm statistics that a client sent."""
@@ -109,7 +109,7 @@ class Attack(AttackSettings):
     """
     precision: Precision = "float32"
     deterministic: bool = False
-    snapshots: int = Field(default=0, ge=0)
+    snapshots: int = Field(default=0, ge=0, le=10**4)
     """Number of moments, evenly spread from the start to the end, at which the candidates of every trial are kept (see
     `invgrad.attack.state.moments`).
     """

@@ -446,13 +446,13 @@ def _told(error: Exception) -> int:
 
 def _project(changes: list[str] | None):  # type: ignore[no-untyped-def]
     """Load the configuration, changed by `key=value` arguments."""
-    from invgrad.cli.parsing import assignment
+    from invgrad.cli.parsing import assignment, settings
     from invgrad.experiments.config import CONFIG, load
-    from invgrad.settings import SettingsError, read_yaml
+    from invgrad.settings import SettingsError
 
     if not CONFIG.exists():
         raise SettingsError(f"{CONFIG}: not in {Path.cwd()}; the pipeline is planned in a clone of its repository")
-    return load(read_yaml(CONFIG) | dict(assignment(item) for item in changes or []))
+    return load(settings(str(CONFIG), "config") | dict(assignment(item) for item in changes or []))
 
 
 def _one_of_each_a_shard(**given: list[Any]) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from invgrad.settings import SettingsError, read_yaml
+from invgrad.settings import SettingsError, parse_yaml, read_yaml
 
 FILES = (".json", ".yaml", ".yml")
 
@@ -17,7 +15,7 @@ def json_object(text: str, where: str) -> dict[str, Any]:
     """Parse a JSON object; `SettingsError`, starting with `where`, if it is none."""
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{where}: not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise SettingsError(f"{where}: must be a JSON object, got {text}")
@@ -43,13 +41,13 @@ def short_form(text: str, tag: str, where: str) -> dict[str, Any]:
         return settings(text, where)
     name, _, pairs = text.partition(":")
     flow = re.sub(r"(^|,)\s*(\w+)=", r"\1 \2: ", pairs)
-    return {tag: name, **_yaml(f"{{{flow}}}", f"{where}: {text}")}
+    return {tag: name, **parse_yaml(f"{{{flow}}}", f"{where}: {text}")}
 
 
 def assignment(item: str) -> tuple[str, Any]:
     """Parse `key=value`; the value is YAML."""
     key, equals, value = item.partition("=")
-    content = _yaml(value, item)
+    content = parse_yaml(value, item)
     if not equals:
         raise SettingsError(f"{item}: must be key=value")
     return key, content
@@ -68,10 +66,3 @@ def nested(items: Sequence[str]) -> dict[str, Any]:
                 raise SettingsError(f"{item}: '{group}' is {branch!r} already")
         branch[key] = value
     return tree
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None

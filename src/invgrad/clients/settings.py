@@ -17,6 +17,10 @@ halved again, but 10 steps would take 1.4 times as long, and 100 steps 1.8 times
 """
 
 
+MOST_STEPS = 100_000
+"""Most local steps of a client."""
+
+
 class ClientSettings(Settings):
     """Settings of a client's protocol: the computation of what it shares from its images.
 
@@ -74,11 +78,14 @@ class FederatedAveraging(ClientSettings):
         return self
 
     def check(self, images: int) -> None:
-        """Raise `ValueError` if the images do not fill whole mini-batches."""
-        if self.batch_size is not None and images % self.batch_size:
-            divisors = [size for size in range(1, images + 1) if images % size == 0]
-            nearest = min(divisors, key=lambda size: abs(size - (self.batch_size or 0)))
-            raise ValueError(f"batch_size {self.batch_size} does not divide {images} images; nearest: {nearest}")
+        """Raise `ValueError` if the images do not fill whole mini-batches, or if there are too many of these."""
+        size = self.batch_size or images
+        if images % size:
+            divisors = [divisor for divisor in range(1, images + 1) if images % divisor == 0]
+            nearest = min(divisors, key=lambda divisor: abs(divisor - size))
+            raise ValueError(f"batch_size {size} does not divide {images} images; nearest: {nearest}")
+        if (steps := self.steps or (self.epochs or 0) * images // size) > MOST_STEPS:
+            raise ValueError(f"{steps:,} local steps (nearest: {MOST_STEPS:,})")
 
     def batches(self, images: int) -> list[slice]:
         """List the part of a client's images that each local step takes."""

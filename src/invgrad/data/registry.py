@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from invgrad.settings import Settings, SettingsError, parse, read_yaml, unknown
+from invgrad.settings import LONGEST_NAME, Settings, SettingsError, parse, read_yaml, unknown
 
 SplitName = Literal["train", "validation"]
 
@@ -18,6 +18,13 @@ SourceName = Literal["packaged", "torchvision", "folder"]
 
 
 Channels = tuple[float, float, float]
+Spread = Annotated[float, Field(ge=1e-6, le=1e6)]
+Spreads = tuple[Spread, Spread, Spread]
+"""Standard deviation of each channel."""
+
+Classes = Annotated[int, Field(ge=1, le=10**6)]
+Side = Annotated[int, Field(ge=1, le=2**13)]
+"""Height and width of an image, in pixels."""
 
 
 Box = tuple[int, int, int, int]
@@ -85,7 +92,7 @@ class Statistics(Settings):
     """Mean and standard deviation per channel, of values in [0, 1], with their source."""
 
     mean: Channels
-    std: Channels
+    std: Spreads
     origin: str
 
 
@@ -109,12 +116,12 @@ class Dataset(Settings):
 
     title: str = ""
     """Name for readers; if empty, that of the entry."""
-    classes: PositiveInt
+    classes: Classes
     class_names: tuple[str, ...] = ()
     """Names in class order; if empty, a list beside the images, or the alphabet, gives the order."""
-    size: PositiveInt
+    size: Side
     """Height and width of an image, in pixels."""
-    resize: PositiveInt | None = None
+    resize: Side | None = None
     """Shorter side to which images of another size are resized, then cropped at the centre; None: there are none."""
     images: dict[SplitName, PositiveInt]
     """Number of images of each full split."""
@@ -130,9 +137,17 @@ class Dataset(Settings):
             raise ValueError(f"{len(self.class_names)} class_names for {self.classes} classes")
         return self
 
+    @model_validator(mode="after")
+    def _a_number_for_every_split(self) -> Self:
+        for name, supply in self.sources.items():
+            if uncounted := sorted(set(supply.splits) - self.images.keys()):
+                raise ValueError(f"images: none are counted of {uncounted[0]}, which the source {name} has")
+        return self
+
 
 class _Registry(Settings):
-    datasets: dict[str, Dataset]
+    datasets: dict[Annotated[str, Field(pattern="^[a-z0-9]+$", max_length=LONGEST_NAME)], Dataset]
+    """Data sets by name, which becomes part of file names."""
 
 
 def describe(dataset: str, registry: Path = REGISTRY) -> Dataset:

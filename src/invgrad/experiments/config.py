@@ -5,20 +5,28 @@ counts and the source of the data, nothing else; a user's `override` may change 
 changed deviates from the paper (see `invgrad.experiments.deviations`).
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, field_validator
 
-from invgrad.experiments.feasibility import refuse_impossible_networks, refuse_missing_checkpoints, sources_of
+from invgrad.experiments.feasibility import (
+    refuse_absent_gpu,
+    refuse_impossible_networks,
+    refuse_missing_checkpoints,
+    refuse_missing_pictures,
+    refuse_unversioned,
+    sources_of,
+)
 from invgrad.experiments.left_out import LeftOut
 from invgrad.experiments.reading import Written, as_written, read_experiments
 from invgrad.experiments.scales import (
     MAY_SCALE,
+    Override,
     Scale,
     cells_named,
     patched,
@@ -28,7 +36,7 @@ from invgrad.experiments.scales import (
 from invgrad.experiments.schema import Artefact, Experiments, Reasons, must_exist
 from invgrad.paper import values as paper_values
 from invgrad.runtime.settings import CheckpointInterval
-from invgrad.settings import Settings, SettingsError, parse, read_yaml, unknown
+from invgrad.settings import CommandFile, Distinct, File, Settings, SettingsError, parse, parse_yaml, read_yaml, unknown
 
 CONFIG = Path("params.yaml")
 
@@ -36,40 +44,33 @@ CONFIG = Path("params.yaml")
 class Config(Settings):
     """Content of `params.yaml`, as changed by `snakemake --config`; paths are relative to the clone."""
 
-    scale: str = "demo"
-    artefacts: tuple[str, ...] | None = None
+    scale: Annotated[str, Field(pattern=r"^[\w.-]*$")] = "demo"
+    artefacts: Annotated[Distinct[str], Field(min_length=1)] | None = None
     """Names of the artefacts that are made; None: all."""
     left_out: Reasons = Field(default_factory=dict)
     """Cells that are not run although an artefact shows them: a name or pattern, and the reason for readers."""
     whole: bool = False
     """Run also the cells that the scale leaves out."""
-    experiments: Path = Path("config/experiments")
+    experiments: CommandFile = Path("config/experiments")
     """A folder of files, or a single file."""
-    scales: Path = Path("config/scales")
-    paper_values: Path = Path("data/paper_values.csv")
-    open_details: Path = Path("data/open_details.yaml")
-    data_root: Path = Path("data")
+    scales: CommandFile = Path("config/scales")
+    paper_values: CommandFile = Path("data/paper_values.csv")
+    open_details: CommandFile = Path("data/open_details.yaml")
+    data_root: File = Path("data")
     """The folder of the user's data sets; downloads go there too."""
     sources: dict[str, str] = Field(default_factory=dict)
     """Sources of data sets, by data set, instead of those of the scale."""
-    results: Path = Path("results")
-    figures: Path = Path("figures")
-    notebooks: Path = Path("notebooks")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    memory: float | None = Field(default=None, gt=0)
+    results: CommandFile = Path("results")
+    figures: CommandFile = Path("figures")
+    notebooks: CommandFile = Path("notebooks")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")
+    memory: float | None = Field(default=None, gt=0, le=1e6)
     """GiB that the trials of an attack may take at once; by default 2 on a CPU, most of what is free on a GPU. A wide
     network on a CPU takes one trial at a time in any case.
     """
     checkpoint: CheckpointInterval = CheckpointInterval()
     """Interval at which the state of an unfinished training or attack is written."""
-    override: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-
-    @field_validator("results", "figures")
-    @classmethod
-    def _no_spaces(cls, path: Path) -> Path:
-        if any(character.isspace() for character in str(path)):
-            raise ValueError(f"'{path}': no spaces, since it becomes part of commands")
-        return path
+    override: Override = Field(default_factory=dict)
 
     @field_validator("override", mode="before")
     @classmethod
@@ -165,8 +166,11 @@ def load(raw: Mapping[str, Any]) -> Project:
     for name, other in scale.shown_at.items():
         must_exist(name, experiments.artefacts, "artefact", f"{path}: shown_at")
         must_exist(other, _scale_files(config), "scale", f"{path}: shown_at.{name}")
+    refuse_absent_gpu(config.device)
+    refuse_unversioned({"results": config.results, "figures": config.figures}, os.environ)
     refuse_impossible_networks(experiments)
     refuse_missing_checkpoints(experiments)
+    refuse_missing_pictures(experiments)
     sources, missing = sources_of(experiments, scale, config.sources, config.data_root, path)
     for artefact in experiments.artefacts:
         if not (config.notebooks / f"{artefact}.py").is_file():
@@ -231,7 +235,7 @@ def _typed(value: Any) -> Any:
 def _scalar(text: str) -> Any:
     """Convert text that YAML reads as a number, a truth value or null; return any other text unchanged."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text, "override")
+    except SettingsError:
         return text
-    return text if isinstance(value, (dict, list)) else value
+    return value if isinstance(value, bool | int | float | None) else text

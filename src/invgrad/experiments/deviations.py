@@ -97,7 +97,7 @@ def _reason(key: str, before: Any, now: Any) -> str:
         ours, papers = ("untrained" if value is None else TRAINED[key] for value in (now, before))
         return f"{ours} instead of {papers}"
     text = title if key == "dataset" else _value
-    return WORDING.get(key, f"{_words(key)} {{}}").format(f"{text(now)} instead of {text(before)}")
+    return WORDING.get(key, f"{_words(key)} {{}}").replace("{}", f"{text(now)} instead of {text(before)}")
 
 
 def _value(value: Any) -> str:

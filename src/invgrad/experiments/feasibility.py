@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from invgrad.attack.settings import Attack, FromImage
 from invgrad.data.availability import available, find_source, what_to_put_where
 from invgrad.data.registry import describe
 from invgrad.experiments.layout import checkpoint_name
@@ -48,9 +49,8 @@ def _needed(experiments: Experiments) -> dict[str, set[str]]:
 def _refuse_too_few_images(experiments: Experiments, sources: Mapping[str, str]) -> None:
     for name, clients in experiments.clients.items():
         targets, dataset = clients.targets, experiments.victims[clients.victim].dataset
-        if dataset not in sources:
-            continue
-        there = available(dataset, targets.split, sources[dataset])
+        source = sources.get(dataset)
+        there = available(dataset, targets.split, source) if source else describe(dataset).images[targets.split]
         needed = targets.count * targets.images_per_client
         if targets.indices is not None and needed > len(targets.indices):
             raise SettingsError(
@@ -59,7 +59,7 @@ def _refuse_too_few_images(experiments: Experiments, sources: Mapping[str, str])
         last = max(targets.indices) if targets.indices else targets.start + targets.every * (needed - 1)
         if last >= there:
             raise SettingsError(
-                f"clients.{name}.targets: image {last + 1} of {dataset} is needed, but {sources[dataset]} has {there}"
+                f"clients.{name}.targets: image {last + 1} of {dataset} is needed, but {source or 'the whole split'} has {there}"
             )
 
 
@@ -76,6 +76,40 @@ def refuse_missing_checkpoints(experiments: Experiments) -> None:
             if name not in known:
                 where = f"victims.{clients.victim}.checkpoints: {victim.checkpoints}"
                 raise SettingsError(f"{where}: {unknown('checkpoint', name, known)}")
+
+
+def refuse_missing_pictures(experiments: Experiments) -> None:
+    """Raise `SettingsError` for an image that an attack is to start from and that does not exist."""
+    for name, cell in experiments.cells.items():
+        if isinstance(cell.attack, Attack) and isinstance(cell.attack.start, FromImage):
+            path = cell.attack.start.path
+            if not path.is_file():
+                raise SettingsError(f"cells.{name}.attack.start.path: there is no file {path}")
+
+
+def refuse_absent_gpu(device: str, gpus: Path = Path("/proc/driver/nvidia/gpus")) -> None:
+    """Raise `SettingsError` for the number of a GPU that this machine does not have, if it has any.
+
+    One without GPUs may be the login node of a cluster.
+    """
+    there = len(list(gpus.iterdir())) if gpus.is_dir() else 0
+    if there and int(device.partition(":")[2] or 0) >= there:
+        raise SettingsError(f"config: device: there is no {device} (nearest: cuda:{there - 1})")
+
+
+def refuse_unversioned(folders: Mapping[str, Path], environment: Mapping[str, str]) -> None:
+    """Raise `SettingsError` if DVC runs this and a folder lies outside of the repository, e.g. behind a link.
+
+    DVC itself notices only when a stage has made what it cannot version.
+    """
+    repository = environment.get("DVC_ROOT")
+    for key, folder in folders.items() if repository else ():
+        if not folder.resolve().is_relative_to(Path(str(repository)).resolve()):
+            raise SettingsError(
+                f"config: {key}: {folder} is {folder.resolve()}, outside of the repository, where DVC versions nothing "
+                "(nearest: a folder in the repository and, on the other disk, DVC's cache, by `dvc cache dir FOLDER` "
+                "and `dvc config cache.type symlink`; or snakemake without DVC)"
+            )
 
 
 def refuse_impossible_networks(experiments: Experiments) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
 
-from invgrad.settings import LOADER, SettingsError, another_kind, read_yaml, unknown
+from invgrad.settings import LOADER, SettingsError, another_kind, read_yaml, refuse_unplain, unknown
 
 Provenance = Literal["code", "quoted", "recalled", "chosen"]
 """Source of a setting: the released code, a public quotation of the paper, memory of the paper, or our choice."""
@@ -25,6 +26,10 @@ EXTENDS, SWEEP = "extends", "sweep"
 
 HELD = {"cells": ("clients", "clients"), "clients": ("victim", "victims")}
 """For each kind of part, the setting that may hold another part in place of its name, and the kind of that part."""
+
+
+MOST_SWEPT = 10_000
+"""Most parts that one sweep may stand for."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +88,15 @@ def read_experiments(path: Path) -> Written:
 
 def _parts_of(file: Path) -> Iterator[tuple[str, str, Node]]:
     """Yield kind, name and settings of every part of a file, with those of sweeps and those that other parts hold."""
-    for kind, named in _mapping(_node(read_yaml(file, TaggedLoader), str(file)), str(file)).items():
+    read = read_yaml(file, TaggedLoader)
+    refuse_unplain(read, str(file), _untagged)
+    for kind, named in _mapping(_node(read, str(file)), str(file)).items():
         if kind not in (BASES, *KINDS):
             raise SettingsError(f"{file}: {unknown('key', kind, (BASES, *KINDS))}")
         for name, part in _mapping(named, f"{file}: {kind}").items():
             where = f"{file}: {kind}.{name}"
             _mapping(part, where)
+            _text(name, where)
             for each, swept in _swept(name, part, where):
                 yield from _unfolded(kind, each, swept)
 
@@ -136,6 +144,12 @@ def _mapping(node: Node, where: str) -> dict[str, Node]:
     return node.value
 
 
+def _text(name: Any, where: str) -> str:
+    if not isinstance(name, str):
+        raise SettingsError(f"{where}: a name must be text, but is {name!r}")
+    return name
+
+
 def _over(base: Node, patch: Node) -> Node:
     """Merge a patch over a base: values, each with its source."""
     if not (isinstance(base.value, dict) and isinstance(patch.value, dict)) or another_kind(base.value, patch.value):
@@ -150,7 +164,7 @@ def _unfolded(kind: str, name: str, part: Node) -> Iterator[tuple[str, str, Node
     held = part.value.get(key)
     if held and isinstance(held.value, dict):
         its_name = held.value.get("name", Node(name))
-        yield from _unfolded(kind_of_held, its_name.value, _without(held, "name"))
+        yield from _unfolded(kind_of_held, _text(its_name.value, f"{kind}.{name}.{key}.name"), _without(held, "name"))
         part = _over(part, Node({key: its_name}))
     yield kind, name, part
 
@@ -180,7 +194,10 @@ def _swept(name: str, part: Node, where: str) -> Iterator[tuple[str, Node]]:
         yield name, part
         return
     axes = sweep.value if isinstance(sweep.value, dict) else {"": sweep}
-    for chosen in product(*(_options(word, axis, f"{where}.{SWEEP}") for word, axis in axes.items())):
+    options = [_options(word, axis, f"{where}.{SWEEP}") for word, axis in axes.items()]
+    if (count := prod(map(len, options))) > MOST_SWEPT:
+        raise SettingsError(f"{where}.{SWEEP}: stands for {count:,} parts (nearest: {MOST_SWEPT:,})")
+    for chosen in product(*options):
         words = {word: value for values, _ in chosen for word, value in values.items()}
         patched = reduce(_over, (patch for _, patch in chosen), _without(part, SWEEP))
         yield _filled(name, words), _node_filled(patched, words)
@@ -201,7 +218,7 @@ def _options(word: str, axis: Node, where: str) -> list[tuple[dict[str, Any], No
 def _node_filled(node: Node, words: Mapping[str, Any]) -> Node:
     if isinstance(node.value, dict):
         return Node({key: _node_filled(each, words) for key, each in node.value.items()}, node.source)
-    return Node(_filled(node.value, words), node.source)
+    return _node(_filled(node.value, words), "", node.source)
 
 
 def _filled(value: Any, words: Mapping[str, Any]) -> Any:

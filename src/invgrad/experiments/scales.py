@@ -5,7 +5,7 @@ from fnmatch import filter as filter_names
 from functools import reduce
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
@@ -30,6 +30,10 @@ Patch = dict[str, dict[str, JsonValue]]
 """Changes by name of a part; a pattern such as `lenet-*` changes only settings that the matching parts have."""
 
 
+Override = dict[Literal["victims", "clients", "cells", "artefacts"], Patch]
+"""Changes by kind of part."""
+
+
 Reach = Mapping[str, frozenset[str]]
 """The parts that each name, which may be a pattern, matches."""
 
@@ -38,7 +42,7 @@ class Scale(Settings):
     """One scale: a patch over the experiments, and sources of each data set; the first one at hand is used."""
 
     about: str
-    sources: dict[str, tuple[str, ...]]
+    sources: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
     victims: Patch = Field(default_factory=dict)
     clients: Patch = Field(default_factory=dict)
     cells: Patch = Field(default_factory=dict)
@@ -116,8 +120,8 @@ def cells_named(content: Mapping[str, Any], cells: Iterable[str]) -> dict[str, A
 
 def _with_cells_named(artefact: Any, cells: Iterable[str]) -> Any:
     match artefact:
-        case {"cells": [*names]}:
-            named = [each for name in names for each in filter_names(cells, str(name)) or [name]]
+        case {"cells": [*names]} if all(isinstance(name, str) for name in names):
+            named = [each for name in names for each in filter_names(cells, name) or [name]]
             return artefact | {"cells": list(dict.fromkeys(named))}
     return artefact
 
@@ -153,7 +157,7 @@ def refuse_physics(patch: Mapping[str, Any], content: Mapping[str, Any], path: P
                         f"{path}: {kind}.{name}.{setting}: a scale may change nothing here but {allowed}"
                     )
             if kind == "artefacts" and not _is_pattern(name):
-                for cell in change.get("cells", ()):
+                for cell in _texts(change.get("cells")):
                     must_exist(cell, content[kind][name]["cells"], "cell", f"{path}: artefacts.{name}.cells")
 
 
@@ -161,11 +165,15 @@ def refuse_unused(override: Mapping[str, Any], content: Mapping[str, Any], resol
     """Raise `SettingsError` for a new name in an override that nothing refers to, which is a slip of the pen."""
     referring = {"victims": ("clients", "victim"), "clients": ("cells", "clients"), "cells": ("artefacts", "cells")}
     for kind, (others, key) in referring.items():
-        used = [part.get(key) for part in resolved[others].values() if isinstance(part, dict)]
-        names = {name for each in used for name in (each if isinstance(each, list) else [each])}
+        names = {name for part in resolved[others].values() for name in _texts(part.get(key))}
         for name in override.get(kind, {}):
             if not _is_pattern(name) and name not in content[kind] and name not in names:
                 raise SettingsError(f"override: {kind}: {unknown('name', name, content[kind])}")
+
+
+def _texts(setting: Any) -> list[str]:
+    """The texts that a setting is or lists; what is anything else is refused later, with its place."""
+    return [each for each in (setting if isinstance(setting, list) else [setting]) if isinstance(each, str)]
 
 
 def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """Schema of the experiments: victims, clients, cells and artefacts."""
 
+import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
@@ -10,10 +10,16 @@ from invgrad.attack.settings import AnyAttack
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.data.registry import describe
 from invgrad.networks.settings import Network, Training
-from invgrad.settings import Settings, SettingsError, unknown
+from invgrad.settings import LONGEST_NAME, Distinct, File, Settings, SettingsError, unknown
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=LONGEST_NAME)]
 """Name of a victim, a group of clients, a cell or an artefact; it becomes part of file names."""
+
+TAKEN = frozenset(
+    {"all", "datasets", "data", "victims", "share", "attack", "attack_short", "reconstructions", "measure", "activations"}
+    | {"metrics", "describe", "verdict", "figures", "report", "rows", "verdicts", "index"}
+)
+"""Names that no artefact can have: those of the workflow's other rules, and of the other files beside the figures."""
 
 Reasons = dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]]
 """Reasons, for readers, why cells are left out, by a name or pattern of cells."""
@@ -29,7 +35,7 @@ class Victim(Settings):
     network: Network
     dataset: str
     training: Training | None = None
-    checkpoints: Path | None = None
+    checkpoints: File | None = None
 
     @model_validator(mode="after")
     def _known_dataset(self) -> "Victim":
@@ -57,9 +63,9 @@ class TargetImages(Settings):
     split: Literal["train", "validation"] = "validation"
     start: NonNegativeInt = 0
     every: PositiveInt = 1
-    indices: tuple[NonNegativeInt, ...] | None = None
+    indices: Distinct[NonNegativeInt] | None = None
     count: PositiveInt
-    images_per_client: PositiveInt = 1
+    images_per_client: PositiveInt = Field(default=1, le=100_000)
     distinct_labels: bool = True
 
     def positions(self) -> list[int] | None:
@@ -83,7 +89,7 @@ class Clients(Settings):
     victim: str
     epoch: NonNegativeInt | None = None
     swapped_rows: bool = False
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    seeds: Distinct[NonNegativeInt] = Field(default=(0,), min_length=1)
     """Seeds of the network's initial parameters; the same images are attacked with every seed."""
     targets: TargetImages
     shares: Client = GradientClient()
@@ -105,7 +111,7 @@ class Cell(Settings):
     """One experiment: an attack on one group of clients; a number in a table, or a row of a figure."""
 
     label: str
-    """Name for readers; `{network}` and `{training}` in it are replaced by those of the victim."""
+    """Name for readers; `{network}` and `{training}` in it are replaced by those of the victim, other braces stay."""
     variant: str | None = None
     """Setting, for readers, in which the cell differs from others with the same label; it follows the label."""
     variant_of: Name | None = None
@@ -121,12 +127,12 @@ class Artefact(Settings):
     where: str
     """Place in the paper, or "beyond the paper"."""
     about: str
-    cells: tuple[str, ...] = ()
-    reads: tuple[Literal["images", "activations", "curves", "description"], ...] = ()
+    cells: Distinct[str] = ()
+    reads: Distinct[Literal["images", "activations", "curves", "description"]] = ()
     """Inputs besides the rows of every cell: its images, its activation errors, its victim's training curve, or the
     description of all that is run.
     """
-    writes: tuple[Literal["png", "pdf", "csv", "md", "tex"], ...] = Field(min_length=1)
+    writes: Distinct[Literal["png", "pdf", "csv", "md", "tex"]] = Field(min_length=1)
 
 
 class Experiments(Settings):
@@ -146,6 +152,8 @@ class Experiments(Settings):
             _possible(name, self.clients[cell.clients], cell.attack)
             self._base_exists(name)
         for name, artefact in self.artefacts.items():
+            if name in TAKEN or name.startswith("victim-"):
+                raise ValueError(f"artefacts.{name}: the workflow has a rule or a file of this name (nearest: '{name}-')")
             for shown in artefact.cells:
                 must_exist(shown, self.cells, "cell", f"artefacts.{name}.cells")
                 self._epoch_exists(self.cells[shown].clients)
@@ -177,7 +185,8 @@ class Experiments(Settings):
         epoch = self.epoch(chosen.clients)
         network = self.victims[self.clients[chosen.clients].victim].network.title
         training = f"{epoch} epoch{'s' * (epoch != 1)}" if epoch else "untrained"
-        attack = chosen.label.format(network=network, training=training)
+        words = {"{network}": network, "{training}": training}
+        attack = re.sub("|".join(words), lambda found: words[found[0]], chosen.label)
         variant = chosen.variant or ""
         label = f"{attack}, {variant}" if variant else attack
         return {"network": network, "training": training, "attack": attack, "variant": variant, "label": label}

@@ -48,6 +48,10 @@ from images [n, 3, size, size] to logits [n, classes], initialised from torch's 
 """
 
 
+MOST_PARAMETERS = 2**32
+"""Most parameters of a network: 16 GiB of them, and as much again for each gradient."""
+
+
 def build(network: Network, *, classes: int, size: int, seed: int) -> nn.Module:
     """Build the untrained network for `size`×`size` colour images.
 
@@ -73,13 +77,24 @@ def initial(network: Network, *, classes: int, size: int, seed: int) -> nn.Modul
 
 
 def outline(network: Network, *, classes: int, size: int) -> nn.Module:
-    """Build the network's modules with parameters of the right shapes and arbitrary values."""
+    """Build the network's modules with parameters of the right shapes and arbitrary values; it takes no memory.
+
+    Raises `SettingsError` as `initial` does, and for more than `MOST_PARAMETERS`. Networks of the user's own are not
+    tried on an image: they may compute what needs values.
+    """
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                return _built(network, classes, size)
-        except RuntimeError:  # some architectures compute with tensors while they are built
-            return _built(network, classes, size)
+                built = _built(network, classes, size).eval()
+        except RuntimeError as error:
+            if not isinstance(network, Torchvision | Custom):
+                raise SettingsError(f"{network!r}: cannot be built: {one_line(error)}") from None
+            built = _built(network, classes, size).eval()  # some architectures compute with tensors while they are built
+    if (count := sum(each.numel() for each in built.parameters())) > MOST_PARAMETERS:
+        raise SettingsError(f"{network!r}: has {count:,} parameters (nearest: {MOST_PARAMETERS:,})")
+    if not isinstance(network, Custom):
+        _check_logits(network, built, classes, size)
+    return built
 
 
 def _built(network: Network, classes: int, size: int) -> nn.Module:
@@ -89,7 +104,8 @@ def _built(network: Network, classes: int, size: int) -> nn.Module:
 @torch.no_grad()
 def _check_logits(network: Network, built: nn.Module, classes: int, size: int) -> None:
     try:
-        logits = built(torch.zeros(1, 3, size, size))
+        device = next((each.device for each in built.parameters()), None)
+        logits = built(torch.zeros(1, 3, size, size, device=device))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise SettingsError(f"{network!r}: takes no {size}×{size} images: {one_line(error)}") from error
     if not isinstance(logits, Tensor) or logits.shape != (1, classes):

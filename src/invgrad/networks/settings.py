@@ -44,13 +44,20 @@ class LeNetZhu(NetworkSettings):
         return "LeNet (Zhu)"
 
 
+Width = Annotated[int, Field(ge=1, le=2**16)]
+"""Number of channels or of units of a layer."""
+
+Blocks = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1, max_length=10)]
+"""Number of blocks of each stage."""
+
+
 class ConvNet(NetworkSettings):
     """Eight 3×3 conv–BN–ReLU blocks of widths w·(1,2,2,4,4,4 | 4,4), a 3×3 max-pool after the sixth and the eighth,
     one linear layer (released code: `ConvNet`, whose `ConvNet8/16/32` all build width 64).
     """
 
     name: Literal["convnet"] = "convnet"
-    width: int = Field(default=64, ge=1)
+    width: Width = 64
     padding: Literal["zeros", "circular"] = "zeros"
 
     @property
@@ -91,15 +98,15 @@ class ResNet(NetworkSettings):
 
     name: Literal["resnet"] = "resnet"
     depth: Literal[18, 20, 28, 32, 34, 44, 50, 56, 101, 110, 152]
-    width: int | None = Field(default=None, ge=1)
-    strides: tuple[int, ...] | None = None
+    width: Width | None = None
+    strides: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] | None = None
     pool: Literal["average", "max"] = "average"
 
     @model_validator(mode="after")
     def _one_stride_a_stage(self) -> "ResNet":
         stages = len(self.recipe.stages)
-        if self.strides is not None and (len(self.strides) != stages or min(self.strides) < 1):
-            raise ValueError(f"strides {list(self.strides)}: ResNet-{self.depth} needs {stages} positive ones")
+        if self.strides is not None and len(self.strides) != stages:
+            raise ValueError(f"strides {list(self.strides)}: ResNet-{self.depth} needs {stages}")
         return self
 
     @property
@@ -121,7 +128,7 @@ class MLP(NetworkSettings):
     """Linear layers with biases and ReLUs between them (released code: `MLP`, widths 1024, 1024, 1024)."""
 
     name: Literal["mlp"] = "mlp"
-    widths: tuple[PositiveInt, ...] = Field(default=(1024, 1024, 1024))
+    widths: tuple[Width, ...] = Field(default=(1024, 1024, 1024), max_length=1000)
 
     @property
     def title(self) -> str:
@@ -136,8 +143,8 @@ class DenseNet(NetworkSettings):
     """
 
     name: Literal["densenet"] = "densenet"
-    growth: PositiveInt = 12
-    blocks: tuple[PositiveInt, ...] = Field(default=(6, 6, 6), min_length=1)
+    growth: Width = 12
+    blocks: Blocks = (6, 6, 6)
 
 
 class MobileNet(NetworkSettings):
@@ -154,8 +161,8 @@ class IRevNet(NetworkSettings):
     """
 
     name: Literal["irevnet"] = "irevnet"
-    blocks: tuple[PositiveInt, ...] = Field(default=(18, 18, 18), min_length=1)
-    width: int = Field(default=16, ge=4, multiple_of=4)
+    blocks: Blocks = (18, 18, 18)
+    width: int = Field(default=16, ge=4, le=2**16, multiple_of=4)
 
 
 class Torchvision(NetworkSettings):
@@ -240,13 +247,13 @@ class Training(Settings):
     rescaled when fewer are run, as in the released code. No epochs leave a network as it is initialised.
     """
 
-    epochs: NonNegativeInt = 120
-    batch_size: PositiveInt = 128
+    epochs: int = Field(default=120, ge=0, le=10**6)
+    batch_size: int = Field(default=128, ge=1, le=10**6)
     learning_rate: PositiveFloat = 0.1
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: NonNegativeFloat = 5e-4
     milestones: tuple[PositiveInt, ...] = (44, 74, 105)
-    crop_padding: int = Field(default=4, ge=0)
+    crop_padding: int = Field(default=4, ge=0, le=1000)
     flip: bool = True
 
     def rate(self, epoch: int) -> float:
