@@ -96,7 +96,7 @@ def any_of(names):
 
 
 def options(name, values):
-    return [f"--{name} {value}" for value in values]
+    return [f"--{name} {shlex.quote(str(value))}" for value in values]
 
 
 def data_options(w):

@@ -19,7 +19,7 @@ for name, artefact in plan.artefacts.items():
                 report(
                     update(path),
                     caption="../report/artefact.rst",
-                    category=artefact.where,
+                    category=lambda w, artefact=artefact: artefact.where,
                     labels={"artefact": name, "file": path.name},
                 )
                 for path in plan.outputs(name)
@@ -33,11 +33,12 @@ for name, artefact in plan.artefacts.items():
         conda:
             "../../envs/environment.yaml"
         params:
-            parameters=notebook_json(plan, name),
+            # Functions, since Snakemake takes braces in a text for wildcards.
+            parameters=lambda w, name=name: notebook_json(plan, name),
             reads=lambda w, input: options("reads", [*input.shown, *input.described]),
             writes=options("writes", plan.outputs(name)),
-            title=artefact.title,
-            about=artefact.about,
+            title=lambda w, artefact=artefact: artefact.title,
+            about=lambda w, artefact=artefact: artefact.about,
         shell:
             "exec python -m invgrad --log {log.messages} notebook --source {input.notebook} --parameters {params.parameters:q} --out {output.executed}"
             " --log {log.notebook} {params.reads} {params.writes}"

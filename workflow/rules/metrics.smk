@@ -60,6 +60,7 @@ rule describe:
     conda:
         "../../envs/environment.yaml"
     params:
+        # A function, since Snakemake takes braces in a text for wildcards.
         config=lambda w: plan.describe_json(),
     shell:
         "exec python -m invgrad --log {log} describe --config {params.config:q} --settings {output.settings}"
