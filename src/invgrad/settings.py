@@ -83,7 +83,6 @@ Distinct = Annotated[
 """Values none of which is there twice."""
 
 
-
 def _nameable(path: Path) -> Path:
     if too_long := next((part for part in path.parts if len(part.encode()) > LONGEST_NAME), None):
         raise ValueError(f"{_shortened(too_long)}: a name of {len(too_long)} characters (nearest: {LONGEST_NAME})")
@@ -155,7 +154,7 @@ def _scalar(value: Any, place: str) -> Any:
         case str() if CONTROL.search(value):
             raise SettingsError(f"{place}: {_shortened(value)}: holds a control character")
         case int() if abs(value) > LARGEST:
-            raise SettingsError(f"{place}: a number out of range (nearest: {math.copysign(1, value) * LARGEST:.0f})")
+            raise SettingsError(f"{place}: a number out of range (nearest: {LARGEST if value > 0 else -LARGEST})")
         case float() if not math.isfinite(value):
             raise SettingsError(f"{place}: {value} is not a finite number")
         case None | str() | int() | float() | Path() | Settings():

@@ -11,6 +11,7 @@ from projects import configuration
 from invgrad.attack.settings import SGD, Analytic, Attack
 from invgrad.experiments.config import Project, load, schema
 from invgrad.experiments.deviations import deviations
+from invgrad.experiments.feasibility import refuse_absent_gpu
 from invgrad.networks.settings import ResNet
 from invgrad.paper.verdicts import read_values
 from invgrad.settings import SettingsError, read_yaml
@@ -27,6 +28,7 @@ SOURCES = {"cifar10": ["packaged"], "cifar100": ["packaged"], "imagenet64": ["pa
 FEDERATED = {"kind": "federated-averaging", "steps": 1}
 UNTRAINED, TRAINED, OWL = "lenet-untrained-proposed", "lenet-trained-proposed", "imagenet-resnet152-owl"
 CELL = {"label": "x", "clients": "lenet-trained", "attack": {"iterations": 1}}
+LONG = "x" * 300
 ARTEFACT = {"title": "x", "where": "x", "about": "x", "cells": [TRAINED], "writes": ["png"]}
 
 
@@ -37,6 +39,23 @@ def change(**changes: Any) -> Project:
 def attack(**settings: Any) -> dict[str, Any]:
     """An override of one cell's attack."""
     return {"cells": {UNTRAINED: {"attack": settings}}}
+
+
+def of_clients(**settings: Any) -> dict[str, Any]:
+    """An override of one group of clients."""
+    return {"clients": {"lenet-untrained": settings}}
+
+
+def network_of(**settings: Any) -> dict[str, Any]:
+    """An override of one victim's network, by default a ConvNet."""
+    return {"victims": {"lenet-untrained": {"network": {"name": "convnet"} | settings}}}
+
+
+def endless() -> list[Any]:
+    """A list that holds itself."""
+    found: list[Any] = []
+    found.append(found)
+    return found
 
 
 def attack_of(**settings: Any) -> dict[str, Any]:
@@ -101,6 +120,43 @@ def test_every_scale_is_valid(scale: str) -> None:
         ({"results": "my results"}, "no spaces"),
         ({"paper_values": "nope.csv"}, "nope.csv: cannot be read"),
         ({"experiments": "figures/small/fig2.png"}, "cannot be read"),
+        ({"results": "a;b"}, "no spaces and no other than"),
+        ({"paper_values": "{seed}.csv"}, "no spaces and no other than"),
+        ({"figures": "x" * 300}, "a name of 300 characters"),
+        ({"data_root": "a\0b"}, "data_root: a\\x00b: holds a control character"),
+        ({"scale": yaml.safe_load("2020-01-01")}, "scale: must be text, a number, true, false or null, but is a date"),
+        ({"artefacts": []}, "artefacts: value should have at least 1 item"),
+        ({"artefacts": ["fig2", "fig2"]}, "artefacts: 'fig2' is there twice"),
+        ({"memory": 1e300}, "memory: 1e+300 is out of range"),
+        ({"checkpoint": {"seconds": 1e-300}}, "checkpoint.seconds: 1e-300 is out of range"),
+        ({"device": "cuda:100"}, "device: string should match"),
+        ({"left_out": {"*": "x" * 30_000}}, "left_out: *: a text of 30,000 characters"),
+        ({"override": of_clients(seeds=[0, 0])}, "clients.lenet-untrained.seeds: 0 is there twice"),
+        ({"override": of_clients(seeds=[10**30])}, "seeds: a number out of range (nearest: 9007199254740992)"),
+        ({"override": of_clients(seeds=[-(10**5000)])}, "seeds: a number out of range (nearest: -9007199254740992)"),
+        ({"override": of_clients(targets={"indices": [3, 4, 3]})}, "targets.indices: 3 is there twice"),
+        ({"override": of_clients(victim={"name": "mlp"})}, "victim: input should be a valid string"),
+        ({"override": of_clients(victim=["mlp"])}, "victim: input should be a valid string"),
+        ({"override": of_clients(shares=FEDERATED | {"steps": 10**9})}, "1,000,000,000 local steps (nearest: 100,000)"),
+        ({"override": {"cells": {"lenet-*": 5}}}, "override.cells.lenet-*: input should be a valid dictionary"),
+        ({"override": {"cells": [UNTRAINED]}}, "override.cells: input should be a valid dictionary"),
+        ({"override": {"cell": {}}}, "override.cell"),
+        ({"override": {"artefacts": {"fig2": {"cells": {"a": 1}}}}}, "cells: input should be a valid tuple"),
+        ({"override": {"artefacts": {"fig2": {"cells": [["a"]]}}}}, "cells.0: input should be a valid string"),
+        ({"override": {"artefacts": {"all": ARTEFACT}}}, "the workflow has a rule or a file of this name"),
+        ({"override": {"artefacts": {"verdicts": ARTEFACT}}}, "the workflow has a rule or a file of this name"),
+        ({"override": attack(iterations=10**15)}, "iterations: 1000000000000000 is out of range"),
+        ({"override": attack(total_variation=float("nan"))}, "total_variation: nan is not a finite number"),
+        ({"override": attack(start={"kind": "picture", "path": "nope.png"})}, "start.path: there is no file nope.png"),
+        ({"override": attack(layers=endless())}, "config: holds more than 50 levels or 1,000,000 values"),
+        (
+            {"override": {"cells": {LONG: CELL}, "artefacts": {"fig2": {"cells": [LONG]}}}},
+            "string should have at most 200 characters",
+        ),
+        ({"override": network_of(width=10**9)}, "width: 1000000000 is out of range"),
+        ({"override": network_of(width=2**16)}, "parameters (nearest: 4,294,967,296)"),
+        ({"override": network_of(name="densenet", blocks=[10**9])}, "blocks.0: 1000000000 is out of range"),
+        ({"override": network_of(name="torchvision", model="alexnet")}, "takes no 32×32 images"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(changes: dict[str, Any], words: str) -> None:
@@ -121,6 +177,9 @@ def test_a_wrong_setting_is_one_clear_line(changes: dict[str, Any], words: str) 
         ({"artefacts": {"table1": {"cells": [UNTRAINED, "fedavg-e1-n4-b2"]}}}, "unknown cell 'fedavg-e1-n4-b2'"),
         ({"sources": {"cifar10": ["packaged"]}}, "unknown data set"),
         ({"sources": SOURCES | {"photos10": ["web"]}}, "sources.photos10: unknown source 'web'"),
+        ({"sources": SOURCES | {"photos10": []}}, "sources.photos10: tuple should have at least 1 item"),
+        ({"artefacts": {"table1": {"cells": 5}}}, "artefacts.table1.cells: input should be a valid tuple"),
+        ({"artefacts": {"table1": {"cells": [{"a": 1}]}}}, "artefacts.table1.cells.0: input should be a valid string"),
     ],
 )
 def test_a_scale_changes_counts_and_data_only(patch: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -185,6 +244,45 @@ def test_labels_say_what_the_network_really_is() -> None:
     assert experiments.names("resnet18-w16-untrained-proposed")["label"] == "ResNet-18, base width 2"
     assert experiments.names("resnet20-4-trained-proposed")["label"] == "ResNet-20, base width 8, 2 epochs: proposed"
     assert papers.names("resnet20-4-untrained-lbfgs")["label"].startswith("ResNet20-4, untrained")
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("{network}: {training}", "LeNet (Zhu): untrained"),
+        ("{foo} {0} {} {", "{foo} {0} {} {"),
+        ("{network:>30000000000}", "{network:>30000000000}"),
+        ("{network!r} {network.__class__}", "{network!r} {network.__class__}"),
+    ],
+)
+def test_other_braces_in_a_label_stay(label: str, shown: str) -> None:
+    experiments = change(override={"cells": {UNTRAINED: {"label": label}}}).experiments
+    assert experiments.names(UNTRAINED)["label"] == shown
+
+
+@pytest.mark.parametrize("key", ["results", "figures"])
+def test_dvc_is_told_at_once_that_a_folder_is_on_another_disk(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake alone may have its results there."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / key).symlink_to(tmp_path / "disk")
+    changes = {name: str(tmp_path / "repository" / name) for name in ("results", "figures")}
+    assert change(**changes).config.device == "auto"
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
+    with pytest.raises(SettingsError, match=f"config: {key}: .*outside of the repository.*`dvc cache dir FOLDER`"):
+        change(**changes)
+
+
+def test_a_gpu_that_is_not_there_is_named_where_there_are_some(tmp_path: Path) -> None:
+    refuse_absent_gpu("cuda:99", tmp_path / "none")
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+    for device in ("auto", "cpu", "cuda", "cuda:1"):
+        refuse_absent_gpu(device, tmp_path)
+    with pytest.raises(SettingsError, match=r"there is no cuda:2 \(nearest: cuda:1\)"):
+        refuse_absent_gpu("cuda:2", tmp_path)
 
 
 def test_a_variant_stands_behind_the_label() -> None:

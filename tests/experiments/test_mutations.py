@@ -126,8 +126,6 @@ def told(content: dict[str, Any], folder: Path) -> str:
     try:
         plan = Plan(load(given))
     except SettingsError as error:
-        assert str(error).isprintable(), error
-        assert len(str(error)) < 30_000
         return str(error)
     for job in jobs(plan):
         assert job.kind
@@ -165,11 +163,13 @@ def test_unchanged_it_is_valid(folder: Path) -> None:
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=changed())
 def test_a_change_is_refused_in_one_line_or_can_be_planned(folder: Path, content: dict[str, Any]) -> None:
-    told(content, folder)
+    line = told(content, folder)
+    assert line == "" or line.isprintable()
 
 
 @pytest.mark.night
 @settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=changed())
 def test_many_changes_are_refused_in_one_line_or_can_be_planned(folder: Path, content: dict[str, Any]) -> None:
-    told(content, folder)
+    line = told(content, folder)
+    assert line == "" or line.isprintable()

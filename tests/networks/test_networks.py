@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import memory
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from invgrad.clients.protocols import share
 from invgrad.clients.settings import GradientClient
 from invgrad.networks import resnet
 from invgrad.networks.build import build, outline
-from invgrad.networks.checkpoint import VictimFile, load_victim, save_victim
+from invgrad.networks.checkpoint import VictimFile, copied_state, load_victim, save_victim
 from invgrad.networks.settings import (
     MLP,
     ConvNet,
@@ -33,6 +34,7 @@ from invgrad.networks.settings import (
     Torchvision,
     source_files,
 )
+from invgrad.results.files import write_tensors
 from invgrad.settings import Settings, SettingsError, parse
 
 FACTORY = '''
@@ -327,7 +329,7 @@ def test_published_weights_are_fetched_once_and_never_for_a_checkpoint(
     monkeypatch.setattr(WeightsEnum, "get_state_dict", fetch)
     outline(settings, classes=1000, size=32)
     assert fetched == []
-    about = victim(settings, classes=1000)
+    about = victim(settings, classes=1000, dataset="imagenet64", size=64)
     network = about.build()
     assert fetched == [models.DenseNet121_Weights.IMAGENET1K_V1]
     assert all(map(torch.equal, parameters(network), parameters(published)))
@@ -415,3 +417,53 @@ def test_the_source_of_a_custom_network_is_all_of_the_users_files_that_it_import
         (code / name).write_text(text)
     needed = {"nets/mine.py", *texts} - {"nets/unused.py"}
     assert source_files(Custom(factory="nets.imports:tied")) == sorted(code / name for name in needed)
+
+
+HOSTILE = {
+    "a wider network": (
+        {"network": {"name": "convnet", "width": 1024}},
+        "is [8, 3, 3, 3] instead of [1024, 3, 3, 3]",
+    ),
+    "another network": ({"network": {"name": "mlp", "widths": [2**15, 2**15]}}, "is in one of them only"),
+    "a network of more than there is": (
+        {"network": {"name": "mlp", "widths": [2**16] * 3}},
+        "8,792,113,162 parameters",
+    ),
+    "a network too wide for any": ({"network": {"name": "convnet", "width": 2**20}}, "(nearest: 65536)"),
+    "a network of endless blocks": ({"network": {"name": "densenet", "blocks": [2**40]}}, "(nearest: 1000)"),
+    "more classes": ({"classes": 2**19}, "classes is 524288, but cifar10 has 10"),
+    "countless classes": ({"classes": 2**60}, "out of range"),
+    "larger images": ({"size": 2**13}, "size is 8192, but cifar10 has 32"),
+    "endless images": ({"size": 2**31}, "out of range"),
+    "an unknown data set": ({"dataset": "mine"}, "unknown data set 'mine'"),
+    "no spread": ({"std": [0, 0, 0]}, "std.0: 0 is out of range"),
+    "a negative spread": ({"std": [0.2, 0.2, -0.2]}, "std.2: -0.2 is out of range"),
+    "no number as mean": ({"mean": [float("nan"), 0, 0]}, "nan is not a finite number"),
+    "another shape": ({"mean": {"r": 1}}, "mean: "),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_a_strangers_checkpoint_says_is_not_believed(kind: str, tmp_path: Path) -> None:
+    """Its network is compared with its tensors before it is built, which would take more memory than is left."""
+    changes, words = HOSTILE[kind]
+    path = tmp_path / "victim.safetensors"
+    about = victim(ConvNet(width=8))
+    write_tensors(path, copied_state(about.build()), about.model_dump(mode="json") | changes)
+    with memory.limited(1 << 30), pytest.raises(SettingsError) as caught:
+        load_victim(path, torch.device("cpu"))
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("ending", ["weight", "running_var"])
+def test_parameters_that_are_no_numbers_are_named(ending: str, value: float, tmp_path: Path) -> None:
+    path = tmp_path / "victim.safetensors"
+    about = victim(ConvNet(width=8))
+    tensors = copied_state(about.build())
+    name = next(each for each in tensors if each.endswith(ending))
+    tensors[name].view(-1)[0] = value
+    write_tensors(path, tensors, about.model_dump(mode="json"))
+    with pytest.raises(SettingsError, match=f"'{name}' holds what is not a finite number"):
+        load_victim(path, torch.device("cpu"))

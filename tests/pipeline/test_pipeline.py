@@ -14,7 +14,7 @@ import pandas as pd
 import projects
 import pytest
 from PIL import Image
-from projects import ROOT, TINY, planned, run
+from projects import ROOT, TINY, mini, planned, run
 from safetensors import safe_open
 
 from invgrad.experiments.reading import read_experiments
@@ -36,6 +36,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = snakemake(folder, "all")
     assert result.returncode == 0, result.stdout + result.stderr
     return folder
+
+
+@pytest.mark.slow
+def test_braces_in_texts_are_no_wildcards(tmp_path: Path) -> None:
+    """Snakemake expands them wherever it takes a text itself."""
+    cell, texts = "lenet-untrained-proposed", {"title": "{a} {", "about": "{b} {}", "where": "Figure {2} {c}"}
+    scale = mini(cell) | {"about": "mini {scale} {0} {"}
+    override = {"cells": {cell: {"label": "{network}: {mine} {0} {", "variant": "{x}"}}, "artefacts": {"fig2": texts}}
+    reasons = {"resnet*": "no {time} for {0} it {"}
+    folder = projects.project(tmp_path, "mini", scale, artefacts=["fig2"], override=override, left_out=reasons)
+    assert "fig2" in planned(folder)
 
 
 @pytest.mark.slow

@@ -16,7 +16,15 @@ def available(dataset: str, split: str, source: str, registry: Path = REGISTRY) 
     name = split_name(split)
     supply = data.sources[source_name(dataset, data, source, name)]
     samples = 0 if data.crops else sum(len(package.files) for package in supply.packages)
-    return samples or data.images[name]
+    return samples or published(dataset, name, registry)
+
+
+def published(dataset: str, split: SplitName, registry: Path = REGISTRY) -> int:
+    """Count the images of the full split; `SettingsError` if the registry does not say."""
+    images = describe(dataset, registry).images
+    if split not in images:
+        raise SettingsError(f"{dataset}: images: {unknown('split', split, images)}")
+    return images[split]
 
 
 def find_source(

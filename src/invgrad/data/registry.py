@@ -137,13 +137,6 @@ class Dataset(Settings):
             raise ValueError(f"{len(self.class_names)} class_names for {self.classes} classes")
         return self
 
-    @model_validator(mode="after")
-    def _a_number_for_every_split(self) -> Self:
-        for name, supply in self.sources.items():
-            if uncounted := sorted(set(supply.splits) - self.images.keys()):
-                raise ValueError(f"images: none are counted of {uncounted[0]}, which the source {name} has")
-        return self
-
 
 class _Registry(Settings):
     datasets: dict[Annotated[str, Field(pattern="^[a-z0-9]+$", max_length=LONGEST_NAME)], Dataset]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from invgrad.attack.settings import Attack, FromImage
-from invgrad.data.availability import available, find_source, what_to_put_where
+from invgrad.data.availability import available, find_source, published, what_to_put_where
 from invgrad.data.registry import describe
 from invgrad.experiments.layout import checkpoint_name
 from invgrad.experiments.scales import Scale
@@ -50,7 +50,8 @@ def _refuse_too_few_images(experiments: Experiments, sources: Mapping[str, str])
     for name, clients in experiments.clients.items():
         targets, dataset = clients.targets, experiments.victims[clients.victim].dataset
         source = sources.get(dataset)
-        there = available(dataset, targets.split, source) if source else describe(dataset).images[targets.split]
+        split = targets.split
+        there = available(dataset, split, source) if source else published(dataset, split)
         needed = targets.count * targets.images_per_client
         if targets.indices is not None and needed > len(targets.indices):
             raise SettingsError(
@@ -59,7 +60,7 @@ def _refuse_too_few_images(experiments: Experiments, sources: Mapping[str, str])
         last = max(targets.indices) if targets.indices else targets.start + targets.every * (needed - 1)
         if last >= there:
             raise SettingsError(
-                f"clients.{name}.targets: image {last + 1} of {dataset} is needed, but {source or 'the whole split'} has {there}"
+                f"clients.{name}.targets: image {last + 1} of {dataset} is needed, but {source or 'it'} has {there}"
             )
 
 

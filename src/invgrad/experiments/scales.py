@@ -112,7 +112,7 @@ def _both_change(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
     return {max(pair).rstrip(".") for pair in pairs if max(pair).startswith(min(pair))}
 
 
-def cells_named(content: Mapping[str, Any], cells: Iterable[str]) -> dict[str, Any]:
+def cells_named(content: Mapping[Any, Any], cells: Iterable[str]) -> dict[str, Any]:
     """Replace patterns in the artefacts' lists of cells by the names of the cells that match."""
     artefacts = {name: _with_cells_named(artefact, cells) for name, artefact in content.get("artefacts", {}).items()}
     return {**content, "artefacts": artefacts}

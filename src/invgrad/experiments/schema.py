@@ -16,7 +16,18 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_le
 """Name of a victim, a group of clients, a cell or an artefact; it becomes part of file names."""
 
 TAKEN = frozenset(
-    {"all", "datasets", "data", "victims", "share", "attack", "attack_short", "reconstructions", "measure", "activations"}
+    {
+        "all",
+        "datasets",
+        "data",
+        "victims",
+        "share",
+        "attack",
+        "attack_short",
+        "reconstructions",
+        "measure",
+        "activations",
+    }
     | {"metrics", "describe", "verdict", "figures", "report", "rows", "verdicts", "index"}
 )
 """Names that no artefact can have: those of the workflow's other rules, and of the other files beside the figures."""
@@ -153,7 +164,9 @@ class Experiments(Settings):
             self._base_exists(name)
         for name, artefact in self.artefacts.items():
             if name in TAKEN or name.startswith("victim-"):
-                raise ValueError(f"artefacts.{name}: the workflow has a rule or a file of this name (nearest: '{name}-')")
+                raise ValueError(
+                    f"artefacts.{name}: the workflow has a rule or a file of this name (nearest: '{name}-')"
+                )
             for shown in artefact.cells:
                 must_exist(shown, self.cells, "cell", f"artefacts.{name}.cells")
                 self._epoch_exists(self.cells[shown].clients)

@@ -72,15 +72,15 @@ def initial(network: Network, *, classes: int, size: int, seed: int) -> nn.Modul
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         built = _built(network, classes, size).eval()
-        _check_logits(network, built, classes, size)
+        check_logits(network, built, classes, size)
     return built
 
 
 def outline(network: Network, *, classes: int, size: int) -> nn.Module:
-    """Build the network's modules with parameters of the right shapes and arbitrary values; it takes no memory.
+    """Build the network's modules, in evaluation mode, with parameters of the right shapes and arbitrary values.
 
-    Raises `SettingsError` as `initial` does, and for more than `MOST_PARAMETERS`. Networks of the user's own are not
-    tried on an image: they may compute what needs values.
+    Most take no memory for them. Raises `SettingsError` for a network that cannot be built, or has more than
+    `MOST_PARAMETERS`.
     """
     with torch.random.fork_rng(devices=[]):
         try:
@@ -89,11 +89,11 @@ def outline(network: Network, *, classes: int, size: int) -> nn.Module:
         except RuntimeError as error:
             if not isinstance(network, Torchvision | Custom):
                 raise SettingsError(f"{network!r}: cannot be built: {one_line(error)}") from None
-            built = _built(network, classes, size).eval()  # some architectures compute with tensors while they are built
+            built = _built(
+                network, classes, size
+            ).eval()  # some architectures compute with tensors while they are built
     if (count := sum(each.numel() for each in built.parameters())) > MOST_PARAMETERS:
         raise SettingsError(f"{network!r}: has {count:,} parameters (nearest: {MOST_PARAMETERS:,})")
-    if not isinstance(network, Custom):
-        _check_logits(network, built, classes, size)
     return built
 
 
@@ -102,7 +102,8 @@ def _built(network: Network, classes: int, size: int) -> nn.Module:
 
 
 @torch.no_grad()
-def _check_logits(network: Network, built: nn.Module, classes: int, size: int) -> None:
+def check_logits(network: Network, built: nn.Module, classes: int, size: int) -> None:
+    """Raise `SettingsError` unless the network maps images [1, 3, size, size] to logits [1, classes]."""
     try:
         device = next((each.device for each in built.parameters()), None)
         logits = built(torch.zeros(1, 3, size, size, device=device))

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from invgrad.data.registry import Channels, describe
-from invgrad.networks.build import build, initial
+from invgrad.data.registry import Channels, Classes, Side, Spreads, describe
+from invgrad.networks.build import build, initial, outline
 from invgrad.networks.settings import Custom, Network
 from invgrad.results.files import read_tensors, write_tensors
 from invgrad.settings import Settings, SettingsError, one_line, parse
@@ -18,10 +18,10 @@ class VictimFile(Settings):
 
     network: Network
     dataset: str
-    classes: int
-    size: int
+    classes: Classes
+    size: Side
     mean: Channels
-    std: Channels
+    std: Spreads
     seed: int
 
     def build(self) -> nn.Module:
@@ -53,8 +53,7 @@ def copied_state(network: nn.Module) -> dict[str, Tensor]:
 def restore_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Load a `copied_state` into the network; `RuntimeError` in one line if a name or a shape differs."""
     state = network.state_dict()  # also holds the version of every layer, which the file does not and some layers need
-    if strangers := sorted(state.keys() ^ tensors.keys()):
-        raise RuntimeError(f"'{strangers[0]}' is in one of them only")
+    _refuse_others(state, tensors)
     state.update(tensors)
     try:
         network.load_state_dict(state)
@@ -62,11 +61,22 @@ def restore_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise RuntimeError(one_line(error)) from None
 
 
+def _refuse_others(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise `RuntimeError` in one line if a name or a shape differs."""
+    if strangers := sorted(expected.keys() ^ found.keys()):
+        raise RuntimeError(f"'{strangers[0]}' is in one of them only")
+    for name, tensor in expected.items():
+        if tensor.shape != found[name].shape:
+            raise RuntimeError(f"'{name}' is {list(found[name].shape)} instead of {list(tensor.shape)}")
+
+
 def load_victim(path: Path, device: torch.device, *, custom: Custom | None = None) -> tuple[nn.Module, VictimFile]:
     """Load the network in evaluation mode on `device`, and its metadata; nothing is downloaded.
 
     A file executes no code: it may name a custom network only if the caller's own settings name the same one,
-    `custom`. Raises `SettingsError` if it names another, or if its tensors do not fit.
+    `custom`. Nor does it take more memory than its tensors do: the network that it names is compared with them before
+    it is built. Raises `SettingsError` if the file names another custom network, if its tensors do not fit, or if one
+    holds what is not a finite number.
     """
     tensors, content = read_tensors(path)
     about = parse(VictimFile, content, str(path))
@@ -75,9 +85,27 @@ def load_victim(path: Path, device: torch.device, *, custom: Custom | None = Non
             f"{path}: names the code {about.network.factory} with {about.network.arguments}, "
             f"which runs only if the settings name it too; they name {custom.factory if custom else 'none'}"
         )
-    network = initial(about.network, classes=about.classes, size=about.size, seed=about.seed)
+    _refuse_other_images(about, path)
     try:
+        _refuse_others(outline(about.network, classes=about.classes, size=about.size).state_dict(), tensors)
+        network = initial(about.network, classes=about.classes, size=about.size, seed=about.seed)
         restore_state(network, tensors)
-    except RuntimeError as error:
+    except (RuntimeError, SettingsError) as error:
         raise SettingsError(f"{path}: does not fit its own description: {error}") from None
+    if broken := next((name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()), None):
+        raise SettingsError(f"{path}: '{broken}' holds what is not a finite number")
     return network.to(device).eval(), about
+
+
+def _refuse_other_images(about: VictimFile, path: Path) -> None:
+    """Raise `SettingsError` if the data set of a checkpoint has other images or classes than it says.
+
+    Most networks have the same parameters for images of any size, which decides what memory they take.
+    """
+    try:
+        data = describe(about.dataset)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    for name, said, known in (("size", about.size, data.size), ("classes", about.classes, data.classes)):
+        if said != known:
+            raise SettingsError(f"{path}: {name} is {said}, but {about.dataset} has {known}")

@@ -63,9 +63,12 @@ def _asked(
     name: str, kind: type[Fact], network: Network, classes: int, size: int, measure: "Callable[[nn.Module], Fact]"
 ) -> Fact:
     def ask() -> Fact:
-        from invgrad.networks.build import outline
+        from invgrad.networks.build import check_logits, outline
 
-        return measure(outline(network, classes=classes, size=size))
+        built = outline(network, classes=classes, size=size)
+        if not isinstance(network, Custom):  # one of the user's own may compute what needs values
+            check_logits(network, built, classes, size)
+        return measure(built)
 
     if isinstance(network, Custom):
         return ask()
