@@ -169,3 +169,22 @@ def test_a_victim_of_another_shape_is_refused(tmp_path: Path) -> None:
     save_victim(path, ABOUT, ABOUT.with_(classes=7).build())
     with pytest.raises(SettingsError, match="does not fit its own description"):
         load_victim(path, torch.device("cpu"))
+
+
+SHAPES = ["5", "[]", '"text"', "null", "{}", '[["file", "x"]]', "[" * 5000 + "]" * 5000, '{"file": ["x.csv"]}']
+"""JSON that is not that of a record."""
+
+
+@pytest.mark.parametrize("text", SHAPES)
+def test_json_of_another_shape_is_no_record(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(SettingsError, match=r"x\.json: not the record of x\.csv: "):
+        provenance.read_record(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("about", ["5", "[1]", '"text"', "null", "[" * 5000 + "]" * 5000])
+def test_a_description_of_another_shape_is_no_result(about: str, tmp_path: Path) -> None:
+    metadata = {"invgrad": f'{{"about": {about}, "sha256": "x"}}'}
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", metadata=metadata)
+    with pytest.raises(SettingsError, match=r"x\.safetensors: not a result file of invgrad: "):
+        files.read_tensors(tmp_path / "x.safetensors")

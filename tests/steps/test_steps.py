@@ -286,6 +286,18 @@ def test_a_checkpoint_that_its_record_does_not_know_is_not_taken(photos: tuple[P
         take_trained(training_of(snapshots=()), trained, tmp_path / "out.safetensors")
 
 
+@pytest.mark.parametrize("settings", [5, [], "text", None])
+def test_a_record_whose_settings_are_none_is_of_another_training(
+    settings: object, photos: tuple[Path, Path], tmp_path: Path
+) -> None:
+    trained = tmp_path / "seed0.safetensors"
+    train_victim(training_of(snapshots=()), *photos, trained, None, CPU)
+    record = json.loads(trained.with_suffix(".json").read_text())
+    trained.with_suffix(".json").write_text(json.dumps(record | {"settings": settings}))
+    with pytest.raises(SettingsError, match="was trained with network null"):
+        take_trained(training_of(snapshots=()), trained, tmp_path / "out.safetensors")
+
+
 def test_a_bad_snapshot_is_told_before_anything_is_written(photos: tuple[Path, Path], tmp_path: Path) -> None:
     trained, out = tmp_path / "trained/seed0.safetensors", tmp_path / "victims/seed0.safetensors"
     train_victim(training_of(), *photos, trained, None, CPU)

@@ -5,6 +5,7 @@ A result that does not agree is made anew, wherever it came from: a run with oth
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from invgrad.settings import SettingsError
 SEEN = ".verified.json"
 """File in the folder of results: checksums of large files, so that they are not read at every start."""
 
-NEEDED = {"sha256", "also", "step", "settings", "code", "inputs", "lineage"}
+TEXTS, MAPPINGS = ("sha256", "step", "code"), ("also", "settings", "inputs", "lineage")
 """What a record must hold to be compared."""
 
 LARGE = ".safetensors"
@@ -130,12 +131,12 @@ class Agreement:
     def _record(self, path: Path) -> dict[str, Any] | None:
         """Read the record of a file, once; None if there is none of this version."""
         if path not in self._records:
-            try:
+            with suppress(SettingsError):
                 record = read_record(path)
-                self._records[path] = record if record.keys() >= NEEDED else None
-            except SettingsError:
-                self._records[path] = None
-        return self._records[path]
+                kinds = {**dict.fromkeys(TEXTS, str), **dict.fromkeys(MAPPINGS, dict)}
+                whole = all(isinstance(record.get(name), kind) for name, kind in kinds.items())
+                self._records[path] = record if whole else None
+        return self._records.setdefault(path, None)
 
 
 def summary(reasons: Mapping[Path, str]) -> Iterator[str]:

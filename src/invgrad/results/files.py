@@ -80,9 +80,9 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
         with safe_open(path, framework="pt") as file:
             metadata = json.loads(file.metadata()["invgrad"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        about: dict[str, Any] = metadata["about"]
+        about: dict[str, Any] = dict(metadata["about"])
         expected: str = metadata["sha256"]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: not a result file of invgrad: {error}") from None
     if (found := _checksum(tensors, about)) != expected:
         raise SettingsError(f"{path}: damaged: its sha256 is {found}, but it was written with {expected}")

@@ -64,7 +64,7 @@ def read_record(result: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text())
         if content["file"] != result.name:
             raise ValueError(f"it is about {content['file']}")
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: not the record of {result.name}: {error}") from None
     return content
 

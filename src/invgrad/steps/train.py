@@ -86,8 +86,9 @@ def _record_of(step: TrainStep, source: Path) -> dict[str, Any]:
         raise SettingsError(f"{source.with_suffix('.json')}: not the record of a training: lacks '{min(lacking)}'")
     if sha256(source) != record["sha256"]:
         raise SettingsError(f"{source}: is not the file that its record is about")
+    settings = record["settings"] if isinstance(record["settings"], dict) else {}
     for name, wanted in step.model_dump(mode="json", exclude={"snapshots"}).items():
-        if (was := record["settings"].get(name)) != wanted:
+        if (was := settings.get(name)) != wanted:
             raise SettingsError(f"{source}: was trained with {name} {json.dumps(was)}, not {json.dumps(wanted)}")
     return record
 
