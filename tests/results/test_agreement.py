@@ -64,7 +64,7 @@ def write_file(path: Path, value: float) -> None:
     if path.suffix == ".csv":
         path.write_text(f"value\n{value}\n")
     else:
-        write_tensors(path, {"value": torch.tensor([value])}, {})
+        write_tensors(path, {path.stem: torch.tensor([value])}, {})
 
 
 @pytest.fixture
