@@ -33,8 +33,9 @@ CANCEL = (
 )
 LONGER = mini("lenet-untrained-proposed", shards=3, iterations=2500)
 """Three attacks of several seconds each."""
-ON_CLUSTER = ("snakemake", *PROFILES, "--config", "scale=mini", """left_out={"resnet*": "there's no time"}""")
-"""With what a shell on the way could take for its own quotes."""
+FOR_A_SHELL = json.dumps({"resnet*": """there's $(touch bought) `touch bought` no "time"\nat all"""})
+"""Settings that a shell on the way would not take literally."""
+ON_CLUSTER = ("snakemake", *PROFILES, "--config", "scale=mini", f"left_out={FOR_A_SHELL}")
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +245,4 @@ def test_a_night_in_which_everything_goes_wrong(tmp_path: Path) -> None:
     assert "LeNet (Zhu), untrained: proposed" in (shared / "figures/mini/table1.md").read_text()
     assert_undisturbed(shared, tmp_path)
     assert not list(shared.glob("results/mini/unfinished/*/*/*.safetensors"))
+    assert not list(shared.rglob("bought")), "a shell has read a setting"

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from invgrad.results.agreement import Agreement, summary
 from invgrad.results.provenance import record_path
 from invgrad.runtime.checkpoints import remove_states
 from invgrad.runtime.slurm_outages import survive_slurm_outages
+from invgrad.runtime.snakemake_config import hand_on_by_file
 from invgrad.runtime.snakemake_timers import keep_one_timer
 from invgrad.settings import SettingsError
 from invgrad.tangent.kernels.builds import on_stale_builds
@@ -31,10 +31,7 @@ except SettingsError as error:
 run_jobs_with_this_python()
 keep_one_timer()
 survive_slurm_outages()
-
-# Snakemake hands on what --config says to a cluster's jobs as Python writes it, unless it is quoted: a shell reads an
-# apostrophe beside quotation marks otherwise.
-workflow.config_settings.config_args = [shlex.quote(each) for each in workflow.config_settings.config_args or []]
+hand_on_by_file(workflow.config_settings, Path(".snakemake"))
 
 allocation = Allocation(plan)
 files = plan.files
