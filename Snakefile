@@ -39,11 +39,14 @@ rule all:
         rules.report.output,
 
 
+# Also of a group within a job of a cluster.
 onstart:
     start_for(workflow)
-    announce(workflow, plan)
+    if workflow.is_main_process:
+        announce(workflow, plan)
 
 
 # Not before: a job whose result Snakemake has not seen, or gave up with others of its group, need not start anew.
 onsuccess:
-    remove_states(files.states(), files.root)
+    if workflow.is_main_process:
+        remove_states(files.states(), files.root)

@@ -345,7 +345,7 @@ class Process:
 
 
 class Run:
-    """What Snakemake says of a run of five jobs on this machine."""
+    """What Snakemake says of a run of five jobs on this machine; one that is not the main process has a group's."""
 
     is_main_process, local_exec, touch, dag = True, True, False, range(5)
 
@@ -356,7 +356,8 @@ class Run:
         ({}, True),
         ({"dag": range(4)}, False),
         ({"local_exec": False}, False),
-        ({"is_main_process": False}, False),
+        ({"is_main_process": False, "dag": range(2)}, True),
+        ({"is_main_process": False, "dag": range(1)}, False),
         ({"touch": True}, False),
     ],
 )

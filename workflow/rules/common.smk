@@ -15,6 +15,7 @@ from invgrad.experiments.summary import notebook_json
 from invgrad.results.agreement import Agreement, summary
 from invgrad.results.provenance import record_path
 from invgrad.runtime.checkpoints import remove_states
+from invgrad.runtime.slurm_groups import run_groups_in_one_snakemake
 from invgrad.runtime.slurm_outages import survive_slurm_outages
 from invgrad.runtime.snakemake_config import hand_on_by_file
 from invgrad.runtime.snakemake_timers import keep_one_timer
@@ -30,6 +31,7 @@ except SettingsError as error:
 
 run_jobs_with_this_python()
 keep_one_timer()
+run_groups_in_one_snakemake()
 survive_slurm_outages()
 hand_on_by_file(workflow.config_settings, Path(".snakemake"))
 

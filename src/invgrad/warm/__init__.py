@@ -13,7 +13,8 @@ jobs starts one process that imports everything once (`server.py`, started by `s
    SIGTERM then.
 
 Nothing depends on it: the fork computes what the client would have computed. Where there is no warm process (another
-platform, a cluster, a run of few jobs, `INVGRAD_WARM=` set by the user), or where it declines, the client runs the job
-itself. It declines whatever a library may have read while it was imported and would now be otherwise (`circumstances`),
-such as another number of threads, and everything once CUDA is in use, which does not survive a fork.
+platform, a run of few jobs, a job that has a cluster's job to itself, `INVGRAD_WARM=` set by the user), or where it
+declines, the client runs the job itself. It declines whatever a library may have read while it was imported and would
+now be otherwise (`circumstances`), such as another number of threads, and everything once CUDA is in use, which does
+not survive a fork.
 """

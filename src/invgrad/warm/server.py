@@ -139,6 +139,7 @@ def _uses_cuda() -> bool:
 
 def _run_job(request: dict[str, Any], streams: list[int], connection: socket.socket) -> NoReturn:
     """Be the client's job, in a fork, and end as an interpreter does, but for what the warm process had yet to do."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     code = 1
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # should the warm process be killed
@@ -190,6 +191,7 @@ def import_everything() -> None:
 def main(descriptor: str, folder: str) -> None:
     """Be the warm process: `descriptor` of the socket that listens, and its `folder`, which is removed at the end."""
     own = circumstances()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a cluster sends it to all processes of a job; the jobs end first
     try:
         import_everything()
         for step in STEPS:

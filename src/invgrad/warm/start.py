@@ -19,10 +19,12 @@ FEW = 4
 def start_for(workflow: Any) -> None:
     """Start the warm process for the jobs that Snakemake is about to run, if it runs more than a few on this machine.
 
-    Not on a cluster, where a job has to stay within what it was given, nor where the user has set `INVGRAD_WARM`.
+    On a cluster only within a job that is a group, which all have what that was given: there each start counts, since
+    a GPU waits for it. Not where the user has set `INVGRAD_WARM`.
     """
-    here = sys.platform == "linux" and workflow.is_main_process and workflow.local_exec and not workflow.touch
-    if here and len(workflow.dag) > FEW and VARIABLE not in os.environ:
+    here = sys.platform == "linux" and workflow.local_exec and not workflow.touch
+    few = FEW if workflow.is_main_process else 1
+    if here and len(workflow.dag) > few and VARIABLE not in os.environ:
         from snakemake.shell import shell
 
         variables = shell("env -0", read=True).split("\0")  # as a job has them
