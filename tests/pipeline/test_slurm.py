@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,17 @@ CANCEL = (
     """squeue --me --noheader --format "%i %Z" | awk -v here="$PWD" '$2 == here {print $1}' | """
     "xargs --no-run-if-empty scancel"
 )
-LONGER = mini("lenet-untrained-proposed", shards=3, iterations=2500)
+LONGER = mini("lenet-untrained-proposed", shards=3, iterations=1500)
 """Three attacks of several seconds each."""
 FOR_A_SHELL = json.dumps({"resnet*": """there's $(touch bought) `touch bought` no "time"\nat all"""})
 """Settings that a shell on the way would not take literally."""
 ON_CLUSTER = ("snakemake", *PROFILES, "--config", "scale=mini", f"left_out={FOR_A_SHELL}")
 
 
-@pytest.fixture(scope="module")
-def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@contextlib.contextmanager
+def cluster(folder: Path, *accounting: str) -> Iterator[None]:
     """A cluster that all commands below find through their environment."""
-    folder = tmp_path_factory.mktemp("cluster")
-    start = run(ROOT, TOOLS / "cluster", "start", folder)
+    start = run(ROOT, TOOLS / "cluster", "start", folder, *accounting)
     if start.returncode == NOT_HERE:
         pytest.skip(start.stderr.strip())
     done(start)
@@ -51,6 +51,12 @@ def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
         yield
     done(run(ROOT, TOOLS / "cluster", "stop", folder))
+
+
+@pytest.fixture(scope="module")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with cluster(tmp_path_factory.mktemp("cluster")):
+        yield
 
 
 def jobs() -> dict[str, dict[str, str]]:
@@ -161,6 +167,14 @@ def test_the_longest_attack_ends_before_its_attempts_do(monkeypatch: pytest.Monk
     assert max(minutes) <= 24 * 60, "what most sites allow"
 
 
+def test_a_group_fits_into_a_partition_of_four_hours() -> None:
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    members = dict(each.split("=") for each in profile["group-components"])
+    for each in profile["groups"]:
+        rule, group = each.split("=")
+        assert profile["set-resources"][rule]["runtime"] * int(members[group]) <= 240
+
+
 def test_the_profile_takes_the_scale_paper_whatever_else_is_configured() -> None:
     """From the root of a clone, by its link."""
     plan = ("snakemake", "--profile", "slurm", "--dry-run", "--config")
@@ -195,13 +209,12 @@ def test_dvc_and_the_whole_dag_go_to_the_cluster(tmp_path: Path, monkeypatch: py
     assert not scheduler(folder / "results/mini/metrics/lenet-trained-proposed.json")
 
 
-@pytest.mark.usefixtures("_cluster")
-def test_a_night_in_which_everything_goes_wrong(tmp_path: Path) -> None:
+def survive_a_night(tmp_path: Path, *options: str) -> None:
     """The submitting process dies; then a job is cancelled, one hangs until its time is up, the node is drained, a job
     is requeued. In the morning there are figures, and the bytes are those of a quiet night.
     """
     shared = projects.project(tmp_path / "project", "mini", LONGER, artefacts=["table1"])
-    night = (*ON_CLUSTER, "--group-components", "short=1", "--", "all")
+    night = (*ON_CLUSTER, "--group-components", "short=1", *options, "--", "all")
     first = started(shared, *night)
     stopped(shared, 2)
     os.killpg(first.pid, signal.SIGKILL)
@@ -246,3 +259,37 @@ def test_a_night_in_which_everything_goes_wrong(tmp_path: Path) -> None:
     assert_undisturbed(shared, tmp_path)
     assert not list(shared.glob("results/mini/unfinished/*/*/*.safetensors"))
     assert not list(shared.rglob("bought")), "a shell has read a setting"
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_a_night_in_which_everything_goes_wrong(tmp_path: Path) -> None:
+    survive_a_night(tmp_path)
+
+
+@pytest.mark.night
+@pytest.mark.usefixtures("_cluster")
+def test_a_group_is_one_process_and_goes_on_where_its_time_was_up(tmp_path: Path) -> None:
+    """Its jobs follow each other within two seconds, and each is kept as soon as it is done."""
+    folder = projects.project(tmp_path / "project", "mini", LONGER, artefacts=["table1"])
+    night = started(folder, *ON_CLUSTER, "--", "metrics")
+    until(
+        lambda: len(list(folder.glob("results/mini/unfinished/reconstructions/*/*.safetensors"))) == 2,
+        "a second attack",
+    )
+    assert len(list(folder.glob("results/mini/reconstructions/*/*.safetensors"))) == 1
+    (stopped_job,) = running(folder)
+    done(run(ROOT, "scontrol", "update", f"job={stopped_job}", "EndTime=now"))
+    said, _ = night.communicate()
+    assert night.returncode == 0, said
+
+    mine = {number: job["JobState"] for number, job in jobs().items() if job["WorkDir"] == str(folder)}
+    assert list(mine.values()) == ["COMPLETED", "TIMEOUT", "COMPLETED"]
+    records = [json.loads(path.read_text()) for path in computed(folder)]
+    assert {record["scheduler"]["SLURM_JOB_ID"] for record in records} == mine.keys() - {stopped_job}
+    assert sum(record.get("resumed", 0) >= 1 for record in records) >= 2, "the finished one and that at work"
+    shares = [
+        datetime.fromisoformat(json.loads(path.read_text())["started"])
+        for path in folder.glob("results/mini/shared/*/*.json")
+    ]
+    assert (max(shares) - min(shares)).total_seconds() < 2 * (len(shares) - 1)
+    assert_undisturbed(folder, tmp_path)
