@@ -232,14 +232,14 @@ def survive_a_night(tmp_path: Path, *options: str) -> None:
     at_work = stopped(shared, 2)
     assert sorted(running(shared).values()) == ["PENDING", "RUNNING", "RUNNING"], "there are two GPUs"
     hanging, cancelled = at_work
-    # Its time is up now. SLURM looks for such jobs every half a minute, and ends them as any other.
-    done(run(ROOT, "scontrol", "update", f"job={hanging}", "EndTime=now"))
     node = done(run(ROOT, "sinfo", "--noheader", "--format", "%n")).strip()
     done(run(ROOT, "scontrol", "update", f"node={node}", "state=drain", "reason=test"))
     done(run(ROOT, "scancel", cancelled))
     until(lambda: cancelled not in running(shared), "the cancelled job is gone")
     time.sleep(3)
     assert list(running(shared).values()).count("RUNNING") == 1, "a drained node takes no job"
+    # Its time is up now. SLURM looks for such jobs every half a minute, and ends them as any other.
+    done(run(ROOT, "scontrol", "update", f"job={hanging}", "EndTime=now"))
     done(run(ROOT, "scontrol", "update", f"node={node}", "state=resume"))
     (requeued,) = stopped(shared, 1, besides=at_work)
     done(run(ROOT, "scontrol", "requeue", requeued))
