@@ -169,10 +169,10 @@ def done(result: subprocess.CompletedProcess[str]) -> str:
     return result.stdout + result.stderr
 
 
-def planned(folder: Path, *config: str) -> set[str]:
-    """Names of the rules that `snakemake all` would run."""
+def planned(folder: Path, *config: str, target: str = "all") -> set[str]:
+    """Names of the rules that `snakemake all`, or another target, would run."""
     changes = ("--config", *config) if config else ()
-    said = done(run(folder, "snakemake", "--cores", "2", "all", "--dry-run", "--quiet", "rules", *changes))
+    said = done(run(folder, "snakemake", "--cores", "2", target, "--dry-run", "--quiet", "rules", *changes))
     table = said.split("Job stats:")
     lines = table[1].split("total")[0].splitlines()[3:] if len(table) > 1 else []
-    return {line.split()[0] for line in lines if line.strip()} - {"all"}
+    return {line.split()[0] for line in lines if line.strip()} - {target}

@@ -1,5 +1,6 @@
 """Faults injected on purpose: each ends in a clear message, and nothing is lost or built upon."""
 
+import io
 import json
 import os
 import re
@@ -13,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import projects
 import pytest
 import torch
 import yaml
 from examples import share_step
-from invgrad.results.integrity import SEEN, set_damaged_aside
-from projects import done, environment, mini, run
+from projects import choose, done, environment, mini, planned, run
 
 from invgrad.attack.settings import LBFGS, Attack, AttackStep
 from invgrad.data.registry import PACKAGED
@@ -27,8 +28,8 @@ from invgrad.data.sources import load
 from invgrad.data.splits import save_split
 from invgrad.networks.settings import LeNetZhu, TrainStep
 from invgrad.objective.settings import SquaredEuclidean
-from invgrad.results.files import read_tensors, write_tensors
-from invgrad.results.provenance import Record
+from invgrad.results.files import read_tensors, sha256, write_json, write_tensors
+from invgrad.results.provenance import read_record, record_path
 from invgrad.steps.attack import attack_shard
 from invgrad.steps.measure import rows
 from invgrad.steps.share import share_shard
@@ -145,7 +146,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
-    (folder / "results/mini/metrics/lenet-untrained-proposed.csv").unlink()
+    (folder / "results/mini/metrics/rows/lenet-untrained-proposed/seed0.csv").unlink()
     before = results(folder)
     disk = folder / "results"
     with mounted(disk, "--bind", str(disk)):
@@ -163,7 +164,7 @@ def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) ->
     shutil.copytree(finished, folder, symlinks=True)
     before, root = results(folder), folder / "results/mini"
     cut = ["data/cifar10-validation.safetensors", "shared/lenet-untrained/seed0-shard0.safetensors"]
-    tampered = ["victims/lenet-untrained/seed0.safetensors", "metrics/lenet-untrained-proposed.csv"]
+    tampered = ["victims/lenet-untrained/seed0.safetensors", "metrics/rows/lenet-untrained-proposed/seed0.csv"]
     tampered += [f"reconstructions/lenet-untrained-proposed/seed0-shard{shard}.safetensors" for shard in (0, 1)]
     for name in cut:
         (root / name).write_bytes((root / name).read_bytes()[:-100])
@@ -180,33 +181,46 @@ def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_results_of_unknown_settings_are_refused(finished: Path, tmp_path: Path) -> None:
-    """Without its bookkeeping Snakemake would take them for those of any settings."""
+def test_results_speak_for_themselves(finished: Path, tmp_path: Path) -> None:
+    """Neither times nor Snakemake's bookkeeping are needed to know them, and neither can hide what they are of."""
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
     shutil.rmtree(folder / ".snakemake")
-    result = run(folder, *MEASURED)
-    assert result.returncode != 0
-    assert "error: results/mini: holds results, but .snakemake/metadata does not say" in result.stderr
-    shutil.rmtree(folder / "results/mini")
-    done(run(folder, *MEASURED, "--dry-run", "--quiet", "all"))
+    paths = sorted((folder / "results").rglob("*.*"))
+    for number, path in enumerate(paths):
+        os.utime(path, (10**9 - number, 10**9 - number))
+    assert "Nothing to be done" in done(run(folder, *MEASURED))
+
+    choose(folder, override={"cells": {"lenet-*": {"attack": {"total_variation": 10.0}}}})
+    registry = folder / "data/datasets.yaml"
+    assert planned(folder, target="metrics") == {"attack_short", "measure"}
+    choose(folder, override={})
+    assert planned(folder, target="metrics") == set()
+    entry = yaml.safe_load(PACKAGED.read_text())["datasets"]["cifar10"]
+    entry["statistics"]["mean"][0] = 0.5
+    registry.write_text(yaml.safe_dump({"datasets": {"cifar10": entry}}))
+    os.utime(registry, (0, 0))
+    assert planned(folder, target="metrics") >= {"data", "victim-lenet-untrained", "share", "attack_short", "measure"}
 
 
-def test_what_was_compared_once_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b"):
-        write_tensors(tmp_path / f"x/{name}.safetensors", {"a": torch.rand(3)}, {})
-        Record({}).write(tmp_path / f"x/{name}.safetensors")
-    assert set_damaged_aside(tmp_path) == []
-    reads: list[Path] = []
-    monkeypatch.setattr("invgrad.results.integrity.sha256", lambda path: reads.append(path) or "other")
-    assert set_damaged_aside(tmp_path) == []
-    assert reads == []
-    (tmp_path / "x/a.safetensors").touch()
-    assert [sentence.split(":")[0] for sentence in set_damaged_aside(tmp_path)] == [str(tmp_path / "x/a.safetensors")]
-    assert set(reads) == {tmp_path / "x/a.safetensors"}
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
-        *("a.json", "b.json", "b.safetensors", "other-a.safetensors", SEEN)
-    }
+@pytest.mark.slow
+def test_results_of_elsewhere_are_taken_if_they_are_of_the_plan(finished: Path, tmp_path: Path) -> None:
+    """A colleague's of other settings are made anew, with a line that says so, and all that was made from them."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    rows = folder / "results/mini/metrics/rows/lenet-untrained-proposed/seed0.csv"
+    right = rows.read_bytes()
+    other = {"cells": {"lenet-*": {"attack": {"total_variation": 10.0, "iterations": 5}}}}
+    choose(folder, override=other)
+    done(run(folder, *MEASURED))
+    assert rows.read_bytes() != right
+    choose(folder, override={})
+    shutil.rmtree(folder / ".snakemake")
+    said = done(run(folder, *MEASURED))
+    assert re.search(r"seed0-shard0\.safetensors and 1 more: it was made with other settings: attack\.", said)
+    kept = ["cell", "image", "psnr", "mse", "ssim"]
+    assert pd.read_csv(rows)[kept].equals(pd.read_csv(io.BytesIO(right))[kept])
+    assert "Nothing to be done" in done(run(folder, *MEASURED))
 
 
 @pytest.mark.slow
@@ -264,6 +278,7 @@ def test_a_trial_that_is_not_a_number_fails_alone(
     first = next(name for name in tensors if name.startswith("shared."))
     tensors[first][1].view(-1)[5] = torch.nan
     write_tensors(shared, tensors, about)
+    write_json(record_path(shared), read_record(shared) | {"sha256": sha256(shared)})
     one_bad = attacked("bad.safetensors")
     good, bad = read_tensors(whole)[0], read_tensors(one_bad)[0]
     for client in (0, 2):

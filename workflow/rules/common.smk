@@ -2,10 +2,10 @@
 
 import os
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
-
 
 from invgrad.experiments.allocation import Allocation, run_jobs_with_this_python
 from invgrad.experiments.config import load
@@ -46,7 +46,8 @@ EVERY_SECONDS = str(plan.project.config.checkpoint.seconds)
 EVERY_ITERATIONS = plan.project.config.checkpoint.iterations
 
 # The records beside the results decide what is made anew: Snakemake's times and metadata say nothing after a checkout, a
-# copy, another scale. So the profile asks for `rerun-triggers: mtime` alone, all inputs are `ancient`, and a result that is not as the plan expects has one more, just written.
+# copy, another scale. So the profile asks for `rerun-triggers: mtime` alone, all inputs are `ancient`, and the job of a
+# result that is not as the plan expects has one more input, just written.
 NEWS = Path(".snakemake/made-anew")
 agreement = Agreement(files.root, expected(plan))
 stale = {}

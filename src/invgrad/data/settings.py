@@ -17,9 +17,6 @@ def settings_of_split(
 
     Which contents of the user's files are known is remembered beside `out`. Raises `SettingsError` if there are none.
     """
-    entry = describe(dataset)
-    # Less than the whole registry, or a word on another data set would cost all that was made from this one.
-    about = entry.model_dump_json(exclude={"title", "sources"}) + entry.sources[known_source(source)].model_dump_json()
     digest = None
     if root and is_folder(dataset, source):
         digest = folder_digest(dataset, split, root, out.with_name(".images.kept"), indices)
@@ -28,6 +25,17 @@ def settings_of_split(
         "split": split,
         "source": source,
         "indices": list(indices) if indices else None,
-        "registry": hashlib.sha256(about.encode()).hexdigest()[:16],
+        "registry": registry_digest(dataset, source),
         "images": digest,
     }
+
+
+def registry_digest(dataset: str, source: str | None = None) -> str:
+    """Digest of what the registry says of a data set: less than the whole, or a word on another would cost its results.
+
+    `source`: a source whose files count, too.
+    """
+    entry = describe(dataset)
+    about = entry.model_dump_json(exclude={"title", "sources"})
+    about += entry.sources[known_source(source)].model_dump_json() if source else ""
+    return hashlib.sha256(about.encode()).hexdigest()[:16]

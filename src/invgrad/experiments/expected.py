@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from invgrad.data.settings import settings_of_split
+from invgrad.data.settings import registry_digest, settings_of_split
 from invgrad.experiments.layout import Layout
 from invgrad.experiments.plan import Plan
 from invgrad.experiments.reading import experiment_files
@@ -77,8 +77,16 @@ def _victims(plan: Plan, name: str) -> Iterator[Expected]:
         given = numbered("checkpoint", plan.given_files(name, seed)[::2])
         inputs = given or {part: path for part, paths in splits.items() for path in paths}
         for epoch in (None, *plan.snapshots(name)):
-            path, settings = plan.files.victim(name, seed, epoch), partial(plan.train_json, name, seed)
+            path, settings = (
+                plan.files.victim(name, seed, epoch),
+                _as_json(partial(_settings_of_victim, plan, name, seed)),
+            )
             yield Expected(path, "train", settings, inputs, source_files(victim.network))
+
+
+def _settings_of_victim(plan: Plan, name: str, seed: int) -> dict[str, Any]:
+    registry = registry_digest(plan.victim(name).dataset)
+    return json.loads(plan.train_json(name, seed)) | {"registry": registry}
 
 
 def _shares(plan: Plan, name: str) -> Iterator[Expected]:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 JOBSTEP = "--executor slurm-jobstep --jobs 1"
-"""Options of the plugin for the Snakemake within a SLURM job, which calls `srun` and one more Snakemake for each job."""
+"""Options of the plugin for the Snakemake in a SLURM job, which calls `srun` and one more Snakemake for each job."""
 
 
 def run_groups_in_one_snakemake() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from invgrad.data.settings import registry_digest
 from invgrad.data.splits import Split, read_split
 from invgrad.networks.checkpoint import VictimFile, save_victim, untrained
 from invgrad.networks.settings import Training, TrainStep, source_files
@@ -48,7 +49,7 @@ def train_victim(
     after writing the state.
     """
     inputs = {"validation": validation, "data": training}
-    origin = Origin.of("train", step.model_dump(mode="json"), inputs, source_files(step.network))
+    origin = Origin.of("train", settings_of_victim(step), inputs, source_files(step.network))
     record = Record(origin, device)
     shown, data = (_read(path, step.dataset) for path in (validation, training))
     _refuse_other_splits(step, shown, data)
@@ -73,10 +74,15 @@ def take_trained(step: TrainStep, trained: Path, out: Path) -> None:
     pairs = [(trained, out), *((after(trained, epoch), after(out, epoch)) for epoch in step.snapshots)]
     records = [_record_of(step, source) for source, _ in pairs]
     given = numbered("checkpoint", (source for source, _ in pairs))
-    record = Record(Origin.of("train", step.model_dump(mode="json"), given, source_files(step.network)))
+    record = Record(Origin.of("train", settings_of_victim(step), given, source_files(step.network)))
     for (source, copy), earlier in zip(pairs, records, strict=True):
         write(copy, partial(shutil.copyfile, source))
         record.write(copy, curve=earlier["curve"], trained=earlier)
+
+
+def settings_of_victim(step: TrainStep) -> dict[str, Any]:
+    """All that a victim depends on besides files: its settings, and what the registry says of its data set."""
+    return step.model_dump(mode="json") | {"registry": registry_digest(step.dataset)}
 
 
 def _record_of(step: TrainStep, source: Path) -> dict[str, Any]:
