@@ -120,6 +120,8 @@ def test_every_scale_is_valid(scale: str) -> None:
         ({"results": "my results"}, "no spaces"),
         ({"paper_values": "nope.csv"}, "nope.csv: cannot be read"),
         ({"experiments": "figures/small/fig2.png"}, "cannot be read"),
+        ({"open_details": "params.yaml"}, "params.yaml: unknown key 'scale'"),
+        ({"paper_values": "config/README.md"}, "config/README.md: line 1: unknown column"),
         ({"results": "a;b"}, "no spaces and no other than"),
         ({"paper_values": "{seed}.csv"}, "no spaces and no other than"),
         ({"figures": "x" * 300}, "a name of 300 characters"),

@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from invgrad.experiments.config import CONFIG, load
+from invgrad.paper import open_details
 from invgrad.paper.verdicts import RULE, verdicts
 from invgrad.report.export import save_table
 from invgrad.report.page import FIRST, ReportedValue, Run, Table, compared, duration, judgement, plain, spent, versions
 from invgrad.results.provenance import Stamp
 from invgrad.settings import SettingsError, read_yaml
-from invgrad.steps.report import read_details, write_report
+from invgrad.steps.report import write_report
 
 ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (1000).to_bytes(4) + b" a picture"
@@ -441,7 +442,7 @@ def test_the_papers_own_scale_has_no_warning_unless_settings_were_changed(tree: 
 
 
 def test_the_details_of_this_repository_are_valid() -> None:
-    details = read_details(ROOT / "data/open_details.yaml").details
+    details = open_details.read(ROOT / "data/open_details.yaml").details
     assert len(details) >= 25
     assert len({detail.question for detail in details}) == len(details)
     known = {

@@ -34,6 +34,7 @@ from invgrad.experiments.scales import (
     refuse_unused,
 )
 from invgrad.experiments.schema import Artefact, Experiments, Reasons, must_exist
+from invgrad.paper import open_details
 from invgrad.paper import values as paper_values
 from invgrad.runtime.settings import CheckpointInterval
 from invgrad.settings import CommandFile, Distinct, File, Settings, SettingsError, parse, parse_yaml, read_yaml, unknown
@@ -176,6 +177,7 @@ def load(raw: Mapping[str, Any]) -> Project:
         if not (config.notebooks / f"{artefact}.py").is_file():
             raise SettingsError(f"artefacts.{artefact}: there is no notebook {config.notebooks / f'{artefact}.py'}")
     paper_values.read(config.paper_values)
+    open_details.read(config.open_details)
     project = Project(
         config=config,
         scale=scale,

@@ -85,8 +85,8 @@ def _victims(plan: Plan, name: str) -> Iterator[Expected]:
 
 
 def _settings_of_victim(plan: Plan, name: str, seed: int) -> dict[str, Any]:
-    registry = registry_digest(plan.victim(name).dataset)
-    return json.loads(plan.train_json(name, seed)) | {"registry": registry}
+    step: dict[str, Any] = json.loads(plan.train_json(name, seed))
+    return step | {"registry": registry_digest(plan.victim(name).dataset)}
 
 
 def _shares(plan: Plan, name: str) -> Iterator[Expected]:

@@ -57,15 +57,19 @@ def read(path: Path) -> list[PaperValue]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     reader = csv.reader(io.StringIO(text))
-    header = next(reader, [])
+    try:
+        numbered = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise SettingsError(f"{path}: line {reader.line_num}: {error}") from None
+    header = numbered.pop(0)[1] if numbered else []
     _check_header(header, f"{path}: line 1")
     values: list[PaperValue] = []
     lines: dict[tuple[str, str], int] = {}
-    for cells in reader:
-        where = f"{path}: line {reader.line_num}"
+    for number, cells in numbered:
+        where = f"{path}: line {number}"
         value = _parse_line(header, cells, where)
-        first = lines.setdefault((value.cell, value.measure), reader.line_num)
-        if first != reader.line_num:
+        first = lines.setdefault((value.cell, value.measure), number)
+        if first != number:
             raise SettingsError(f"{where}: cell, measure: '{value.cell}', '{value.measure}' is already in line {first}")
         values.append(value)
     return values

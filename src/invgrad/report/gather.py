@@ -15,13 +15,13 @@ import pandas as pd
 from invgrad.data.registry import title
 from invgrad.experiments.description import ArtefactDescription, Description
 from invgrad.experiments.layout import Layout
+from invgrad.paper.open_details import OpenDetails
 from invgrad.paper.verdicts import VERDICT_COLUMNS, read_values
 from invgrad.report.page import (
     ALL,
     FIRST,
     EmbeddedImage,
     Link,
-    OpenDetails,
     Report,
     ReportedArtefact,
     ReportedCell,

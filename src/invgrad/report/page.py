@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import Field
 
 from invgrad.experiments.description import ArtefactDescription, CellDescription, Description
+from invgrad.paper.open_details import OpenDetails
 from invgrad.paper.verdicts import RULE, Verdict
 from invgrad.report.tables import RECALLED, mean_and_spread
-from invgrad.settings import Settings
 
 PAPER_SCALE = "paper"
 
@@ -38,23 +37,6 @@ CELL = "cell"
 """Column of a table that names cells by their labels."""
 VERDICT = ("verdict", "reason")
 """Columns of a table that compares cells with the paper."""
-
-
-class OpenDetail(Settings):
-    """A detail that the paper leaves open; `source` is a file of the released code that bears on it."""
-
-    question: str = Field(min_length=1)
-    choice: str = Field(min_length=1)
-    why: str = Field(min_length=1)
-    artefacts: tuple[str, ...] = Field(min_length=1)
-    source: str | None
-
-
-class OpenDetails(Settings):
-    """Content of `data/open_details.yaml`; `repository` is the address of the released code."""
-
-    repository: str
-    details: tuple[OpenDetail, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,13 @@ from pathlib import Path
 from invgrad.experiments.description import Description
 from invgrad.experiments.expected import inputs_of_report
 from invgrad.experiments.layout import Layout
+from invgrad.paper import open_details
 from invgrad.report.gather import ReportReader, read_json, read_reported_values
-from invgrad.report.page import (
-    OpenDetails,
-    as_html,
-    as_markdown,
-)
+from invgrad.report.page import as_html, as_markdown
 from invgrad.results.files import write
 from invgrad.results.origin import Origin
 from invgrad.results.provenance import Record
-from invgrad.settings import SettingsError, parse, read_yaml
+from invgrad.settings import SettingsError, parse
 
 
 def write_report(
@@ -30,7 +27,7 @@ def write_report(
     about = parse(Description, read_json(description), str(description))
     gathering = ReportReader(about=about, layout=Layout(results), figures=figures, base=out.parent)
     report = gathering.report(
-        read_reported_values(paper_values, figures / "verdicts.csv", about), read_details(details), html=out
+        read_reported_values(paper_values, figures / "verdicts.csv", about), open_details.read(details), html=out
     )
     given = {"description": description, "paper values": paper_values, "details": details}
     writes = {name: artefact.writes for name, artefact in about.artefacts.items() if artefact.not_made is None}
@@ -40,8 +37,3 @@ def write_report(
     write(index, lambda path: path.write_text(as_markdown(report)))
     write(out, lambda path: path.write_text(as_html(report)))
     record.write(out, also=[index])
-
-
-def read_details(path: Path) -> OpenDetails:
-    """Read the details that the paper leaves open; `SettingsError` if the file is not valid."""
-    return parse(OpenDetails, read_yaml(path), str(path))
