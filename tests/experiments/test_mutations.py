@@ -80,15 +80,13 @@ def changed(draw: st.DrawFn) -> dict[str, Any]:
     for _ in range(draw(st.integers(1, 3))):
         name = draw(st.sampled_from(["params.yaml", str(SCALE), "override", *map(str, FILES)]))
         if name == "override":
-            key, *place = draw(st.sampled_from(PARTS)) or ("cells",)
-            where, value = content["params.yaml"]["override"], draw(VALUES)
-            where[key] = value if not place else {place[0]: nest(place[1:], value)}
+            content["params.yaml"][name] = nest(draw(st.sampled_from(PARTS)), draw(VALUES))
         else:
             mutate(draw, content[name], draw(st.sampled_from(PLACES[name])))
     return content
 
 
-def nest(place: list[Any], value: Any) -> Any:
+def nest(place: tuple[Any, ...], value: Any) -> Any:
     """The value at this place of otherwise empty settings."""
     return {place[0]: nest(place[1:], value)} if place else value
 

@@ -108,8 +108,8 @@ def refuse_unversioned(folders: Mapping[str, Path], environment: Mapping[str, st
         if not folder.resolve().is_relative_to(Path(str(repository)).resolve()):
             raise SettingsError(
                 f"config: {key}: {folder} is {folder.resolve()}, outside of the repository, where DVC versions nothing "
-                "(nearest: a folder in the repository and, on the other disk, DVC's cache, by `dvc cache dir FOLDER` "
-                "and `dvc config cache.type symlink`; or snakemake without DVC)"
+                "(nearest: a clone of the repository on that disk; to have there only DVC's copies of the results: "
+                "`dvc cache dir FOLDER`; or snakemake without DVC)"
             )
 
 

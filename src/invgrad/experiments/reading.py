@@ -161,7 +161,7 @@ def _over(base: Node, patch: Node) -> Node:
 def _unfolded(kind: str, name: str, part: Node) -> Iterator[tuple[str, str, Node]]:
     """A part, and before it the one that it holds in place of a name: its clients, or their victim."""
     key, kind_of_held = HELD.get(kind, ("", ""))
-    held = part.value.get(key)
+    held = part.value.get(key) if key else None
     if held and isinstance(held.value, dict):
         its_name = held.value.get("name", Node(name))
         yield from _unfolded(kind_of_held, _text(its_name.value, f"{kind}.{name}.{key}.name"), _without(held, "name"))
