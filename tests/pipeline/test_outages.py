@@ -13,7 +13,7 @@ from typing import Any
 import projects
 import pytest
 from projects import ROOT, done, mini, run
-from test_faults import assert_undisturbed, started
+from test_faults import assert_undisturbed, mounted, started
 from test_slurm import ON_CLUSTER, _cluster, running, until  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.night, pytest.mark.slow, pytest.mark.cluster]
@@ -61,3 +61,20 @@ def survive_an_outage(down: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("_cluster")
 def test_an_outage_of_a_minute_loses_nothing(down: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     survive_an_outage(down, tmp_path, monkeypatch)
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_a_full_quota_is_said_and_nothing_half_is_kept(tmp_path: Path) -> None:
+    """With room for what is shared, and not for all reconstructions; then with more."""
+    scale = mini("lenet-untrained-proposed", shards=3)
+    folder = projects.project(tmp_path / "project", "mini", scale, artefacts=["table1"])
+    night = (*ON_CLUSTER, "--retries", "0", "--", "metrics")
+    (folder / "results").mkdir()
+    with mounted(folder / "results", "-t", "tmpfs", "-o", "size=424k", "tmpfs"):
+        full = run(folder, *night)
+        assert full.returncode == 1
+        assert "No space left on device" in full.stdout + full.stderr
+        assert not list(folder.glob("results/mini/*/**/.*"))
+        done(run(folder, "mount", "-o", "remount,size=20m", str(folder / "results")))
+        done(run(folder, *night))
+        assert_undisturbed(folder, tmp_path)

@@ -89,6 +89,12 @@ def test_states_that_cannot_be_asked_for_are_those_of_no_job(tmp_path: Path, cap
     assert ["fails" in said[0], "works again" in said[1], len(said)] == [True, True, 2]
 
 
+def test_a_cancelled_job_is_cancelled_whoever_did_it(tmp_path: Path) -> None:
+    (tmp_path / "states").write_text("7|CANCELLED by 0\n8|COMPLETED\n")
+    states, _ = asyncio.run(slurm.query_job_status(f"cat {tmp_path / 'states'}", LOGGER))
+    assert states == {"7": "CANCELLED", "8": "COMPLETED"}
+
+
 def test_an_outage_that_lasts_is_said_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     outage = slurm_outages.Outage("squeue")
     clock = iter([0.0, 30.0, 599.0, 601.0, 620.0])

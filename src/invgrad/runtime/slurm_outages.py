@@ -1,4 +1,4 @@
-"""Mend of Snakemake's SLURM plugin, which loses its jobs while the cluster does not answer."""
+"""Mend of Snakemake's SLURM plugin, which loses jobs while the cluster does not answer, and cancelled ones."""
 
 import threading
 import time
@@ -44,28 +44,33 @@ def survive_slurm_outages() -> None:
     """Let Snakemake wait for a cluster that does not answer for a while.
 
     In 2.8.0 of the plugin, jobs whose state could not be asked for five times are never asked for again, and the run
-    hangs; a submission that fails takes one of the job's retries at once, so that all are gone within a second. Another
-    release that has no such functions is left as it is. This module can go once the plugin keeps its jobs
+    hangs, as it does on a job that sacct calls `CANCELLED by 0`. A submission that fails takes one of the job's retries
+    at once, so that all are gone within a second. Another release that has no such functions is left as it is. This
+    module can go once the plugin keeps its jobs
     (https://github.com/snakemake/snakemake-executor-plugin-slurm/issues/207 and 331) and submits again (313).
     """
     with suppress(ImportError, AttributeError):
         import snakemake_executor_plugin_slurm as slurm
 
-        slurm.query_job_status = _knowing_nothing_at_failure(slurm.query_job_status)
+        slurm.query_job_status = _understood(slurm.query_job_status)
         _submit_again(slurm.Executor)
 
 
-def _knowing_nothing_at_failure(query: Any) -> Any:
-    """The states of no job at all where they cannot be told: as of jobs just submitted, all are asked for next time."""
+def _understood(query: Any) -> Any:
+    """The states of jobs in one word each, and of no job where they cannot be told.
+
+    All are then asked for next time, as jobs just submitted are. sacct says by whom a job was cancelled, which the
+    plugin takes for a state in which it still runs.
+    """
     outage = Outage("asking SLURM for the states of jobs")
 
     async def states(command: str, logger: Any) -> tuple[dict[str, str], float]:
-        known, seconds = await query(command, logger)
-        if known is None:
+        told, seconds = await query(command, logger)
+        if told is None:
             outage.lasts(logger, "they are asked for until it works, and run meanwhile")
             return {}, 0.0
         outage.ends(logger)
-        return known, seconds
+        return {job: state.partition(" ")[0] for job, state in told.items()}, seconds
 
     return states
 
