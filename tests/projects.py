@@ -143,7 +143,7 @@ def recorded(plan: "Plan", result: Path) -> None:
                 lineage[str(source)] = facts(source)
         about = {"file": path.name, "step": each.step, "settings": json.loads(each.settings())}
         run = {"device": "cpu: fast", "seconds": 1.0, "commit": "0" * 40, "uncommitted_changes": False, "versions": {}}
-        return about | {"code": each.accepted_code, "inputs": inputs} | run
+        return about | {"code": each.fingerprint, "inputs": inputs} | run
 
     also = {path.name: sha256(path) for path in wanted[result].also}
     about = facts(result) | {"sha256": sha256(result), "also": also, "lineage": lineage}

@@ -345,6 +345,36 @@ def bench(
 
 
 @app.command()
+def pack(
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: scale=small …")] = None,
+) -> None:
+    """Copy what tables and pictures are made from to a folder that is small enough for git."""
+    from invgrad.experiments.plan import Plan
+    from invgrad.steps.exchange import pack as run
+
+    copies = run(Plan(_project(setting)), out)
+    print(f"{len(copies)} files in {out}: {sum(path.stat().st_size for path in copies) / 2**20:.1f} MiB")
+
+
+@app.command()
+def bring_in(
+    folder: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="What `invgrad pack` wrote, or another clone's results."),
+    ],
+    setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: scale=small …")] = None,
+    accept_code: Annotated[str | None, typer.Option(help="Take results of this commit, whose code is another.")] = None,
+) -> None:
+    """Take results that were computed elsewhere, where they agree with the plan."""
+    from invgrad.experiments.plan import Plan
+    from invgrad.steps.exchange import bring_in as run
+
+    for line in run(Plan(_project(setting)), folder, accept_code):
+        print(line)
+
+
+@app.command()
 def env() -> None:
     """Print what a bug report needs: machine, GPUs, versions."""
     from invgrad.runtime.environment import environment

@@ -17,6 +17,7 @@ from invgrad.experiments.config import Project
 from invgrad.experiments.layout import Layout, checkpoint_name
 from invgrad.experiments.schema import Artefact, Cell, Clients, Victim
 from invgrad.networks.settings import Custom, TrainStep
+from invgrad.results.provenance import record_path
 from invgrad.settings import SettingsError
 
 LARGEST_SPLIT = 2**30
@@ -173,7 +174,7 @@ class Plan:
     def described(self, artefact: str) -> list[Path]:
         """What an artefact's notebook reads besides results: records of trainings, what is run, the paper's values."""
         chosen = self.artefacts[artefact]
-        files = self._trained(chosen) if "curves" in chosen.reads else []
+        files = [record_path(path) for path in self._trained(chosen)] if "curves" in chosen.reads else []
         files += [self.files.description()] if "description" in chosen.reads else []
         return [*dict.fromkeys(files), self.project.config.paper_values]
 

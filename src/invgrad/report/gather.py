@@ -187,17 +187,20 @@ def _cells(line: str) -> list[str]:
 
 def _attacks(path: Path) -> list[Run]:
     """The attacks that made what a record's table is about."""
-    lineage = read_json(path).get("lineage", {})
-    return [_run_of(record, path) for record in lineage.values() if record["step"] == "attack"]
+    record = read_json(path)
+    attacks = [each for each in record.get("lineage", {}).values() if each["step"] == "attack"]
+    return [_run_of(each, path, accepted=each.get("code") in record.get("accepted", {})) for each in attacks]
 
 
 def _run(path: Path) -> Run:
     return _run_of(read_json(path), path)
 
 
-def _run_of(record: Mapping[str, Any], path: Path) -> Run:
+def _run_of(record: Mapping[str, Any], path: Path, *, accepted: bool = False) -> Run:
+    """Read how a result came about; `accepted`: its code is another than that at hand, and was taken for it."""
     try:
         changed = " with uncommitted changes" if record["uncommitted_changes"] else ""
+        changed += ", other code that was accepted" if accepted else ""
         return Run(
             device=record["device"],
             seconds=record["seconds"],

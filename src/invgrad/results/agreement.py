@@ -42,7 +42,7 @@ class Expected:
     """Files of the same job that have no record of their own."""
 
     @property
-    def accepted_code(self) -> str:
+    def fingerprint(self) -> str:
         """Fingerprint of the code that is to have made it."""
         return code_of(self.step, *map(str, self.code))
 
@@ -50,9 +50,12 @@ class Expected:
 class Agreement:
     """Comparison of the results below a folder with what a plan expects of them."""
 
-    def __init__(self, root: Path, expected: Iterable[Expected]) -> None:
+    def __init__(self, root: Path, expected: Iterable[Expected], accepted: str | None = None) -> None:
+        """`accepted`: a commit whose code is taken for the code at hand, as `accepts` says."""
         self._root = root
         self._expected = {each.path: each for each in expected}
+        self._results = {record_path(path): path for path in self._expected}
+        self._accepted = accepted
         self._records: dict[Path, dict[str, Any] | None] = {}
         self._checksums: dict[Path, str] = {}
 
@@ -79,7 +82,8 @@ class Agreement:
 
     def records_before(self, path: Path) -> list[Path]:
         """List the records of the results that this one is made from."""
-        return [record_path(each) for each in self._expected[path].inputs.values() if each in self._expected]
+        results = [self._results.get(each, each) for each in self._expected[path].inputs.values()]
+        return [record_path(each) for each in results if each in self._expected]
 
     def disagreement(self, expected: Expected, others: Collection[Path] = ()) -> str | None:
         """Return the reason why a result is not as expected, or None; `others`: results that are known not to be."""
@@ -87,28 +91,30 @@ class Agreement:
         if record is None:
             return "it has no record of this version"
         for part, path in expected.inputs.items():
-            if path in others:
+            if self._results.get(path, path) in others:
                 return f"its {_words(part)} is made anew"
             if path.exists() and record["inputs"].get(part) != self._checksum(path):
                 return f"it was made from another {_words(part)}"
-        return self._difference(expected, record, record["lineage"])
+        return self._difference(expected, record, record)
 
-    def _difference(
-        self, expected: Expected, facts: Mapping[str, Any], lineage: Mapping[str, Mapping[str, Any]]
-    ) -> str | None:
-        """Return how a result differs by its facts, or by those of what it was made from and is no longer here."""
+    def _difference(self, expected: Expected, facts: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+        """Return how a result differs by its facts, or by those of what it was made from and is no longer here.
+
+        `record` holds the lineage, and the code that was accepted in place of the present one.
+        """
         if facts["step"] != expected.step or facts["inputs"].keys() != expected.inputs.keys():
             return "it was made from other parts"
         if (was := facts["settings"]) != (wanted := json.loads(expected.settings())):
             return f"it was made with other settings: {_changed(was, wanted)}"
-        if expected.accepted_code not in (facts["code"], facts.get("accepted")):
+        accepted = record.get("accepted", {}).get(facts["code"], facts["code"])
+        if accepted != expected.fingerprint and not (self._accepted and accepts(self._accepted, facts)):
             return "the code has changed"
         for part, path in expected.inputs.items():
             if path in self._expected and not path.exists():
-                earlier = lineage.get(facts["inputs"][part])
+                earlier = record["lineage"].get(facts["inputs"][part])
                 if earlier is None:
                     return f"its {_words(part)} is not there to be compared"
-                if reason := self._difference(self._expected[path], earlier, lineage):
+                if reason := self._difference(self._expected[path], earlier, record):
                     return f"of its {_words(part)}: {reason}"
         return None
 
@@ -137,6 +143,12 @@ class Agreement:
                 whole = all(isinstance(record.get(name), kind) for name, kind in kinds.items())
                 self._records[path] = record if whole else None
         return self._records.setdefault(path, None)
+
+
+def accepts(commit: str, facts: Mapping[str, Any]) -> bool:
+    """Return whether a result is of this commit, which may be cut short; uncommitted changes are told by `+changes`."""
+    name, changed, _ = commit.partition("+changes")
+    return str(facts["commit"]).startswith(name) and bool(facts["uncommitted_changes"]) == bool(changed)
 
 
 def summary(reasons: Mapping[Path, str]) -> Iterator[str]:

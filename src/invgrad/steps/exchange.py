@@ -1,0 +1,81 @@
+"""Exchange of results between clones: a small part of them is packed, and what agrees with a plan is brought in."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from invgrad.experiments.expected import expected
+from invgrad.experiments.plan import Plan
+from invgrad.results.agreement import Agreement, Expected, summary
+from invgrad.results.files import sha256, write, write_json
+from invgrad.results.provenance import has_record, read_record, record_path
+from invgrad.settings import SettingsError
+
+COMPUTED = ("data", "train", "share", "attack", "measure", "activations")
+"""Steps whose results are exchanged; tables and figures are made from these in no time."""
+
+
+def pack(plan: Plan, out: Path) -> list[Path]:
+    """Copy to the folder `out` what tables, verdicts and pictures are made from, and return the copies.
+
+    These are the rows with their records, the tensors that pictures show, and the records of trainings whose curves are
+    shown. Raises `SettingsError`, before anything is written, if one is missing or is not as the plan expects.
+    """
+    root = plan.files.root
+    shown = [path for name in plan.project.artefacts for path in (*plan.shown(name), *plan.described(name))]
+    results = [path for path in dict.fromkeys(shown) if path.is_relative_to(root) and path != plan.files.description()]
+    reasons = Agreement(root, expected(plan)).disagreements()
+    for path in results:
+        if not path.exists() or path in reasons:
+            raise SettingsError(f"{path}: {reasons.get(path, 'is not there')}; run snakemake first")
+    files = [each for path in results for each in (path, record_path(path)) if each.exists()]
+    copies = {path: out / path.relative_to(root) for path in files}
+    for path, copy in copies.items():
+        write(copy, partial(shutil.copyfile, path))
+    return list(copies.values())
+
+
+def bring_in(plan: Plan, folder: Path, accepted: str | None = None) -> Iterator[str]:
+    """Copy results of the same scale from a folder, and say in a few lines which were taken and why others were not.
+
+    Taken is what agrees with the plan and with the results at hand, of which none is replaced. `accepted`: a commit
+    whose results are taken although the code has changed since; their records then say so.
+    """
+    root = plan.files.root
+    here = {each.path: each for each in expected(plan) if each.step in COMPUTED}
+    places = {path: path if path.exists() else folder / path.relative_to(root) for path in here}
+    there = {places[path]: _moved(each, places) for path, each in here.items()}
+    offered = [path for path, place in places.items() if place != path and has_record(place)]
+    if not offered:
+        raise SettingsError(
+            f"{folder}: no results of scale {plan.project.config.scale} but those that are here already"
+        )
+    agreement, refused = Agreement(folder, there.values(), accepted), dict[Path, str]()
+    fingerprints = {each.step: each.fingerprint for each in here.values()}
+    for path in offered:
+        place, record = places[path], read_record(places[path])
+        if reason := _damage(place, record) or agreement.disagreement(there[place], refused):
+            refused[place] = reason
+            continue
+        if place.exists():  # of a training the record alone may be wanted, for its curve
+            write(path, partial(shutil.copyfile, place))
+        write_json(record_path(path), record | ({"accepted": _accepted(record, fingerprints)} if accepted else {}))
+    yield f"{len(offered) - len(refused)} of {len(offered)} results taken from {folder}"
+    yield from (line.removesuffix("; made anew if needed") for line in summary(refused))
+
+
+def _moved(each: Expected, places: dict[Path, Path]) -> Expected:
+    inputs = {part: places.get(path, path) for part, path in each.inputs.items()}
+    return replace(each, path=places[each.path], inputs=inputs)
+
+
+def _damage(path: Path, record: dict[str, Any]) -> str | None:
+    return "it is not as its record says" if path.exists() and sha256(path) != record.get("sha256") else None
+
+
+def _accepted(record: dict[str, Any], known: dict[str, str]) -> dict[str, str]:
+    """Map the fingerprints of a record and its lineage to those of the code that they are taken for."""
+    return {each["code"]: known[each["step"]] for each in (record, *record["lineage"].values())}
