@@ -1,6 +1,7 @@
 """DVC over Snakemake: nothing runs twice, and above all nothing stale is recorded as new."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -104,6 +105,48 @@ def test_a_changed_weight_is_noticed_and_reruns_only_what_depends_on_it(clone: P
     assert planned(clone) == set(), "the old results with the old settings"
 
 
+def test_a_setting_that_is_taken_back_gives_the_old_number(clone: Path) -> None:
+    """Whatever DVC remembers of runs."""
+    cell, _ = CELLS
+    before = psnr(clone, cell)
+    choose(clone, override={"cells": {cell: {"attack": {"total_variation": 10.0}}}})
+    dvc(clone, "repro")
+    assert psnr(clone, cell) != before
+    choose(clone, override={})
+    dvc(clone, "repro")
+    assert psnr(clone, cell) == before
+    assert planned(clone) == set()
+
+
+def test_a_corrected_printed_value_is_compared_with_and_not_recorded_as_done(clone: Path) -> None:
+    """Git writes data/ before figures/, so that the changed file is the older one."""
+    values = clone / "data/paper_values.csv"
+    values.write_text(re.sub(r"(lenet-untrained-proposed,psnr_mean),[\d.]+", r"\1,9.00", values.read_text()))
+    os.utime(values, (0, 0))
+    assert "data/paper_values.csv" in dvc(clone, "status")
+    assert planned(clone) == {"verdict", "fig2", "report"}
+    dvc(clone, "repro")
+    verdicts = pd.read_csv(clone / "figures/mini/verdicts.csv").query("cell == 'lenet-untrained-proposed'")
+    assert 9.0 in set(verdicts.paper_value)
+    assert planned(clone) == set()
+
+
+def test_results_are_pulled_beside_those_of_another_scale_and_in_part(made: Path, tmp_path: Path) -> None:
+    """After a run in the clone, as `make demo` is one; what is lacking is made again, and no more."""
+    folder = tmp_path / "clone"
+    git(made, "clone", "--quiet", str(made), str(folder))
+    add_scale(folder, "other", mini("lenet-untrained-proposed"))
+    mine = folder / "results/other/data/cifar10-validation.safetensors"
+    done(run(folder, "snakemake", "--cores", "2", "--config", "scale=other", "--", str(mine.relative_to(folder))))
+    dvc(folder, "pull", "figures")
+    assert mine.exists()
+    assert planned(folder) == set(), "rows tell what they are of"
+    dvc(folder, "pull")
+    assert planned(folder) == set()
+    shutil.rmtree(folder / "results/mini/reconstructions")
+    assert planned(folder, target="reconstructions") == {"attack_short"}
+
+
 def test_a_changed_experiment_or_scale_is_noticed(clone: Path) -> None:
     """The first as a dependency, since DVC does not read tags; the second as a parameter, whose values it shows."""
     bases = clone / "config/experiments/00-bases.yaml"
@@ -118,10 +161,10 @@ def test_a_changed_experiment_or_scale_is_noticed(clone: Path) -> None:
 
 def test_results_that_were_changed_are_noticed(clone: Path) -> None:
     """By whoever edits a table of results: it is made anew, not recorded."""
-    table = clone / "results/mini/metrics/lenet-untrained-proposed.csv"
+    table = clone / "results/mini/metrics/rows/lenet-untrained-proposed/seed0.csv"
     before = table.read_text()
     table.write_text(before.replace("ok", "OK"))
-    assert "lenet-untrained-proposed.csv: damaged" in done(run(clone, "snakemake", "--cores", "2", "all"))
+    assert "lenet-untrained-proposed/seed0.csv: damaged" in done(run(clone, "snakemake", "--cores", "2", "all"))
     assert psnr(clone, "lenet-untrained-proposed") == pytest.approx(pd.read_csv(table).psnr.mean(), abs=1e-3)
     assert set(pd.read_csv(table).status) == {"ok"}
 
@@ -136,7 +179,7 @@ def test_an_experiment_at_another_scale(made: Path, tmp_path: Path) -> None:
     record = folder / "results/longer/reconstructions/lenet-untrained-proposed/seed0-shard0.json"
     assert json.loads(record.read_text())["settings"]["attack"]["iterations"] == 8
     assert "longer" in dvc(folder, "exp", "show", "--no-pager", "--csv")
-    assert (folder / "results/mini/metrics/lenet-untrained-proposed.csv").exists(), "the other scale's results stay"
+    assert (folder / "results/mini/metrics/rows" / CELLS[0] / "seed0.csv").exists(), "the other scale's results stay"
 
 
 def test_results_behind_a_link_are_refused_before_anything_runs(clone: Path, tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_dvc_and_the_whole_dag_go_to_the_cluster(tmp_path: Path, monkeypatch: py
     assert_had_a_gpu([trained, *computed(folder)], mine)
     attacks = {scheduler(path)["SLURM_JOB_ID"] for path in folder.glob("results/mini/reconstructions/*/*.json")}
     assert len(attacks) == 1
-    assert not scheduler(folder / "results/mini/metrics/lenet-trained-proposed.json")
+    assert not scheduler(folder / "results/mini/metrics/rows/lenet-trained-proposed/seed0.json")
 
 
 def survive_a_night(tmp_path: Path, *options: str) -> None:
