@@ -77,6 +77,12 @@ def test_a_failed_job_is_told_with_the_end_of_its_log(folder: Path) -> None:
     assert lines[-1].endswith("The same command goes on from here.")
 
 
+def test_who_asks_for_what_the_scale_leaves_out_is_told_how_to_have_it() -> None:
+    result = run(ROOT, "snakemake", "--cores", "1", "--dry-run", "fig1")
+    assert result.returncode == 1
+    assert re.search("error: 'fig1' is left out: needs .* --config whole=true makes it", result.stderr)
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [

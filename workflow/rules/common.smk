@@ -11,7 +11,7 @@ from invgrad.experiments.allocation import Allocation, run_jobs_with_this_python
 from invgrad.experiments.config import load
 from invgrad.experiments.plan import Plan
 from invgrad.experiments.expected import expected, files_of_description
-from invgrad.experiments.summary import notebook_json
+from invgrad.experiments.summary import notebook_json, why_not_made
 from invgrad.results.agreement import Agreement, summary
 from invgrad.results.provenance import record_path
 from invgrad.runtime.checkpoints import remove_states
@@ -99,6 +99,11 @@ def any_of(names):
 
 def options(name, values):
     return [f"--{name} {shlex.quote(str(value))}" for value in values]
+
+
+def not_made(name):
+    print(f"error: '{name}' is left out: {why_not_made(plan, name)}; --config whole=true makes it", file=sys.stderr)
+    sys.exit(1)
 
 
 def data_options(w):

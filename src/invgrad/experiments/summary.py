@@ -88,18 +88,21 @@ def _not_shown(plan: Plan, name: str) -> str:
 
 def _described(plan: Plan, name: str) -> dict[str, Any]:
     artefact = plan.project.experiments.artefacts[name]
-    lacking = sorted(plan.datasets(artefact) & plan.project.missing.keys())
-    reason = None
-    if name not in plan.project.artefacts:
-        reasons = dict.fromkeys(filter(None, map(plan.project.left_out, artefact.cells)))
-        if name in plan.project.possible:
-            reasons = {"not among the artefacts chosen for this run": None}
-        missing = [f"{dataset} is missing: {plan.project.missing[dataset]}" for dataset in lacking[:1]]
-        reason = "; ".join([*reasons, *missing])
     return artefact.model_dump(include={"title", "where", "about", "cells", "writes"}) | {
-        "not_made": reason,
+        "not_made": None if name in plan.project.artefacts else why_not_made(plan, name),
         "shown_at": plan.project.shown_at(name),
     }
+
+
+def why_not_made(plan: Plan, name: str) -> str:
+    """The reasons why an artefact is not made."""
+    artefact = plan.project.experiments.artefacts[name]
+    lacking = sorted(plan.datasets(artefact) & plan.project.missing.keys())
+    reasons = dict.fromkeys(filter(None, map(plan.project.left_out, artefact.cells)))
+    if name in plan.project.possible:
+        reasons = {"not among the artefacts chosen for this run": None}
+    missing = [f"{dataset} is missing: {plan.project.missing[dataset]}" for dataset in lacking[:1]]
+    return "; ".join([*reasons, *missing])
 
 
 def _summary(plan: Plan, cell: str) -> dict[str, Any]:
