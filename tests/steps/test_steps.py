@@ -388,6 +388,7 @@ def attack_into(folder: Path, attack: AnyAttack, network: Network | None = None)
     if network:
         about = untrained(network, "cifar10", seed=0)
         save_victim(folder / "victim.safetensors", about, about.build())
+        (folder / "victim.json").unlink()
     share_into(folder, share_step())
     names = ("victim", "shared", "found")
     files = [folder / f"{name}.safetensors" for name in names]

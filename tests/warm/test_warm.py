@@ -183,6 +183,8 @@ def test_same_bytes_and_the_same_record(folder: Path, warm: Warm) -> None:
             assert 0 <= record.pop("seconds") < 30
             for each in ("started", "ms_per_trial_iteration", "sha256"):
                 record.pop(each, None)
+            for earlier in record["lineage"].values():
+                del earlier["seconds"]
             record["command"] = [word.replace(name, "") for word in record["command"]]
         rows = pd.read_csv(files[1]).drop(columns="seconds_per_client")
         compared[name] = [files[0].read_bytes(), rows.to_csv(), files[2].read_text()], records

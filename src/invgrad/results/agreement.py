@@ -20,7 +20,7 @@ SEEN = ".verified.json"
 """File in the folder of results: checksums of large files, so that they are not read at every start."""
 
 TEXTS, MAPPINGS = ("sha256", "step", "code"), ("also", "settings", "inputs", "lineage")
-"""What a record must hold to be compared."""
+"""Fields that a record must have to be compared."""
 
 LARGE = ".safetensors"
 """Files that are not read again while size and time stay the same; whoever reads their tensors compares a checksum."""

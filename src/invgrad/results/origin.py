@@ -12,7 +12,7 @@ from invgrad.results.provenance import has_record, read_record
 from invgrad.settings import SettingsError
 
 FACTS = ("file", "step", "settings", "code", "inputs", "commit", "uncommitted_changes", "device", "versions", "seconds")
-"""What a result's lineage holds of each record."""
+"""Fields of a record that stand in the lineage of what was made from its result."""
 
 
 @dataclass(frozen=True)
