@@ -172,7 +172,7 @@ class Plan:
         return list(dict.fromkeys(files))
 
     def described(self, artefact: str) -> list[Path]:
-        """List what an artefact's notebook reads besides results: trainings' records, what is run, the paper's values."""
+        """List what an artefact's notebook reads besides results: trainings' records, description, printed values."""
         chosen = self.artefacts[artefact]
         files = [record_path(path) for path in self._trained(chosen)] if "curves" in chosen.reads else []
         files += [self.files.description()] if "description" in chosen.reads else []
