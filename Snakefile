@@ -48,3 +48,5 @@ onstart:
 onsuccess:
     if workflow.is_main_process:
         remove_states(files.states(), files.root)
+        # Of a part of the workflow, or of jobs that were forced, what was made from their results before.
+        tell(Agreement(files.root, expected(plan)).disagreements())

@@ -49,17 +49,26 @@ EVERY_ITERATIONS = plan.project.config.checkpoint.iterations
 # copy, another scale. So the profile asks for `rerun-triggers: mtime` alone, all inputs are `ancient`, and the job of a
 # result that is not as the plan expects has one more input, just written.
 NEWS = Path(".snakemake/made-anew")
+
+
+def tell(reasons):
+    for sentence in summary(reasons):
+        print(sentence, file=sys.stderr)
+
+
 agreement = Agreement(files.root, expected(plan))
 stale = {}
 
-if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
+if workflow.is_main_process:
     try:
-        for sentence in agreement.set_damaged_aside():
+        # Not while another run of this folder may be writing.
+        for sentence in [] if any(Path(".snakemake/locks").glob("*")) else agreement.set_damaged_aside():
             print(sentence, file=sys.stderr)
+        stale = agreement.disagreements()
     except SettingsError as error:
         sys.exit(f"error: {error}")
-    stale = agreement.disagreements()
-    for sentence in (*summary(stale), *filter(None, [on_stale_builds()])):
+    tell(stale)
+    if sentence := on_stale_builds():
         print(sentence, file=sys.stderr)
     if stale:
         NEWS.parent.mkdir(exist_ok=True)
