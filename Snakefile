@@ -48,5 +48,6 @@ onstart:
 onsuccess:
     if workflow.is_main_process:
         remove_states(files.states(), files.root)
-        # Of a part of the workflow, or of jobs that were forced, what was made from their results before.
-        tell(Agreement(files.root, expected(plan)).disagreements())
+        # After a part of the workflow, or forced jobs: what was made from their results before.
+        later = Agreement(files.root, expected(plan)).disagreements()
+        tell({path: reason for path, reason in later.items() if path not in stale})

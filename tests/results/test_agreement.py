@@ -101,7 +101,7 @@ def test_results_of_other_settings_and_all_made_from_them_are_named(
     assert words in found[first]
     names = ["victim", "shared", "truth", "found", "rows"]
     assert list(found) == [name for name in names[names.index(first) :] if step != "share" or name != "victim"]
-    assert found["rows"].endswith("is made anew")
+    assert found["rows"].endswith("made anew before it")
     assert len(list(summary({Path(name): reason for name, reason in found.items()}))) == 1
 
 
@@ -123,7 +123,7 @@ def test_a_part_of_another_run_of_the_same_settings_is_seen(chain: Chain, tmp_pa
     other.make(value=2)
     for path in (other.path("shared"), record_path(other.path("shared"))):
         path.replace(chain.folder / path.name)
-    assert chain.disagreements()["shared"] == "it was made from another victim"
+    assert chain.disagreements()["shared"] == "it was made with other victim"
     for path in (other.path("victim"), record_path(other.path("victim"))):
         path.replace(chain.folder / path.name)
     assert list(chain.disagreements()) == ["truth", "found", "rows"]
@@ -144,6 +144,21 @@ def test_rows_tell_what_they_were_made_from_where_that_is_gone(chain: Chain) -> 
     assert chain.disagreements() == {
         "rows": "of its reconstruction: of its victim: it was made with other settings: seed 0, not 1"
     }
+
+
+@pytest.mark.parametrize("kind", ["other settings", "another victim"])
+def test_rows_agree_with_what_is_still_there(kind: str, chain: Chain) -> None:
+    """Though all between the victim and them is gone."""
+    for name in ("shared", "truth", "found"):
+        chain.path(name).unlink()
+    assert chain.disagreements() == {}
+    if kind == "other settings":
+        chain.settings["train"] = {"seed": 1}
+        assert chain.disagreements()["rows"] == "of its reconstruction: victim made anew before it"
+    else:
+        write_file(chain.path("victim"), 2)
+        Record(Origin.of("train", {"seed": 0}, {})).write(chain.path("victim"))
+        assert chain.disagreements() == {"rows": "of its reconstruction: it was made with other victim"}
 
 
 @pytest.mark.parametrize("name", ["victim", "found", "rows"])
@@ -191,6 +206,7 @@ def test_a_file_beside_the_result_belongs_to_its_record(tmp_path: Path) -> None:
     picture.write_text("2\n")
     (sentence,) = Agreement(tmp_path, expected).set_damaged_aside()
     assert sentence.startswith(f"{picture}: damaged")
+    assert Agreement(tmp_path, expected).disagreements() == {table: "it lacks a file of the same job"}
 
 
 def test_what_does_not_belong_together_is_refused(chain: Chain, tmp_path: Path) -> None:
@@ -235,7 +251,9 @@ def reasons(paths: Iterable[str], reason: str) -> dict[Path, str]:
 
 
 def test_what_is_made_anew_is_told_in_a_line_for_each_reason() -> None:
-    found = reasons("ab", "the code has changed") | reasons("cde", "its victim is made anew") | reasons("f", "other")
+    found = (
+        reasons("ab", "the code has changed") | reasons("cde", f"victim {agreement.FOLLOWS}") | reasons("f", "other")
+    )
     assert list(summary(found)) == [
         "a and 1 more: the code has changed; made anew if needed",
         "f: other; made anew if needed",

@@ -107,11 +107,11 @@ def test_what_does_not_agree_is_refused_with_the_reason(kind: str, plan: Plan, p
 @pytest.mark.parametrize(
     ("commit", "changed", "accepted", "is_taken"),
     [
-        ("0a1b2c3d", False, None, False),
-        ("0a1b2c3d", False, "0a1b", True),
-        ("0a1b2c3d", False, "ffff", False),
-        ("0a1b2c3d", True, "0a1b", False),
-        ("0a1b2c3d", True, "0a1b+changes", True),
+        ("0a1b2c3d4e", False, None, False),
+        ("0a1b2c3d4e", False, "0a1b2c3", True),
+        ("0a1b2c3d4e", False, "fffffff", False),
+        ("0a1b2c3d4e", True, "0a1b2c3", False),
+        ("0a1b2c3d4e", True, "0a1b2c3+changes", True),
     ],
 )
 def test_results_of_other_code_are_taken_only_of_a_commit_that_is_named(
@@ -130,7 +130,7 @@ def test_what_was_accepted_holds_for_the_code_at_hand_alone(
     plan: Plan, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_record(packed, code="of another commit")
-    list(bring_in(plan, packed, "0000"))
+    list(bring_in(plan, packed, "0000000"))
     monkeypatch.setattr("invgrad.results.agreement.code_of", lambda *step: "of the next commit")
     assert list(Agreement(plan.files.root, expected(plan)).disagreements().values()) == ["the code has changed"]
 

@@ -56,10 +56,10 @@ def tell(reasons):
         print(sentence, file=sys.stderr)
 
 
-agreement = Agreement(files.root, expected(plan))
 stale = {}
 
 if workflow.is_main_process:
+    agreement = Agreement(files.root, expected(plan))
     try:
         # Not while another run of this folder may be writing.
         for sentence in [] if any(Path(".snakemake/locks").glob("*")) else agreement.set_damaged_aside():

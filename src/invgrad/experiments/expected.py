@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from invgrad.data.registry import REGISTRY
 from invgrad.data.settings import registry_digest, settings_of_split
 from invgrad.experiments.layout import Layout
 from invgrad.experiments.plan import Plan
@@ -44,7 +45,7 @@ def described(plan: Plan) -> str:
 def files_of_description(plan: Plan) -> dict[str, Path]:
     """Name the files of the configuration."""
     files = numbered("experiments", experiment_files(plan.project.config.experiments))
-    return files | {"scale": plan.project.scale_file}
+    return files | {"scale": plan.project.scale_file} | _registry()
 
 
 def inputs_of_report(
@@ -58,7 +59,13 @@ def inputs_of_report(
         **numbered("notebook", map(files.notebook, writes)),
         **numbered("figure", (figures / f"{name}.{kind}" for name, kinds in writes.items() for kind in kinds)),
         **numbered("picture", filter(Path.exists, pictures)),
+        **_registry(),
     }
+
+
+def _registry() -> dict[str, Path]:
+    """The project's registry of data sets, which has their titles."""
+    return numbered("registry", filter(Path.exists, [REGISTRY]))
 
 
 def _splits(plan: Plan, cells: list[str]) -> Iterator[Expected]:
@@ -73,15 +80,13 @@ def _splits(plan: Plan, cells: list[str]) -> Iterator[Expected]:
 def _victims(plan: Plan, name: str) -> Iterator[Expected]:
     victim = plan.victim(name)
     splits = {"validation": plan.validation_split(name), "data": plan.training_split(name)}
+    code = source_files(victim.network)
     for seed in plan.seeds(name):
         given = numbered("checkpoint", plan.given_files(name, seed)[::2])
         inputs = given or {part: path for part, paths in splits.items() for path in paths}
         for epoch in (None, *plan.snapshots(name)):
-            path, settings = (
-                plan.files.victim(name, seed, epoch),
-                _as_json(partial(_settings_of_victim, plan, name, seed)),
-            )
-            yield Expected(path, "train", settings, inputs, source_files(victim.network))
+            settings = _as_json(partial(_settings_of_victim, plan, name, seed))
+            yield Expected(plan.files.victim(name, seed, epoch), "train", settings, inputs, code)
 
 
 def _settings_of_victim(plan: Plan, name: str, seed: int) -> dict[str, Any]:
@@ -93,10 +98,8 @@ def _shares(plan: Plan, name: str) -> Iterator[Expected]:
     code, data = source_files(plan.custom(name)), plan.data_for_clients(name)
     for seed in plan.clients[name].seeds:
         for shard in range(len(plan.clients[name].shards())):
-            inputs, settings = (
-                {"victim": plan.victim_file(name, seed), "data": data},
-                partial(plan.share_json, name, shard),
-            )
+            inputs = {"victim": plan.victim_file(name, seed), "data": data}
+            settings = cache(partial(plan.share_json, name, shard))
             for path in (plan.files.shared(name, seed, shard), plan.files.truth(name, seed, shard)):
                 yield Expected(path, "share", settings, inputs, code)
 
@@ -107,7 +110,7 @@ def _attacks(plan: Plan, cell: str) -> Iterator[Expected]:
     for seed, shard in ((shard.seed, shard.number) for shard in plan.shards(cell)):
         shared = plan.files.shared(clients, seed, shard)
         inputs = {"victim": plan.victim_file(clients, seed), "shared": shared, **start}
-        path, settings = plan.files.reconstruction(cell, seed, shard), partial(plan.attack_json, cell, seed)
+        path, settings = plan.files.reconstruction(cell, seed, shard), cache(partial(plan.attack_json, cell, seed))
         yield Expected(path, "attack", settings, inputs, code)
 
 
@@ -158,7 +161,7 @@ def _notebook(plan: Plan, name: str) -> Expected:
 
 
 def _as_json(settings: Callable[[], Mapping[str, Any]]) -> Callable[[], str]:
-    return lambda: json.dumps(settings())
+    return cache(lambda: json.dumps(settings()))
 
 
 def _report(plan: Plan) -> Expected:

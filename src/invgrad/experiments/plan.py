@@ -6,6 +6,7 @@ The workflow's rules are thin: they ask the plan for everything that depends on 
 import json
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Plan:
         """Every artefact that can be made, chosen for this run or not, without the cells that are left out."""
         return self.project.possible
 
-    @property
+    @cached_property
     def cells(self) -> dict[str, Cell]:
         """Every cell that an artefact shows, left out or not, in the order of the configuration."""
         shown = {cell for artefact in self.project.experiments.artefacts.values() for cell in artefact.cells}

@@ -4,6 +4,8 @@ A result that does not agree is made anew, wherever it came from: a run with oth
 """
 
 import json
+import re
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from invgrad.settings import SettingsError
 
 SEEN = ".verified.json"
 """File in the folder of results: checksums of large files, so that they are not read at every start."""
+
+FOLLOWS = "made anew before it"
+"""End of the reason of a result whose input is made anew."""
 
 TEXTS, MAPPINGS = ("sha256", "step", "code"), ("also", "settings", "inputs", "lineage")
 """Fields that a record must have to be compared."""
@@ -90,14 +95,13 @@ class Agreement:
         record = self._record(expected.path)
         if record is None:
             return "it has no record of this version"
-        for part, path in expected.inputs.items():
-            if self._results.get(path, path) in others:
-                return f"its {_words(part)} is made anew"
-            if path.exists() and record["inputs"].get(part) != self._checksum(path):
-                return f"it was made from another {_words(part)}"
-        return self._difference(expected, record, record)
+        if any(not file.is_file() or file.name not in record["also"] for file in expected.also):
+            return "it lacks a file of the same job"
+        return self._difference(expected, record, record, others)
 
-    def _difference(self, expected: Expected, facts: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    def _difference(
+        self, expected: Expected, facts: Mapping[str, Any], record: Mapping[str, Any], others: Collection[Path]
+    ) -> str | None:
         """Return how a result differs by its facts, or by those of what it was made from and is no longer here.
 
         `record` holds the lineage, and the code that was accepted in place of the present one.
@@ -110,11 +114,15 @@ class Agreement:
         if accepted != expected.fingerprint and not (self._accepted and accepts(self._accepted, facts)):
             return "the code has changed"
         for part, path in expected.inputs.items():
+            if self._results.get(path, path) in others:
+                return f"{_words(part)} {FOLLOWS}"
+            if path.exists() and facts["inputs"][part] != self._checksum(path):
+                return f"it was made with other {_words(part)}"
             if path in self._expected and not path.exists():
                 earlier = record["lineage"].get(facts["inputs"][part])
                 if earlier is None:
-                    return f"its {_words(part)} is not there to be compared"
-                if reason := self._difference(self._expected[path], earlier, record):
+                    return f"{_words(part)} not there to be compared"
+                if reason := self._difference(self._expected[path], earlier, record, others):
                     return f"of its {_words(part)}: {reason}"
         return None
 
@@ -147,6 +155,8 @@ class Agreement:
 
 def accepts(commit: str, facts: Mapping[str, Any]) -> bool:
     """Return whether a result is of this commit, which may be cut short; uncommitted changes are told by `+changes`."""
+    if not re.fullmatch(r"[0-9a-f]{7,}(\+changes)?", commit):
+        raise SettingsError(f"'{commit}' is no commit: give 7 or more of its digits, and +changes if it had any")
     name, changed, _ = commit.partition("+changes")
     return str(facts["commit"]).startswith(name) and bool(facts["uncommitted_changes"]) == bool(changed)
 
@@ -157,7 +167,7 @@ def summary(reasons: Mapping[Path, str]) -> Iterator[str]:
     for path, reason in reasons.items():
         by_reason.setdefault(reason, []).append(path)
     for reason, paths in by_reason.items():
-        if not reason.endswith("is made anew"):
+        if not reason.endswith(FOLLOWS):
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             yield f"{paths[0]}{more}: {reason}; made anew if needed"
 
@@ -182,8 +192,8 @@ def _short(value: Any, longest: int = 60) -> str:
 def _move(file: Path, root: Path) -> Path:
     aside = root / "damaged" / f"{sha256(file)[:8]}-{file.name}"
     try:
-        aside.parent.mkdir(exist_ok=True)
-        file.rename(aside)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, aside)  # which may be on another disk
     except OSError as error:
         raise SettingsError(f"{file}: damaged, and cannot be moved aside: {error.strerror}") from None
     return aside

@@ -26,12 +26,21 @@ def fingerprint(files: Iterable[Path | str]) -> str:
     """The first 16 hexadecimal digits of a sha256 over the names of these files and what they say.
 
     Comments, docstrings and layout of code do not count (`invgrad.source_code`); of other files each byte does. It
-    stands among a job's parameters, so that the job runs again when a file has changed. Times of files would not do: a
-    fresh checkout changes all of them.
+    stands in the record of a result, which is made anew when a file has changed.
     """
-    digests = sorted({f"{Path(file).name} {_known().about(file)[0]}" for file in files})
+    digests = sorted({f"{path.name} {_said(path)}" for path in map(Path, files)})
     _known().keep()
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
+
+
+def _said(file: Path) -> str:
+    """What a file says; of one of the package, what it said at first: this process runs no later code."""
+    return _said_at_first(file) if file.is_relative_to(PACKAGE) else _known().about(file)[0]
+
+
+@cache
+def _said_at_first(file: Path) -> str:
+    return _known().about(file)[0]
 
 
 @cache

@@ -28,6 +28,8 @@ class Origin:
     """Checksum of each file that the step reads, by its part in it: victim, shared …"""
     lineage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The `FACTS` of every result that this one was made from, directly or not, by its checksum."""
+    accepted: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of other code in the lineage, and those of the code that they were taken for."""
 
     @classmethod
     def of(
@@ -47,13 +49,22 @@ class Origin:
         files = {part: path for part, path in inputs.items() if path}
         checksums = {part: sha256(path) for part, path in files.items()}
         lineage: dict[str, Mapping[str, Any]] = {}
+        accepted: dict[str, str] = {}
         for part, path in files.items():
             if has_record(path):
                 record = read_record(path)
                 if record["sha256"] != checksums[part]:
                     raise SettingsError(f"{path}: is not the file that its record is about")
+                accepted |= record.get("accepted", {})
                 lineage |= record.get("lineage", {}) | {record["sha256"]: {name: record.get(name) for name in FACTS}}
-        return cls(step, settings, code_of(step, *map(str, code)), checksums, {} if final else lineage)
+        return cls(
+            step,
+            settings,
+            code_of(step, *map(str, code)),
+            checksums,
+            {} if final else lineage,
+            {} if final else accepted,
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -63,7 +74,7 @@ class Origin:
 
 @cache
 def code_of(step: str, *more: str) -> str:
-    """Fingerprint of the code that a step runs in this process, which has imported it and runs no later one."""
+    """Fingerprint of the code that a step runs in this process, with files of the user's own."""
     return fingerprint([*step_code(step), *more])
 
 

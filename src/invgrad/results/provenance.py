@@ -107,6 +107,7 @@ class Record:
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
             "seconds": round(self.seconds, 3),
             "lineage": self._origin.lineage,
+            "accepted": self._origin.accepted,
         }
         write_json(record_path(result), content)
 

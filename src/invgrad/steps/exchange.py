@@ -1,7 +1,7 @@
 """Exchange of results between clones: a small part of them is packed, and what agrees with a plan is brought in."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,6 @@ def bring_in(plan: Plan, folder: Path, accepted: str | None = None) -> Iterator[
             f"{folder}: no results of scale {plan.project.config.scale} but those that are here already"
         )
     agreement, refused = Agreement(folder, there.values(), accepted), dict[Path, str]()
-    fingerprints = {each.step: each.fingerprint for each in here.values()}
     for path in offered:
         place, record = places[path], read_record(places[path])
         if reason := _damage(place, record) or agreement.disagreement(there[place], refused):
@@ -62,7 +61,8 @@ def bring_in(plan: Plan, folder: Path, accepted: str | None = None) -> Iterator[
             continue
         if place.exists():  # of a training the record alone may be wanted, for its curve
             write(path, partial(shutil.copyfile, place))
-        write_json(record_path(path), record | ({"accepted": _accepted(record, fingerprints)} if accepted else {}))
+        other = _accepted(here[path], record, here, record["lineage"]) if accepted else {}
+        write_json(record_path(path), record | {"accepted": record.get("accepted", {}) | other})
     yield f"{len(offered) - len(refused)} of {len(offered)} results taken from {folder}"
     yield from (line.removesuffix("; made anew if needed") for line in summary(refused))
 
@@ -76,6 +76,12 @@ def _damage(path: Path, record: dict[str, Any]) -> str | None:
     return "it is not as its record says" if path.exists() and sha256(path) != record.get("sha256") else None
 
 
-def _accepted(record: dict[str, Any], known: dict[str, str]) -> dict[str, str]:
-    """Map the fingerprints of a record and its lineage to those of the code that they are taken for."""
-    return {each["code"]: known[each["step"]] for each in (record, *record["lineage"].values())}
+def _accepted(
+    each: Expected, facts: Mapping[str, Any], here: Mapping[Path, Expected], lineage: Mapping[str, Any]
+) -> dict[str, str]:
+    """Map the fingerprints of other code in a record and its lineage to those of the code that they are taken for."""
+    found = {facts["code"]: each.fingerprint} if facts["code"] != each.fingerprint else {}
+    for part, path in each.inputs.items():
+        if path in here and (earlier := lineage.get(facts["inputs"][part])):
+            found |= _accepted(here[path], earlier, here, lineage)
+    return found

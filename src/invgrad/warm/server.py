@@ -21,7 +21,7 @@ from functools import partial
 from importlib import import_module, invalidate_caches
 from typing import Any, NoReturn
 
-from invgrad.results.origin import code_of
+from invgrad.results.fingerprints import PACKAGE, fingerprint
 from invgrad.warm.client import circumstances
 
 STEPS = ("data", "train", "share", "attack", "measure", "activations", "verdict", "describe", "notebook", "report")
@@ -194,8 +194,7 @@ def main(descriptor: str, folder: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a cluster sends it to all processes of a job; the jobs end first
     try:
         import_everything()
-        for step in STEPS:
-            code_of(step)  # as it was imported, whatever is edited while a run goes on
+        fingerprint(PACKAGE.rglob("*.py"))  # of the code that was imported, whatever is edited while a run goes on
         WarmProcess(socket.socket(fileno=int(descriptor)), sys.stdin.fileno(), own).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
