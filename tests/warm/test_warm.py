@@ -218,6 +218,18 @@ def test_a_signal_stops_the_job_which_keeps_its_state(number: signal.Signals, fo
     assert f"stopped by {number.name}" in words
 
 
+def test_ctrl_c_while_the_warm_process_imports_ends_a_client_without_a_word(folder: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        job = launch(folder, environment() | {client.VARIABLE: str(tmp_path / "socket")}, "--version")
+        listener.accept()
+        job.send_signal(signal.SIGINT)
+        words, _ = job.communicate(timeout=20)
+    assert job.returncode == -signal.SIGINT
+    assert words == ""
+
+
 def test_a_client_that_is_killed_takes_its_job_with_it(folder: Path, warm: Warm) -> None:
     job = launch(folder, warm.environment, *attack(10**6, "killed"))
     state = folder / "killed-unfinished.safetensors"
