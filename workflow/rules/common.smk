@@ -19,6 +19,7 @@ from invgrad.runtime.slurm_groups import run_groups_in_one_snakemake
 from invgrad.runtime.slurm_outages import survive_slurm_outages
 from invgrad.runtime.snakemake_config import hand_on_by_file
 from invgrad.runtime.snakemake_timers import keep_one_timer
+from invgrad.runtime.snakemake_times import ignore_times_after_jobs
 from invgrad.settings import SettingsError
 from invgrad.tangent.kernels.builds import on_stale_builds
 from invgrad.warm.start import start_for
@@ -31,6 +32,7 @@ except SettingsError as error:
 
 run_jobs_with_this_python()
 keep_one_timer()
+ignore_times_after_jobs()
 run_groups_in_one_snakemake()
 survive_slurm_outages()
 hand_on_by_file(workflow.config_settings, Path(".snakemake"))
