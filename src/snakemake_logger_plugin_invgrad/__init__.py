@@ -4,6 +4,7 @@ Snakemake finds loggers by the name of this package; workflow/profiles/default c
 .snakemake/log, holds all that it says, and so does the console with --verbose, --printshellcmds, --quiet or --dry-run.
 """
 
+import logging
 import re
 import shutil
 import sys
@@ -41,6 +42,8 @@ class LogHandler(LogHandlerBase):
         self._rewrites = self._stream.isatty()
         self._next_line = 0.0
         self._ended = threading.Event()
+        # Snakemake's own log may be on a full disk: no traceback for each line that it lacks.
+        logging.raiseExceptions = False
 
     @property
     def writes_to_stream(self) -> bool:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from projects import ROOT, run
 from snakemake_interface_logger_plugins.common import LogEvent
+from test_faults import mounted
 
 from snakemake_logger_plugin_invgrad import LogHandler
 from snakemake_logger_plugin_invgrad.run import ALMOST, Run
@@ -75,6 +76,16 @@ def test_a_failed_job_is_told_with_the_end_of_its_log(folder: Path) -> None:
     assert "Its command returned non-zero exit status 1." in lines
     assert lines[-1].startswith("Not finished: 1 of 4 jobs done in ")
     assert lines[-1].endswith("The same command goes on from here.")
+
+
+def test_snakemakes_own_log_on_a_full_disk_leaves_the_console_as_it_is(folder: Path) -> None:
+    disk = folder / ".snakemake/log"
+    disk.mkdir(parents=True)
+    with mounted(disk, "-t", "tmpfs", "-o", "size=4k", "tmpfs"):
+        (disk / "full").write_bytes(bytes(4096))
+        failed = said(folder, "--config", "other=bad.txt", code=1)
+    assert "Failed: slow_short, for bad.txt" in failed
+    assert "Traceback" not in failed
 
 
 def test_who_asks_for_what_the_scale_leaves_out_is_told_how_to_have_it() -> None:
