@@ -40,8 +40,8 @@ CELLS = ("lenet-untrained-proposed", "lenet-trained-proposed")
 KINDS = ("data", "victims", "shared", "truth", "reconstructions", "metrics", "notebooks")
 OTHER = {"cells": {"lenet-*": {"attack": {"total_variation": 10.0, "iterations": 200}}}}
 TIMES = ["seconds_per_client"]
-NOT_COMPARED = re.compile(r"commit [0-9a-f]+(\+changes)?|[\d.]+ (s|minutes) on cpu: .*")
-"""Commits and times in texts."""
+NOT_COMPARED = re.compile(r"commit[ =][0-9a-f]+(\+changes)?|[\d.]+ (s|minutes) on cpu: .*")
+"""Commits and times in texts and PDF files."""
 ROOM = 300_000
 """Kilobytes of the disk that the project is on."""
 
@@ -72,12 +72,12 @@ class Project:
     def any_result(self) -> Path:
         return self.draw.choice(self.results())
 
-    def two_of_a_kind(self) -> tuple[Path, Path]:
+    def two_of_a_kind(self) -> list[Path]:
         """Two results of one step: of another shard, cell, victim …"""
-        one = self.any_result()
-        alike = [each for each in self.results() if kind(self, each) == kind(self, one) and each.suffix == one.suffix]
-        other = self.draw.choice([each for each in alike if each != one] or [one])
-        return one, other
+        kinds: dict[tuple[str, ...], list[Path]] = {}
+        for path in self.results():
+            kinds.setdefault((*path.relative_to(self.folder).parts[:3], path.suffix), []).append(path)
+        return self.draw.sample(self.draw.choice([alike for alike in kinds.values() if len(alike) > 1]), 2)
 
     def lose_part(self) -> None:
         """Remove the results of some steps."""
@@ -112,10 +112,6 @@ class Project:
         assert "Traceback" not in said, said
         reasons = [line for line in said.splitlines() if re.search(r"^\s*error: |stopped by|No space left", line)]
         self.said[reasons[0].strip() if reasons else f"no reason: {said[-300:]}"] += 1
-
-
-def kind(project: Project, path: Path) -> str:
-    return path.relative_to(project.folder).parts[2]
 
 
 # Events for a run.
@@ -287,7 +283,7 @@ def befall(event: Callable[[Project], None], project: Project) -> str:
     if project.draw.random() < 0.5:
         event(project)
         return "between runs"
-    with project.at_work(), suppress(FileNotFoundError):  # what the run removed meanwhile
+    with project.at_work(), suppress(FileNotFoundError, IndexError):  # while the run has removed it, or all
         event(project)
     return "during a run"
 
@@ -306,8 +302,8 @@ def outcome(folder: Path) -> dict[str, Any]:
         elif path.suffix == ".png":
             with Image.open(BytesIO(path.read_bytes())) as picture:
                 found[name] = (picture.size, picture.mode, picture.tobytes())
-        elif path.suffix in {".csv", ".md", ".tex"} or path.name == "metrics.json":
-            found[name] = NOT_COMPARED.sub("", path.read_text())
+        elif path.suffix in {".csv", ".md", ".tex", ".pdf"} or path.name == "metrics.json":
+            found[name] = NOT_COMPARED.sub("", path.read_text("latin-1"))
     return found
 
 
