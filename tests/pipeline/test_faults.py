@@ -141,6 +141,19 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_disk_that_is_full_when_a_run_begins(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    choose(folder, override={"cells": {"lenet-*": {"attack": {"total_variation": 10.0}}}})
+    disk = folder / ".snakemake"
+    with mounted(disk, "-t", "tmpfs", "-o", "size=4k", "tmpfs"):
+        (disk / "full").write_bytes(bytes(4096))
+        result = run(folder, *MEASURED)
+        assert result.returncode != 0
+        assert errors_of(result) == ["error: [Errno 28] No space left on device"]
+
+
+@pytest.mark.slow
 def test_a_folder_that_can_only_be_read(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)

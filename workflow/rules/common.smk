@@ -67,16 +67,16 @@ if workflow.is_main_process:
         for sentence in [] if any(Path(".snakemake/locks").glob("*")) else agreement.set_damaged_aside():
             print(sentence, file=sys.stderr)
         stale = agreement.disagreements()
-    except SettingsError as error:
+        tell(stale)
+        if sentence := on_stale_builds():
+            print(sentence, file=sys.stderr)
+        if stale:
+            NEWS.parent.mkdir(exist_ok=True)
+            NEWS.write_text(str(time.time_ns()))  # another checksum than the last time
+            newest = max(time.time(), *(path.stat().st_mtime + 1 for path in stale))
+            os.utime(NEWS, (newest, newest))
+    except (SettingsError, OSError) as error:
         sys.exit(f"error: {error}")
-    tell(stale)
-    if sentence := on_stale_builds():
-        print(sentence, file=sys.stderr)
-    if stale:
-        NEWS.parent.mkdir(exist_ok=True)
-        NEWS.write_text(str(time.time_ns()))  # another checksum than the last time
-        newest = max(time.time(), *(path.stat().st_mtime + 1 for path in stale))
-        os.utime(NEWS, (newest, newest))
 
 
 wildcard_constraints:
