@@ -95,8 +95,10 @@ class Project:
         """A run at a random moment, which has something to do; it is left to end."""
         self.lose_rows()
         at_work = started(self.folder, *ALL)
+        while at_work.poll() is None and not list(self.folder.glob(".snakemake/locks/*")):
+            time.sleep(0.05)  # Python and Snakemake are just starting
         with suppress(subprocess.TimeoutExpired):
-            at_work.wait(self.draw.uniform(1, 14))
+            at_work.wait(self.draw.uniform(0, 12))
         yield at_work
         said, _ = at_work.communicate()
         if at_work.returncode:
