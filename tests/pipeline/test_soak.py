@@ -112,8 +112,12 @@ class Project:
     def note(self, said: str) -> None:
         """Remember why a run did not succeed, in a line of its own words."""
         assert "Traceback" not in said, said
-        reasons = [line for line in said.splitlines() if re.search(r"^\s*error: |stopped by|No space left", line)]
-        self.said[reasons[0].strip() if reasons else f"no reason: {said[-300:]}"] += 1
+        reasons = [
+            line
+            for line in said.splitlines()
+            if re.search(r"^\s*error: |stopped by|No space left|^Its command|^Failed: |missing locally", line)
+        ]
+        self.said[reasons[0].strip() if reasons else "killed before it said why"] += 1
 
 
 # Events for a run.
