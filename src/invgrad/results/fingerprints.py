@@ -34,7 +34,7 @@ def fingerprint(files: Iterable[Path | str]) -> str:
 
 
 def _said(file: Path) -> str:
-    """What a file says; of one of the package, what it said at first: this process runs no later code."""
+    """Checksum of a file; of one of the package, the first that was asked for: this process runs no later code."""
     return _said_at_first(file) if file.is_relative_to(PACKAGE) else _known().about(file)[0]
 
 
