@@ -1,6 +1,7 @@
 """State of a run of jobs: how far it is, for about how long it goes on, and what is being done."""
 
 import csv
+import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -14,6 +15,10 @@ TRUST = 0.05
 
 ALMOST = 0.9
 """Largest share of its work that a job has done before it has ended."""
+
+
+FLAGS = r" \([a-z_, ]+\)$"
+"""Words that Snakemake adds to a path: (update) …"""
 
 
 class Run:
@@ -42,7 +47,8 @@ class Run:
         """Note that a job begins."""
         name = " ".join([rule.removesuffix("_short"), *islice(wildcards.values(), 1)])
         self._running[job] = name, self.seconds
-        self._outputs |= {Path(path).name: Path(path) for path in outputs}
+        paths = [Path(re.sub(FLAGS, "", path)) for path in outputs]
+        self._outputs |= {path.name: path for path in paths}
 
     def finish(self, job: int) -> None:
         """Note that a job has ended well."""
