@@ -38,7 +38,7 @@ def execute(
     for a parameter that the notebook does not have, and for a cell that fails.
     """
     code = code_of_notebook(source)
-    record = Record(Origin.of("notebook", dict(parameters), numbered("input", reads), code, final=True))
+    record = Record(Origin.of("notebook", dict(parameters), numbered("input", reads), code))
     notebook = jupytext.read(source)
     notebook.metadata["kernelspec"] = {"name": KERNEL, "display_name": "Python 3", "language": "python"}
     log.parent.mkdir(parents=True, exist_ok=True)
