@@ -88,7 +88,8 @@ def test_times_of_files_say_nothing(chain: Chain) -> None:
     ("step", "change", "first", "words"),
     [
         ("train", {"seed": 1}, "victim", "it was made with other settings: seed 0, not 1"),
-        ("share", {"first": 0, "labels": True}, "shared", "other settings: labels null, not true"),
+        ("attack", {"tv": 0.01, "new": None}, "found", "other settings: new unset, not null"),
+        ("share", {"first": 0, "labels": True}, "shared", "other settings: labels unset, not true"),
         ("attack", {"tv": 10}, "found", "it was made with other settings: tv 0.01, not 10"),
     ],
 )

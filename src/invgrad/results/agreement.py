@@ -179,13 +179,14 @@ def _words(part: str) -> str:
 def _changed(was: Any, wanted: Any, name: str = "") -> str:
     """Name the first setting that differs, e.g. `attack.iterations 5, not 4800`."""
     if isinstance(was, dict) and isinstance(wanted, dict):
-        key = next(key for key in {**wanted, **was} if was.get(key) != wanted.get(key))
-        return _changed(was.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+        # One that is unset is not the same as null: an earlier version did not have it.
+        key = next(key for key in {**wanted, **was} if was.get(key, ...) != wanted.get(key, ...))
+        return _changed(was.get(key, ...), wanted.get(key, ...), f"{name}.{key}" if name else key)
     return f"{name} {_short(was)}, not {_short(wanted)}"
 
 
 def _short(value: Any, longest: int = 60) -> str:
-    text = json.dumps(value)
+    text = "unset" if value is ... else json.dumps(value)
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
