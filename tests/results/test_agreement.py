@@ -197,6 +197,13 @@ def test_a_result_without_a_whole_record_is_made_anew(text: str, chain: Chain) -
     assert chain.disagreements() == {"rows": "it has no record of this version"}
 
 
+@pytest.mark.parametrize("changes", [{"accepted": None}, {"lineage": {"a": 5}}, {"lineage": {"a": {}}}])
+def test_a_record_of_another_shape_within_is_not_whole(changes: Mapping[str, Any], chain: Chain) -> None:
+    path = record_path(chain.path("rows"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert chain.disagreements() == {"rows": "it has no record of this version"}
+
+
 def test_a_file_beside_the_result_belongs_to_its_record(tmp_path: Path) -> None:
     table, picture = tmp_path / "table.csv", tmp_path / "picture.png"
     for path in (table, picture):

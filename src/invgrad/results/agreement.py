@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from invgrad.results.files import sha256
-from invgrad.results.origin import code_of
+from invgrad.results.origin import FACTS, code_of
 from invgrad.results.provenance import read_record, record_path
 from invgrad.results.remembered import Remembered
 from invgrad.settings import SettingsError
@@ -147,10 +147,17 @@ class Agreement:
         if path not in self._records:
             with suppress(SettingsError):
                 record = read_record(path)
-                kinds = {**dict.fromkeys(TEXTS, str), **dict.fromkeys(MAPPINGS, dict)}
-                whole = all(isinstance(record.get(name), kind) for name, kind in kinds.items())
-                self._records[path] = record if whole else None
+                self._records[path] = record if _is_whole(record) else None
         return self._records.setdefault(path, None)
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Return whether a record, which may be a stranger's, has what is compared."""
+    kinds = {**dict.fromkeys(TEXTS, str), **dict.fromkeys(MAPPINGS, dict)}
+    if not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
+        return False
+    has_facts = all(isinstance(each, dict) and each.keys() >= set(FACTS) for each in record["lineage"].values())
+    return has_facts and isinstance(record.get("accepted", {}), dict) and record.keys() >= set(FACTS)
 
 
 def accepts(commit: str, facts: Mapping[str, Any]) -> bool:
