@@ -78,7 +78,7 @@ class Run:
         """Estimate the seconds until the end: by the work that is left, and the time that work has taken so far."""
         everything, done = self._work()
         trusted = TRUST * everything
-        return (everything - done) * (self.seconds + trusted / self._at_once) / (done + trusted)
+        return max(everything - done, 0.0) * (self.seconds + trusted / self._at_once) / (done + trusted)
 
     def summary(self) -> Iterator[str]:
         """Say what was made, in which time, and which file to open."""
