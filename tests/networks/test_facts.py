@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invgrad.networks import build
+from invgrad.networks import build, facts
 from invgrad.networks.catalogue import catalogue
 from invgrad.networks.facts import NetworkCost, cost_of, size_of
 from invgrad.networks.parallelism import NetworkSize
@@ -41,7 +41,7 @@ def test_a_network_is_measured_once(folder: Path, monkeypatch: pytest.MonkeyPatc
         assert size_of(LeNetZhu(), classes=100, size=32).parameters == 15_826 + 90 * 769
         assert size_of(ConvNet(width=8), classes=10, size=32).channels == 32
     assert networks == [LeNetZhu(), LeNetZhu(), ConvNet(width=8)]
-    assert [path.name for path in folder.iterdir()] == ["networks.json"]
+    assert len(list(folder.glob("networks-*.json"))) == len(list(folder.iterdir())) == 1
 
 
 def test_a_networks_cost_is_counted_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,33 +56,27 @@ def test_a_networks_cost_is_counted_once(folder: Path, monkeypatch: pytest.Monke
         )
         assert resnet.state_bytes > resnet.parameter_bytes, "with the statistics of batch-norm"
     assert len(networks) == 2
-    assert [path.name for path in folder.iterdir()] == ["costs.json"]
+    assert len(list(folder.glob("costs-*.json"))) == len(list(folder.iterdir())) == 1
 
 
-@pytest.mark.parametrize(
-    "damage", ["{", "[]", "3", '{"answers": {}}', "other code", "other answers", "no answers", "not text"]
-)
-def test_what_is_damaged_or_of_other_code_is_asked_again(
-    damage: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("damage", [b"{", b"[]", b"3", b"{}", b"null", b"\xff\x00", b"other answers"])
+def test_what_is_damaged_is_asked_again(damage: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = size_of(LeNetZhu(), classes=10, size=32)
-    file, networks = folder / "networks.json", asked(monkeypatch)
-    content = json.loads(file.read_text())
-    match damage:
-        case "other code":
-            content["origin"]["code"] = "other"
-        case "other answers":
-            content["answers"] = {key: {"parameters": -1} for key in content["answers"]}
-        case "no answers":
-            content["answers"] = None
-        case _:
-            content = None
-    file.write_text(json.dumps(content) if content else damage)
-    if damage == "not text":
-        file.write_bytes(b"\xff\x00")
+    (file,), networks = folder.glob("networks-*.json"), asked(monkeypatch)
+    wrong = {key: {"parameters": -1} for key in json.loads(file.read_text())}
+    file.write_bytes(json.dumps(wrong).encode() if damage == b"other answers" else damage)
     for _ in range(2):
         assert size_of(LeNetZhu(), classes=10, size=32) == expected
     assert networks == [LeNetZhu()]
+
+
+def test_what_is_of_other_code_is_asked_again_and_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two clones of the project that take turns, each asks once."""
+    networks, own = asked(monkeypatch), facts._origin()
+    for code in ("other", own["code"]) * 2:
+        monkeypatch.setattr(facts, "_origin", lambda code=code: own | {"code": code})
+        assert size_of(LeNetZhu(), classes=10, size=32).channels == 12
+    assert len(networks) == len(list(folder.iterdir())) == 2
 
 
 def test_nothing_is_kept_where_the_folder_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +113,8 @@ def test_the_catalogue_names_what_default_stands_for(folder: Path) -> None:
             name: name.replace("DEFAULT", "IMAGENET1K_V2") for name in ("IMAGENET1K_V1", "IMAGENET1K_V2", "DEFAULT")
         }
         assert "inception_v3" not in catalogue()
-    assert json.loads((folder / "torchvision.json").read_text())["answers"]["models"] == catalogue()
+    (file,) = folder.glob("torchvision-*.json")
+    assert json.loads(file.read_text())["models"] == catalogue()
 
 
 @pytest.mark.parametrize(

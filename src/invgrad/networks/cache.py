@@ -1,5 +1,6 @@
-"""Cache of slow answers in a file of the user's cache folder."""
+"""Cache of slow answers in files of the user's cache folder."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -17,18 +18,19 @@ Answer = TypeVar("Answer")
 def kept(
     name: str, origin: Mapping[str, str], key: str, kind: TypeAdapter[Answer], ask: Callable[[], Answer]
 ) -> Answer:
-    """Return the answer that the file `name` has for this key, or `ask` and keep it there.
+    """Return the answer that the file of this `name` and `origin` has for this key, or `ask` and keep it there.
 
-    All answers of the file depend on `origin`: those of another origin are discarded, as is a damaged file. Nothing is
-    kept where the folder cannot be written.
+    All answers of a file depend on `origin`; every origin has a file of its own, so that two clones of the project do
+    not ask again in turn. A damaged file counts for nothing, and nothing is kept where the folder cannot be written.
     """
-    path = _folder() / f"{name}.json"
-    answers = _answers(path, origin)
+    digest = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+    path = _folder() / f"{name}-{digest[:12]}.json"
+    answers = _answers(path)
     with suppress(KeyError, ValidationError):
         return kind.validate_python(answers[key])
     answer = ask()
     with suppress(OSError):
-        write_json(path, {"origin": origin, "answers": answers | {key: kind.dump_python(answer, mode="json")}})
+        write_json(path, answers | {key: kind.dump_python(answer, mode="json")})
     return answer
 
 
@@ -36,9 +38,8 @@ def _folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "invgrad"
 
 
-def _answers(path: Path, origin: Mapping[str, str]) -> dict[str, Any]:
+def _answers(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-        return dict(content["answers"]) if content["origin"] == origin else {}
-    except (OSError, ValueError, TypeError, KeyError):
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
         return {}
