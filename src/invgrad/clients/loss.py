@@ -23,8 +23,24 @@ input, alternating, in the order of the forward pass; differentiable with respec
 """
 
 
+def trainable(network: nn.Module) -> Parameters:
+    """Return the parameters that clients train, those that require a gradient, by name and in the network's order.
+
+    Raises `SettingsError` if there are none.
+    """
+    found: Parameters = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
+    if not found:
+        raise SettingsError(
+            "network: no parameter requires a gradient; call requires_grad_() on those that are trained"
+        )
+    return found
+
+
 def cross_entropy(network: nn.Module) -> Loss:
-    """Return the client's loss: mean cross-entropy over the images, with the network's buffers and mode as they are."""
+    """Return the client's loss: mean cross-entropy over the images, with the network's buffers and mode as they are.
+
+    Parameters that it is not given stay as the network has them.
+    """
 
     def loss(parameters: Parameters, images: Tensor, labels: Tensor) -> Tensor:
         # A copy of the images, since a first layer may work in place.

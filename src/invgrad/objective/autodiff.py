@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
-from invgrad.clients.loss import Parameters
+from invgrad.clients.loss import trainable
 from invgrad.clients.protocols import loss_of, sent_statistics, share
 from invgrad.clients.settings import Client
 from invgrad.networks.parallelism import runs_together
@@ -42,7 +42,7 @@ class Objective:
         self._loss = loss_of(client, network)
         self._statistics = sent_statistics(client, network)
         self._statistics_weight = statistics_weight
-        self._parameters: Parameters = {name: value.detach() for name, value in network.named_parameters()}
+        self._parameters = trainable(network)
         self._client = client
         self._distance = distance_of(distance)
         self._total_variation_weight = total_variation_weight

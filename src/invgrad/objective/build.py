@@ -35,6 +35,8 @@ def _matching(
     network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...], *, together: bool
 ) -> Matching | None:
     """Build the gradient-matching loss by tangent passes, if they support the network and the client."""
+    if not all(parameter.requires_grad for parameter in network.parameters()):
+        return None
     if client.batch_norm == "training":
         return None
     function = distance_of(distance)

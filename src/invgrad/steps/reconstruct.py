@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from invgrad.attack.run import reconstruct_with_progress
 from invgrad.attack.settings import Attack
+from invgrad.clients.loss import trainable
 from invgrad.clients.protocols import loss_of, sent_statistics, share
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.clients.shared import Shared
@@ -164,7 +165,7 @@ def _labels(step: ImageAttack, network: nn.Module, images: Tensor) -> Tensor:
 
 
 def _share(step: ImageAttack, network: nn.Module, about: VictimFile, images: Tensor, labels: Tensor) -> Shared:
-    parameters = {name: value.detach() for name, value in network.named_parameters()}
+    parameters = trainable(network)
     tensors = share(step.shares, loss_of(step.shares, network), parameters, images, labels)
     statistics = sent_statistics(step.shares, network)(parameters, images)
     return Shared(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from invgrad.clients.assignment import clients
+from invgrad.clients.loss import trainable
 from invgrad.clients.protocols import loss_of, sent_statistics, share
 from invgrad.clients.settings import ShareStep
 from invgrad.data.images import normalise
@@ -47,7 +48,7 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
         loss, sent = loss_of(step.shares, network), sent_statistics(step.shares, network)
     except SettingsError as error:
         raise SettingsError(f"--settings: shares: {error}") from None
-    parameters = {name: value.detach() for name, value in network.named_parameters()}
+    parameters = trainable(network)
     shares, statistics = [], []
     with arithmetic("float32", False, device):
         for rows, classes in zip(held, seen, strict=True):
