@@ -60,9 +60,13 @@ class Settings(BaseModel):
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """The sentence for a name that is not among `known`, with the nearest one."""
     names = sorted(map(str, known))
-    near = difflib.get_close_matches(str(name)[:LONGEST_NAME], names, n=1, cutoff=0.0)
-    hint = f"; nearest: '{near[0]}'" if near else ""
-    return f"unknown {what} '{_shortened(str(name))}'{hint} (known: {', '.join(names) or 'none'})"
+    return f"unknown {what} '{_shortened(str(name))}'{nearest(name, names)} (known: {', '.join(names) or 'none'})"
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest of those known."""
+    near = difflib.get_close_matches(str(name)[:LONGEST_NAME], list(known), n=1, cutoff=0.0)
+    return f"; nearest: '{near[0]}'" if near else ""
 
 
 Value = TypeVar("Value", bound=Hashable)

@@ -1,6 +1,7 @@
 """Data that clients share with the server: gradients or updates, with public metadata."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -8,7 +9,8 @@ from typing import Self
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from invgrad.clients.loss import Gradient
+from invgrad.clients.forms import Held, Numbers, class_indices, image_shape, in_order, of_channels, real
+from invgrad.clients.loss import trainable
 from invgrad.clients.settings import Client
 from invgrad.results.files import read_tensors
 from invgrad.settings import SettingsError
@@ -19,7 +21,7 @@ class Shared:
     """Gradients or updates of several clients, and public metadata; never their images."""
 
     tensors: tuple[Tensor, ...]
-    """One tensor [clients, *parameter.shape] per parameter, in the order of `network.parameters()`."""
+    """One tensor [clients, *parameter.shape] per trainable parameter, in the order of `network.parameters()`."""
     images: int
     """Images per client, n."""
     shape: tuple[int, int, int]
@@ -43,29 +45,66 @@ class Shared:
         return self.names[client] if self.names else str(client)
 
     @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        gradient: Held,
+        *,
+        shape: Iterable[int],
+        labels: Numbers | None = None,
+        images: int | None = None,
+        mean: Numbers | None = None,
+        std: Numbers | None = None,
+        statistics: Sequence[Numbers] = (),
+        learning_rate: float | None = None,
+    ) -> Self:
+        """Take what one client shared, in the form in which it is at hand.
+
+        `gradient` holds tensors or arrays of any precision, on any device: in the order of `network.parameters()`, or
+        by name in any order (the names may begin with `module.`). Either way it may leave out parameters that do not
+        require a gradient; None stands for the zero gradient of a parameter that is not used. With a `learning_rate` it
+        is instead the difference of two state dicts, after local training minus before, and minus this difference by
+        the learning rate is attacked: the gradient, if there was one local step. Of a state dict, buffers are ignored.
+
+        `labels`: a class index for each image, if the server knows them. `images`: their number, by default that of the
+        labels, or 1. Without `mean` and `std` the network takes images in [0, 1] as they are. Raises `SettingsError` if
+        something cannot be used.
+        """
+        tensors = in_order(network, gradient)
+        if learning_rate is not None:
+            if not 0 < learning_rate < math.inf:
+                raise SettingsError(f"learning_rate: must be positive, got {learning_rate}")
+            tensors = [tensor / -learning_rate for tensor in tensors]
+        return cls.by_one_client(
+            tensors, shape=shape, labels=labels, images=images, mean=mean, std=std, statistics=statistics
+        )
+
+    @classmethod
     def by_one_client(
         cls,
-        tensors: Gradient,
+        tensors: Iterable[Numbers],
         *,
-        shape: tuple[int, int, int],
-        labels: Tensor | None = None,
-        images: int = 1,
-        mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
-        statistics: Sequence[Tensor] = (),
+        shape: Iterable[int],
+        labels: Numbers | None = None,
+        images: int | None = None,
+        mean: Numbers | None = None,
+        std: Numbers | None = None,
+        statistics: Sequence[Numbers] = (),
     ) -> Self:
-        """Wrap what one client shared, e.g. the gradient from `torch.autograd.grad(loss, network.parameters())`.
-
-        Without `mean` and `std` the network takes images in [0, 1] as they are.
-        """
+        """Take what one client shared, as `of` does, but only in the order of the network's trainable parameters."""
+        if isinstance(tensors, Mapping):
+            raise SettingsError("gradient: is by name; give Shared.of(network, gradient, …), which puts it in order")
+        converted = [real(each, f"gradient: tensor {number}") for number, each in enumerate(tensors)]
+        indices = None if labels is None else class_indices(labels)
+        channels, height, width = image_shape(shape)
         return cls(
-            tensors=tuple(tensor.detach()[None] for tensor in tensors),
-            images=images,
-            shape=shape,
-            mean=mean or (0,) * shape[0],
-            std=std or (1,) * shape[0],
-            statistics=tuple(tensor.detach()[None] for tensor in statistics),
-            labels=None if labels is None else labels[None],
+            tensors=tuple(tensor[None] for tensor in converted),
+            images=images or (1 if indices is None else len(indices)),
+            shape=(channels, height, width),
+            mean=(0,) * channels if mean is None else of_channels(mean, "mean"),
+            std=(1,) * channels if std is None else of_channels(std, "std"),
+            statistics=tuple(real(each, "statistics")[None] for each in statistics),
+            labels=None if indices is None else indices[None],
         )
 
 
@@ -78,9 +117,11 @@ def check(network: nn.Module, client: Client, shared: Shared) -> None:
         client.check(shared.images)
     except ValueError as error:
         raise SettingsError(f"client: {error}") from None
-    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    shapes = {name: tuple(parameter.shape) for name, parameter in trainable(network).items()}
     if len(shared.tensors) != len(shapes):
-        raise SettingsError(f"shared: {len(shared.tensors)} tensors, but the network has {len(shapes)} parameters")
+        raise SettingsError(
+            f"shared: {len(shared.tensors)} tensors, but the network has {len(shapes)} parameters to train"
+        )
     for (name, shape), tensor in zip(shapes.items(), shared.tensors, strict=True):
         if tuple(tensor.shape) != (len(shared), *shape):
             raise SettingsError(f"shared: {name} is {list(tensor.shape)} instead of {[len(shared), *shape]}")
@@ -96,7 +137,7 @@ CLIENT: TypeAdapter[Client] = TypeAdapter(Client)
 def read_shared(path: Path, network: nn.Module) -> tuple[Client, Shared]:
     """Read the file of a shard: the protocol that its clients follow, and what they shared."""
     tensors, about = read_tensors(path)
-    names = [f"shared.{name}" for name, _ in network.named_parameters()]
+    names = [f"shared.{name}" for name in trainable(network)]
     if missing := [name for name in names if name not in tensors]:
         raise SettingsError(f"{path}: was shared by clients of another network: it has no '{missing[0]}'")
     shared = Shared(

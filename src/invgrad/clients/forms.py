@@ -1,0 +1,127 @@
+"""Forms in which people hold a gradient and what belongs to it, turned into tensors and numbers."""
+
+import operator
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from invgrad.clients.loss import trainable
+from invgrad.settings import SettingsError, nearest
+
+Numbers = Tensor | ArrayLike
+"""Numbers as a tensor, an array or nested lists."""
+
+Held = Mapping[str, Numbers | None] | Iterable[Numbers | None]
+"""A gradient or update, by parameter name or in the order of the parameters."""
+
+WRAPPERS = ("module.", "_module.", "_orig_mod.")
+"""Prefixes of all names in what DataParallel, Opacus and torch.compile wrap."""
+
+
+def in_order(network: nn.Module, held: Held) -> list[Tensor]:
+    """Return one tensor for each trainable parameter, in their order: zeros in the place of None.
+
+    Raises `SettingsError` if names or their number are not those of the network, or if a parameter that it holds fixed
+    changes.
+    """
+    if isinstance(held, Tensor | np.ndarray) or not isinstance(held, Iterable):
+        raise SettingsError(
+            f"gradient: a {type(held).__name__}; give a list of tensors in the order of network.parameters(), "
+            "or a mapping from their names"
+        )
+    values = _of_names(network, held) if isinstance(held, Mapping) else _of_places(network, list(held))
+    found = {
+        name: torch.zeros_like(parameter) if values.get(name) is None else real(values[name], f"gradient: {name}")
+        for name, parameter in network.named_parameters()
+    }
+    trained = trainable(network)
+    for name, parameter in network.named_parameters():
+        change = found[name]
+        if name not in trained and change.any() and not torch.equal(change.to(parameter), parameter):
+            raise SettingsError(
+                f"gradient: {name} changes, but does not require a gradient; call requires_grad_() on it"
+            )
+    return [found[name].detach() for name in trained]
+
+
+def real(numbers: object, what: str) -> Tensor:
+    """Convert real numbers to a dense tensor without a graph, in single precision at least."""
+    found = _tensor(numbers, what)
+    if not found.is_floating_point():
+        raise SettingsError(f"{what}: {found.dtype}; give floating-point numbers")
+    return found if found.dtype == torch.float64 else found.float()
+
+
+def class_indices(labels: Numbers) -> Tensor:
+    """Convert the class index of one image, or those of several, to a tensor [n]."""
+    found = _tensor(labels, "labels")
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool or found.dim() > 1:
+        raise SettingsError(
+            f"labels: {list(found.shape)} of {found.dtype}; give one class index, a whole number, for each image"
+        )
+    return found.long().reshape(-1)
+
+
+def image_shape(shape: Iterable[int]) -> tuple[int, int, int]:
+    """Check the shape of an image."""
+    try:
+        channels, height, width = (operator.index(each) for each in shape)
+    except (TypeError, ValueError):
+        channels = height = width = 0
+    if min(channels, height, width) < 1:
+        raise SettingsError(f"shape: {shape}; give three whole numbers: channels, height and width, as (3, 32, 32)")
+    return channels, height, width
+
+
+def of_channels(numbers: Numbers, what: str) -> tuple[float, ...]:
+    """Convert a value for each channel."""
+    return tuple(_tensor(numbers, what).double().flatten().tolist())
+
+
+def _of_names(network: nn.Module, held: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of parameters by the network's own names; buffers, as of a state dict, are left out."""
+    first = {id(parameter): name for name, parameter in network.named_parameters()}
+    tied = {name: first[id(each)] for name, each in network.named_parameters(remove_duplicate=False)}
+    known = _unwrapped([*network.state_dict(), *tied])
+    found = {}
+    for short, name in _unwrapped(held).items():
+        if short not in known:
+            raise SettingsError(f"gradient: the network has no parameter '{name}'{nearest(short, known)}")
+        if known[short] in tied:
+            found[tied[known[short]]] = held[name]
+    if missing := [name for name in trainable(network) if name not in found]:
+        raise SettingsError(f"gradient: {missing[0]} is missing; give None if the loss does not depend on it")
+    return found
+
+
+def _of_places(network: nn.Module, held: list[object]) -> dict[str, object]:
+    """Name the values of all trainable parameters, or of all parameters."""
+    trained, every = list(trainable(network)), [name for name, _ in network.named_parameters()]
+    for names in (trained, every):
+        if len(held) == len(names):
+            return dict(zip(names, held, strict=True))
+    raise SettingsError(
+        f"gradient: {len(held)} tensors, but the network has {len(trained)} parameters to train; "
+        "give one for each, in their order, or a mapping from their names"
+    )
+
+
+def _unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Map names without the prefixes that a wrapper gave to all of them to the names as they are."""
+    found = {str(name): name for name in names}
+    while prefix := next((each for each in WRAPPERS if found and all(name.startswith(each) for name in found)), None):
+        found = {short.removeprefix(prefix): name for short, name in found.items()}
+    return found
+
+
+def _tensor(numbers: object, what: str) -> Tensor:
+    if isinstance(numbers, Tensor):
+        return numbers.detach().to_dense()
+    try:
+        array = np.asarray(numbers)
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))  # a copy, contiguous and writable
+    except (RuntimeError, TypeError, ValueError):
+        raise SettingsError(f"{what}: a {type(numbers).__name__} without numbers; give a tensor or an array") from None
