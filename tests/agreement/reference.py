@@ -71,7 +71,7 @@ def reconstruct(
         for restart in range(attack.restarts):
             names = seed_key, shared.name(number), restart
             begin = moved(start(attack.start, shared, seeds.generator(*names)).double())
-            labels = start_labels(network, shared, attack, number, begin, seeds.generator(*names, "labels"))
+            labels = start_labels(network, client, shared, attack, number, begin, seeds.generator(*names, "labels"))
             drawn = seeds.generator(*names, "layers")
             trials.append(run(network, client, shared, attack, target, sent, begin, labels, drawn, moved))
         selected.append(select(trials, attack))
@@ -300,16 +300,30 @@ def start(how: Start, shared: Shared, generator: torch.Generator) -> Tensor:
 
 
 def start_labels(
-    network: nn.Module, shared: Shared, attack: Attack, number: int, images: Tensor, generator: torch.Generator
+    network: nn.Module,
+    client: Client,
+    shared: Shared,
+    attack: Attack,
+    number: int,
+    images: Tensor,
+    generator: torch.Generator,
 ) -> Tensor:
     """Class indices [n], or logits [n, classes] to be optimised."""
     if shared.labels is not None:
         return shared.labels[number]
     if attack.unknown_labels == "optimised":
         return torch.randn(network(images.clone()).shape, generator=generator).double()
-    last = [tensor for tensor in shared.tensors if tensor[0].dim() == 2][-1]
-    sums = last[number].sum(1).tolist()
-    return torch.tensor(sorted(sorted(range(len(sums)), key=lambda row: sums[row])[: shared.images]))
+    last = shared.tensors[-1][number]
+    taken = last.tolist()
+    if last.dim() == 2:  # a sequence of layers, the last one without a bias
+        noise = torch.randn(shared.images, *shared.shape, generator=torch.Generator().manual_seed(0)).double()
+        inputs = used_by(client, network)[:-1](noise)
+        taken = [sum(row) / inputs.sum(1).mean().item() for row in taken]
+    labels = []
+    for _ in range(shared.images):
+        labels.append(taken.index(min(taken)))
+        taken[labels[-1]] += 1 / shared.images
+    return torch.tensor(sorted(labels))
 
 
 def select(trials: Sequence[Ended], attack: Attack) -> tuple[Tensor, Tensor, int]:

@@ -99,6 +99,7 @@ UNKNOWN = {
 HEADS = {
     "linear": lambda features: [nn.Linear(features, CLASSES)],
     "linear without bias": lambda features: [nn.Linear(features, CLASSES, bias=False)],
+    "sigmoid and linear without bias": lambda features: [nn.Sigmoid(), nn.Linear(features, CLASSES, bias=False)],
     "two": lambda features: [nn.Linear(features, 4), nn.Sigmoid(), nn.Linear(4, CLASSES)],
 }
 UNKNOWN_HEADS = {
@@ -232,7 +233,8 @@ def cases(draw: st.DrawFn, kind: str, pictures: Path) -> Case:
     attack = draw(attacks(len(list(network.parameters())), _picture(pictures, *shape[1:])))
     if attack.optimiser.kind == "lbfgs" or kind == "many local steps":  # to be fast
         attack = attack.with_(iterations=min(attack.iterations, 2), restarts=min(attack.restarts, 2))
-    labels_known = draw(st.booleans()) or (client.kind != "gradient" and attack.unknown_labels == "inferred")
+    hidden = client.kind != "gradient" or head == "linear without bias"
+    labels_known = draw(st.booleans()) or (hidden and attack.unknown_labels == "inferred")
     if client.statistics == "sent":
         attack = attack.with_(batch_statistics=draw(st.sampled_from([0.0, 0.1])))
     return Case(

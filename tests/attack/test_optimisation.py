@@ -163,22 +163,15 @@ def test_batched_lbfgs_is_torchs_run_alone(offset: float) -> None:
         torch.testing.assert_close(batch[trial], x.detach(), rtol=1e-6, atol=1e-9)
 
 
-def test_labels_of_a_batch_are_inferred_if_they_are_distinct() -> None:
+def test_labels_of_a_batch_are_inferred() -> None:
     net = victim(LeNetZhu())
     generator = torch.Generator().manual_seed(8)
     images = torch.randn(4, 3, 32, 32, generator=generator, dtype=torch.float64)
     labels = torch.tensor([7, 2, 9, 4])
     gradient = torch.autograd.grad(F.cross_entropy(net(images), labels), net.parameters())
-    shared = Shared.by_one_client(gradient, shape=(3, 32, 32), images=4)
+    shared = Shared.of(net, gradient, shape=(3, 32, 32), images=4)
     result = reconstruct(net, GradientClient(), shared, Exact(iterations=1), seed_key="k")
     assert result.labels.tolist() == [[2, 4, 7, 9]]
-
-
-def test_a_network_without_a_linear_layer_shows_no_labels() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 10, 32), nn.Flatten()).double().eval()
-    shared = Shared.by_one_client([torch.zeros_like(p) for p in net.parameters()], shape=(3, 32, 32))
-    with pytest.raises(SettingsError, match="nearest: optimised"):
-        reconstruct(net, GradientClient(), shared, Exact(iterations=1), seed_key="k")
 
 
 def test_soft_labels_find_the_label() -> None:
@@ -236,10 +229,12 @@ def test_batch_statistics_need_a_client_that_sends_them() -> None:
     [
         ({"tensors": (torch.zeros(IMAGES, 1),) * 7}, "7 tensors, but the network has 8"),
         ({"tensors": (torch.zeros(IMAGES, 1),) * 8}, r"0.weight is \[3, 1\] instead of \[3, 12, 3, 5, 5\]"),
-        ({"labels": torch.tensor([[1], [10], [2]])}, "must lie in 0..9"),
+        ({"labels": torch.tensor([[1], [10], [2]])}, r"must lie in 0..9, got 10 \(nearest: 9\)"),
+        ({"labels": torch.tensor([[1], [-1], [2]])}, r"must lie in 0..9, got -1 \(nearest: 0\)"),
         ({"labels": torch.zeros(IMAGES, 2, dtype=torch.long)}, r"\[3, 2\] instead of \[3, 1\]"),
         ({"mean": (0.5,)}, "must have 3 values"),
-        ({"images": 11, "labels": None}, "11 images cannot have distinct labels"),
+        ({"images": 0}, r"images: 0 \(nearest: 1\)"),
+        ({"std": (1, 1, 0)}, "std positive"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(changes: dict[str, Any], words: str) -> None:

@@ -48,10 +48,12 @@ def in_order(network: nn.Module, held: Held) -> list[Tensor]:
 
 
 def real(numbers: object, what: str) -> Tensor:
-    """Convert real numbers to a dense tensor without a graph, in single precision at least."""
+    """Convert finite real numbers to a dense tensor without a graph, in single precision at least."""
     found = _tensor(numbers, what)
     if not found.is_floating_point():
-        raise SettingsError(f"{what}: {found.dtype}; give floating-point numbers")
+        raise SettingsError(f"{what} is of {found.dtype}; give floating-point numbers")
+    if not found.isfinite().all():
+        raise SettingsError(f"{what} is not finite; give one that did not overflow, say in float32")
     return found if found.dtype == torch.float64 else found.float()
 
 
@@ -124,4 +126,6 @@ def _tensor(numbers: object, what: str) -> Tensor:
         array = np.asarray(numbers)
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))  # a copy, contiguous and writable
     except (RuntimeError, TypeError, ValueError):
-        raise SettingsError(f"{what}: a {type(numbers).__name__} without numbers; give a tensor or an array") from None
+        raise SettingsError(
+            f"{what}: a {type(numbers).__name__} that holds no numbers; give a tensor or an array"
+        ) from None

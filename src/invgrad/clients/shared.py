@@ -95,11 +95,15 @@ class Shared:
         if isinstance(tensors, Mapping):
             raise SettingsError("gradient: is by name; give Shared.of(network, gradient, …), which puts it in order")
         converted = [real(each, f"gradient: tensor {number}") for number, each in enumerate(tensors)]
+        if not any(tensor.any() for tensor in converted):
+            raise SettingsError(
+                "gradient: is zero everywhere, as of a loss of exactly 0; it shows nothing of the images"
+            )
         indices = None if labels is None else class_indices(labels)
         channels, height, width = image_shape(shape)
         return cls(
             tensors=tuple(tensor[None] for tensor in converted),
-            images=images or (1 if indices is None else len(indices)),
+            images=(1 if indices is None else len(indices)) if images is None else images,
             shape=(channels, height, width),
             mean=(0,) * channels if mean is None else of_channels(mean, "mean"),
             std=(1,) * channels if std is None else of_channels(std, "std"),
@@ -113,6 +117,8 @@ def check(network: nn.Module, client: Client, shared: Shared) -> None:
     training = [name or "the network" for name, module in network.named_modules() if module.training]
     if training:
         raise SettingsError(f"network: {training[0]} is in training mode; call network.eval() (batch-norm: see client)")
+    if not isinstance(shared.images, int) or shared.images < 1:
+        raise SettingsError(f"images: {shared.images} (nearest: 1)")
     try:
         client.check(shared.images)
     except ValueError as error:
@@ -126,9 +132,13 @@ def check(network: nn.Module, client: Client, shared: Shared) -> None:
         if tuple(tensor.shape) != (len(shared), *shape):
             raise SettingsError(f"shared: {name} is {list(tensor.shape)} instead of {[len(shared), *shape]}")
     if shared.labels is not None and tuple(shared.labels.shape) != (len(shared), shared.images):
-        raise SettingsError(f"labels: {list(shared.labels.shape)} instead of {[len(shared), shared.images]}")
+        raise SettingsError(
+            f"labels: {list(shared.labels.shape)} instead of {[len(shared), shared.images]} (clients, images of each)"
+        )
     if len(shared.mean) != shared.shape[0] or len(shared.std) != shared.shape[0]:
         raise SettingsError(f"shared: mean and std must have {shared.shape[0]} values, one for each channel")
+    if not (all(map(math.isfinite, shared.mean)) and all(0 < each < math.inf for each in shared.std)):
+        raise SettingsError(f"shared: mean {shared.mean} and std {shared.std} must be finite, and std positive")
 
 
 CLIENT: TypeAdapter[Client] = TypeAdapter(Client)

@@ -212,11 +212,9 @@ def _possible(cell: str, clients: Clients, attack: AnyAttack) -> None:
             raise ValueError(f"cells.{cell}: an analytic attack needs a gradient, not {clients.shares.kind}")
         return
     labels_hidden = not clients.labels_known and attack.unknown_labels == "inferred"
-    one_of_each = clients.targets.images_per_client == 1 or clients.targets.distinct_labels
-    if labels_hidden and not (clients.shares.kind == "gradient" and one_of_each):
+    if labels_hidden and clients.shares.kind != "gradient":
         raise ValueError(
-            f"cells.{cell}: labels can be inferred from a gradient of images with distinct labels only "
-            "(nearest: unknown_labels: optimised)"
+            f"cells.{cell}: labels can be inferred from a gradient only (nearest: unknown_labels: optimised)"
         )
     if attack.batch_statistics and clients.shares.statistics == "withheld":
         raise ValueError(f"cells.{cell}: batch_statistics: the clients send no batch-norm statistics (nearest: 0)")
