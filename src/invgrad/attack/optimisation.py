@@ -19,7 +19,6 @@ from invgrad.attack.state import BatchState, Outcome, moments
 from invgrad.attack.trials import Trials
 from invgrad.clients.settings import Client
 from invgrad.clients.shared import Shared
-from invgrad.networks.parallelism import runs_together
 from invgrad.objective.cuda_graph import repeated
 from invgrad.objective.evaluation import Evaluation
 from invgrad.runtime.devices import arithmetic
@@ -122,7 +121,7 @@ def _size_and_first(trials: Trials, journal: Journal, memory: int | None) -> tup
     """
     if journal.unfinished:
         return journal.unfinished.stop - journal.unfinished.start, journal.unfinished.start
-    if not runs_together(trials.network):
+    if not trials.objective.together:
         return 1, 0
     # Snapshots do not count: they stay until the end, and must not change which trials run together.
     brief = trials.attack.model_copy(update={"iterations": 1, "snapshots": 0})

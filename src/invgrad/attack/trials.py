@@ -1,6 +1,5 @@
 """Trials of an attack: every restart of every client, numbered client by client and restart by restart."""
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +15,8 @@ from invgrad.attack.state import BatchState, Snapshots, moments
 from invgrad.clients.loss import Gradient
 from invgrad.clients.settings import Client
 from invgrad.clients.shared import Shared
+from invgrad.networks.copying import copied, unwrapped
+from invgrad.networks.logits import logits_of
 from invgrad.objective.build import objective_for
 from invgrad.objective.distances import squares
 from invgrad.objective.layer_weights import layer_mask, layer_weights
@@ -35,13 +36,15 @@ class Trials:
             raise SettingsError("batch_statistics: the clients sent no batch-norm statistics (nearest: 0)")
         parameter = next(network.parameters())
         self.device, self._dtype = parameter.device, dtype_of(attack.precision)
-        self.network = network if parameter.dtype == self._dtype else copy.deepcopy(network).to(self._dtype)
+        self.network = copied(unwrapped(network))  # since a forward pass may change it
+        if parameter.dtype != self._dtype:
+            self.network.to(self._dtype)
         self.attack, self._shared, self._seed_key = attack, shared, seed_key
         self._start = self._checked(start)
         mean, std = (parameter.new_tensor(each, dtype=self._dtype)[:, None, None] for each in (shared.mean, shared.std))
         self.bounds = box(mean, std) if attack.box else None
         shape = (shared.images, *shared.shape)
-        self._classes = _classes(self.network, parameter.new_zeros(shape, dtype=self._dtype))
+        self._classes = logits_of(self.network, parameter.new_zeros(shape, dtype=self._dtype)).shape[1]
         self._labels = known_labels(self.network, client, shared, attack, self._classes)
         self.objective = objective_for(
             self.network, client, attack.distance, attack.total_variation, shape, attack.batch_statistics
@@ -125,9 +128,3 @@ def draw_starts(shared: Shared, attack: Attack, seed_key: str) -> Tensor:
         for restart in range(attack.restarts)
     ]
     return torch.stack(drawn).reshape(len(shared), attack.restarts, *shape)
-
-
-@torch.no_grad()
-def _classes(network: nn.Module, images: Tensor) -> int:
-    """Count the classes of a network that takes such images."""
-    return int(network(images).shape[1])

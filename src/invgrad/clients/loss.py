@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, replace_all_batch_norm_modules_
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from invgrad.networks.copying import copied
 from invgrad.settings import SettingsError
 
 Parameters = dict[str, Tensor]
@@ -36,6 +37,22 @@ def trainable(network: nn.Module) -> Parameters:
     return found
 
 
+def called(network: nn.Module, parameters: Parameters, images: Tensor) -> Any:
+    """Call the network with these parameters in place of its own of the same names, under whatever names it has them.
+
+    `functional_call` finds the other names of a parameter itself, but would leave its own tensors in a module that has
+    two; here every module is named once.
+    """
+    names: dict[nn.Parameter, str] = {}
+    places = {}
+    for prefix, module in network.named_modules():
+        for own, parameter in module.named_parameters(prefix, recurse=False, remove_duplicate=False):
+            name = names.setdefault(parameter, own)
+            if name in parameters:
+                places[own] = parameters[name]
+    return functional_call(network, places, (images,), tie_weights=False)
+
+
 def cross_entropy(network: nn.Module) -> Loss:
     """Return the client's loss: mean cross-entropy over the images, with the network's buffers and mode as they are.
 
@@ -44,7 +61,7 @@ def cross_entropy(network: nn.Module) -> Loss:
 
     def loss(parameters: Parameters, images: Tensor, labels: Tensor) -> Tensor:
         # A copy of the images, since a first layer may work in place.
-        return F.cross_entropy(functional_call(network, parameters, (images.clone(),)), labels)
+        return F.cross_entropy(called(network, parameters, images.clone()), labels)
 
     return loss
 
@@ -64,7 +81,7 @@ def batch_statistics(network: nn.Module) -> Statistics:
         with ExitStack() as hooks:
             for layer in layers:
                 hooks.enter_context(layer.register_forward_pre_hook(collect))
-            functional_call(network, parameters, (images.clone(),))
+            called(network, parameters, images.clone())
         return tuple(found)
 
     return statistics
@@ -75,7 +92,7 @@ def normalised_by_batch(network: nn.Module) -> nn.Module:
 
     Raises `SettingsError` if there are no such layers, and in the forward pass if one gets a single value per channel.
     """
-    copy = replace_all_batch_norm_modules_(deepcopy(network))
+    copy = replace_all_batch_norm_modules_(copied(network))
     layers = _batch_norm_layers(copy)
     if not layers:
         raise SettingsError("batch_norm: 'training': the network has no batch-norm layers; nearest: 'evaluation'")

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.func import grad
+
+Grad = Callable[..., Callable[..., Any]]
+"""`torch.func.grad`, or its like."""
 
 
 class Recomputed(torch.autograd.Function):
-    """The function `function(*tensors)`, a tuple of tensors, whose graph is recomputed when needed.
+    """The function `function(*tensors)`, a tuple of tensors, whose graph is recomputed when needed, by `grad`.
 
     It works within torch.func, where torch.utils.checkpoint does not. The function must get every tensor that is
     differentiated as an argument. Second derivatives are not available: torch.func would give zeros.
@@ -19,14 +21,14 @@ class Recomputed(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(grad: Grad, function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
         """Compute the function's values."""
         return function(*tensors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep the function and its arguments."""
-        ctx.function, *tensors = inputs
+        """Keep the functions and the arguments."""
+        ctx.grad, ctx.function, *tensors = inputs
         ctx.save_for_backward(*tensors)
 
     @staticmethod
@@ -40,7 +42,7 @@ class Recomputed(torch.autograd.Function):
                 [(output * gradient).sum() for output, gradient in zip(outputs, gradients, strict=True)]
             ).sum()
 
-        wanted = tuple(number for number, needed in enumerate(ctx.needs_input_grad[1:]) if needed)
+        wanted = tuple(number for number, needed in enumerate(ctx.needs_input_grad[2:]) if needed)
         # Not torch.func.vjp: it pulls back after its level has ended, where a part within this part cannot follow.
-        found = dict(zip(wanted, grad(product, wanted)(*ctx.saved_tensors), strict=True))
-        return None, *(found.get(number) for number in range(len(ctx.saved_tensors)))
+        found = dict(zip(wanted, ctx.grad(product, wanted)(*ctx.saved_tensors), strict=True))
+        return None, None, *(found.get(number) for number in range(len(ctx.saved_tensors)))

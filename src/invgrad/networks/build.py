@@ -6,13 +6,14 @@ A new architecture is a settings class (and its place in `Network`), a function 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from invgrad.networks.convnet import convnet
 from invgrad.networks.custom import custom
 from invgrad.networks.densenet import densenet
 from invgrad.networks.irevnet import irevnet
 from invgrad.networks.lenet import lenet_zhu
+from invgrad.networks.logits import logits_of
 from invgrad.networks.mlp import mlp
 from invgrad.networks.mobilenet import mobilenet
 from invgrad.networks.resnet import resnet
@@ -101,14 +102,7 @@ def _built(network: Network, classes: int, size: int) -> nn.Module:
     return BUILDERS[type(network)](network, classes=classes, size=size)
 
 
-@torch.no_grad()
 def check_logits(network: Network, built: nn.Module, classes: int, size: int) -> None:
     """Raise `SettingsError` unless the network maps images [1, 3, size, size] to logits [1, classes]."""
-    try:
-        device = next((each.device for each in built.parameters()), None)
-        logits = built(torch.zeros(1, 3, size, size, device=device))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise SettingsError(f"{network!r}: takes no {size}×{size} images: {one_line(error)}") from error
-    if not isinstance(logits, Tensor) or logits.shape != (1, classes):
-        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise SettingsError(f"{network!r}: its output for one image is {got} instead of logits [1, {classes}]")
+    device = next((each.device for each in built.parameters()), None)
+    logits_of(built, torch.zeros(1, 3, size, size, device=device), name=repr(network), classes=classes)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from invgrad.networks.copying import unwrapped
 from invgrad.networks.settings import Custom
 from invgrad.settings import SettingsError, unknown
 
@@ -24,8 +25,7 @@ def custom(settings: Custom, *, classes: int, size: int) -> nn.Module:
     network = function(classes=classes, size=size, **settings.arguments)
     if not isinstance(network, nn.Module):
         raise SettingsError(f"{factory}: returns a {type(network).__name__} instead of a torch.nn.Module")
-    _refuse_twins(network, factory)
-    return network
+    return unwrapped(network)
 
 
 def _function(settings: Custom) -> Any:
@@ -37,12 +37,3 @@ def _function(settings: Custom) -> Any:
     if not callable(function):
         raise SettingsError(f"{settings.factory}: is a {type(function).__name__}, not a function")
     return function
-
-
-def _refuse_twins(network: nn.Module, factory: str) -> None:
-    """Raise an error for a module with two names: `torch.func.functional_call` leaves its own parameters in it."""
-    names: dict[nn.Module, str] = {}
-    for name, module in network.named_modules(remove_duplicate=False):
-        first = names.setdefault(module, name)
-        if name != first and list(module.parameters(recurse=False)):
-            raise SettingsError(f"{factory}: '{first}' and '{name}' are one module; share its parameters instead")

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from operator import itemgetter
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
+from invgrad.clients import by_graph
+from invgrad.clients.differentiation import differentiable_twice, refusing_what_has_no_derivative
 from invgrad.clients.loss import trainable
 from invgrad.clients.protocols import loss_of, sent_statistics, share
 from invgrad.clients.settings import Client
@@ -18,6 +20,7 @@ from invgrad.objective.evaluation import Evaluation
 from invgrad.objective.priors import total_variation
 from invgrad.objective.settings import Distance
 from invgrad.objective.targets import Targets
+from invgrad.settings import SettingsError
 
 
 class Objective:
@@ -39,6 +42,7 @@ class Objective:
         statistics_weight: float = 0,
     ) -> None:
         """Take a `network` in evaluation mode; its batch-norm layers follow the client's settings."""
+        self._network = network
         self._loss = loss_of(client, network)
         self._statistics = sent_statistics(client, network)
         self._statistics_weight = statistics_weight
@@ -46,7 +50,42 @@ class Objective:
         self._client = client
         self._distance = distance_of(distance)
         self._total_variation_weight = total_variation_weight
-        self._together = runs_together(network)
+        self.together = runs_together(network)
+        """True if many trials run at once."""
+
+    def settle(self, shape: tuple[int, ...]) -> None:
+        """Try the objective on images of `shape`, [n, 3, h, w] for one trial. Those of a network that torch.func cannot
+        follow will run one by one.
+
+        Raises `SettingsError` if the objective has no gradient.
+        """
+        first = next(iter(self._parameters.values()))
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(first)
+        labels = images.new_zeros(shape[0], dtype=torch.long)
+        with differentiable_twice(self._network), refusing_what_has_no_derivative():
+            self._refuse_no_gradient(images.requires_grad_(), labels)
+        if self.together:
+            ones = first.new_ones(1, len(self._parameters))
+            target = tuple(torch.ones_like(each)[None] for each in self._parameters.values())
+            sent = tuple(each[None] for each in self._statistics(self._parameters, images.detach()))
+            targets = Targets(target=target, squares=ones, weights=ones, chosen=ones, statistics=sent)
+            try:
+                self.gradient(images.detach()[None], labels[None], targets)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception:  # of whichever kind: torch.func and the network's own code raise many
+                self.together = False
+
+    def _refuse_no_gradient(self, images: Tensor, labels: Tensor) -> None:
+        """Raise an error if what a client shares cannot be differentiated, or does not change with them."""
+        shared = share(self._client, self._loss, self._parameters, images, labels, by_graph.grad)
+        size = torch.stack([each.abs().sum() for each in shared]).sum()
+        slope = torch.autograd.grad(size, images, allow_unused=True)[0] if size.requires_grad else None
+        if slope is None or not slope.any():
+            raise SettingsError(
+                "network: its gradient does not change with the images, as far as automatic differentiation can follow "
+                "(argmax, rounding, integers and detach() end it)"
+            )
 
     def prepared(self, targets: Targets) -> Targets:
         """Return the targets in the memory order that suits `gradient`."""
@@ -55,7 +94,7 @@ class Objective:
     def gradient(self, images: Tensor, labels: Tensor, targets: Targets) -> Evaluation:
         """Evaluate candidate images [trials, n, 3, h, w]."""
         soft = labels.is_floating_point()
-        function = grad_and_value(self._of_one, argnums=(0, 1) if soft else (0,), has_aux=True)
+        function = self._by.grad_and_value(self._of_one, argnums=(0, 1) if soft else (0,), has_aux=True)
         gradients, (objective, matching) = self._of_each(function, images, labels, targets)
         return Evaluation(gradients[0], gradients[1] if soft else None, objective, matching)
 
@@ -64,6 +103,11 @@ class Objective:
         with torch.no_grad():
             cost: Tensor = self._of_each(self._of_one, images, labels, targets)[1]
         return cost
+
+    @property
+    def _by(self) -> ModuleType:
+        """The module whose functions differentiate."""
+        return torch.func if self.together else by_graph
 
     def _of_one(
         self,
@@ -75,7 +119,7 @@ class Objective:
         statistics: tuple[Tensor, ...],
     ) -> tuple[Tensor, Tensor]:
         expected = labels.softmax(-1) if labels.is_floating_point() else labels
-        shared = share(self._client, self._loss, self._parameters, images, expected)
+        shared = share(self._client, self._loss, self._parameters, images, expected, self._by.grad)
         arguments = ([each[None] for each in shared], [each[None] for each in target], weights[None], chosen[None])
         matching = self._distance(*arguments)[0]
         objective = matching
@@ -89,7 +133,8 @@ class Objective:
     def _of_each(self, function: Callable[..., Any], images: Tensor, labels: Tensor, targets: Targets) -> Any:
         """Stack the function's results for every trial."""
         arguments = (images, labels, targets.target, targets.weights, targets.chosen, targets.statistics)
-        if self._together:
-            return vmap(function)(*arguments)
-        each = [function(*tree_map(itemgetter(trial), arguments)) for trial in range(len(images))]
+        with differentiable_twice(self._network):
+            if self.together:
+                return torch.func.vmap(function)(*arguments)
+            each = [function(*tree_map(itemgetter(trial), arguments)) for trial in range(len(images))]
         return tree_map(lambda *results: torch.stack(results), *each)

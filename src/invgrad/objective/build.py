@@ -27,7 +27,9 @@ def objective_for(
     together = runs_together(network)
     matching = _matching(network, client, distance, shape, together=together)
     if matching is None:
-        return Objective(network, client, distance, total_variation_weight, statistics_weight)
+        objective = Objective(network, client, distance, total_variation_weight, statistics_weight)
+        objective.settle(shape)
+        return objective
     return TangentObjective(matching, total_variation_weight, together=together)
 
 

@@ -134,7 +134,7 @@ class TangentObjective:
         """Take `matching`, which handles many trials at once if `together`."""
         self._matching = matching
         self._total_variation_weight = total_variation_weight
-        self._together = together
+        self.together = together
 
     def prepared(self, targets: Targets) -> Targets:
         """Return the targets in the memory order that suits `gradient`."""
@@ -160,7 +160,7 @@ class TangentObjective:
         """Return the gradients of the gradient-matching loss with respect to images and to labels (without meaning for
         class indices), and the loss.
         """
-        if self._together or len(images) == 1:
+        if self.together or len(images) == 1:
             return self._of_some(images, labels, targets)
         parts = [slice(trial, trial + 1) for trial in range(len(images))]
         results = [self._of_some(images[part], labels[part], targets.part(part)) for part in parts]

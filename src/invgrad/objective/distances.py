@@ -80,7 +80,7 @@ class _L1(DistanceFunction):
 
 class _Maximum(DistanceFunction):
     def __call__(self, gradient: Gradient, target: Gradient, weights: Tensor, chosen: Tensor) -> Tensor:
-        terms = [(g - t).abs().flatten(1).amax(1) for g, t in zip(gradient, target, strict=True)]
+        terms = [(g - t).abs().reshape(len(g), -1).amax(1) for g, t in zip(gradient, target, strict=True)]
         return (torch.stack(terms, 1) * weights * chosen).sum(-1)
 
 
@@ -125,4 +125,4 @@ def squares(gradient: Gradient) -> Tensor:
 
 def _sums(layers: Sequence[Tensor]) -> Tensor:
     """Sum the entries of each layer, [trials, layers]."""
-    return torch.stack([each.flatten(1).sum(1) for each in layers], 1)
+    return torch.stack([each.reshape(len(each), -1).sum(1) for each in layers], 1)

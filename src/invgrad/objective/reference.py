@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from invgrad.clients.differentiation import differentiable_twice
+from invgrad.clients.loss import called
 from invgrad.clients.protocols import shared_of
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.objective.distances import distance_of
@@ -32,7 +33,8 @@ def objective_gradient(
     images. `client` normalises by running statistics.
     """
     candidate = images.detach().requires_grad_()
-    shared = _shared(network, candidate, labels, client)
+    with differentiable_twice(network):
+        shared = _shared(network, candidate, labels, client)
     ones = images.new_ones(1, len(target))
     matching = distance_of(distance)([each[None] for each in shared], [each[None] for each in target], ones, ones)[0]
     objective = matching + total_variation_weight * total_variation(candidate)
@@ -44,13 +46,13 @@ def objective_gradient(
 
 
 def _shared(network: nn.Module, images: Tensor, labels: Tensor, client: Client) -> tuple[Tensor, ...]:
+    before: dict[str, Tensor] = {name: each for name, each in network.named_parameters() if each.requires_grad}
     if client.kind == "gradient":
         loss = F.cross_entropy(network(images), labels)
-        return torch.autograd.grad(loss, list(network.parameters()), create_graph=True)
-    before: dict[str, Tensor] = dict(network.named_parameters())
+        return torch.autograd.grad(loss, list(before.values()), create_graph=True)
     local = before
     for batch in client.batches(len(images)):
-        loss = F.cross_entropy(functional_call(network, local, (images[batch],)), labels[batch])
+        loss = F.cross_entropy(called(network, local, images[batch]), labels[batch])
         gradient = torch.autograd.grad(loss, list(local.values()), create_graph=True)
         pairs = zip(local.items(), gradient, strict=True)
         local = {name: value - client.learning_rate * each for (name, value), each in pairs}

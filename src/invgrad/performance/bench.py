@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from invgrad.attack.optimisers import stepper
 from invgrad.attack.settings import LBFGS
-from invgrad.clients.loss import cross_entropy, trainable
-from invgrad.clients.protocols import share
+from invgrad.clients.protocols import sharing
 from invgrad.data.splits import Split
 from invgrad.networks.build import initial, outline
 from invgrad.networks.operations import forward_gigaflops
@@ -132,9 +131,8 @@ def _problem(case: Case, device: torch.device) -> _Problem:
     shape = (case.trials, case.images, 3, case.size, case.size)
     true, images = (torch.randn(shape, generator=random).to(device) for _ in range(2))
     labels = torch.randint(case.classes, shape[:2], generator=random).to(device)
-    loss, parameters = cross_entropy(network), trainable(network)
-    shares = [share(case.client, loss, parameters, x, y) for x, y in zip(true, labels, strict=True)]
-    ones = torch.ones(case.trials, len(parameters), device=device)
+    shares = [sharing(case.client, network)(x, y)[0] for x, y in zip(true, labels, strict=True)]
+    ones = torch.ones(case.trials, len(shares[0]), device=device)
     target = tuple(torch.stack(each) for each in zip(*shares, strict=True))
     targets = Targets(target=target, squares=squares(target), weights=ones, chosen=ones)
     distance = SquaredEuclidean() if case.step == "l-bfgs" else Cosine()

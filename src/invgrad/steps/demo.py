@@ -11,8 +11,7 @@ from torch import Tensor
 
 from invgrad.attack.run import reconstruct_with_progress
 from invgrad.attack.settings import Attack
-from invgrad.clients.loss import trainable
-from invgrad.clients.protocols import loss_of, share
+from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import GradientClient
 from invgrad.clients.shared import Shared
 from invgrad.data.images import denormalise, normalise, opened, to_unit
@@ -77,8 +76,7 @@ def _attacked(victim: VictimFile, pixels: Tensor) -> Tensor:
     """Find the image, [3, h, w] in [0, 1], by its gradient; the label is inferred too."""
     network, client = victim.build(), GradientClient()
     images = normalise(pixels[None], victim.mean, victim.std, torch.float32, "cpu")
-    parameters = trainable(network)
-    gradient = share(client, loss_of(client, network), parameters, images, torch.tensor([0]))
+    gradient, _ = sharing(client, network)(images, torch.tensor([0]))
     shared = Shared.by_one_client(gradient, shape=(3, *images.shape[2:]), mean=victim.mean, std=victim.std)
     result = reconstruct_with_progress("attack", network, client, shared, ATTACK, seed_key=AUTHOR)
     return denormalise(result.images[0, 0], victim.mean, victim.std).clamp(0, 1)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from invgrad.attack.run import reconstruct_with_progress
 from invgrad.attack.settings import Attack
-from invgrad.clients.loss import trainable
-from invgrad.clients.protocols import loss_of, sent_statistics, share
+from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.clients.shared import Shared
 from invgrad.data.images import denormalise, fit_image, normalise
@@ -165,11 +164,9 @@ def _labels(step: ImageAttack, network: nn.Module, images: Tensor) -> Tensor:
 
 
 def _share(step: ImageAttack, network: nn.Module, about: VictimFile, images: Tensor, labels: Tensor) -> Shared:
-    parameters = trainable(network)
-    tensors = share(step.shares, loss_of(step.shares, network), parameters, images, labels)
-    statistics = sent_statistics(step.shares, network)(parameters, images)
+    tensors, statistics = sharing(step.shares, network)(images, labels)
     return Shared(
-        tensors=tuple(tensor.detach()[None] for tensor in tensors),
+        tensors=tuple(tensor[None] for tensor in tensors),
         images=len(images),
         shape=(3, about.size, about.size),
         mean=about.mean,

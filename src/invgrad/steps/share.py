@@ -11,7 +11,7 @@ from torch import Tensor
 
 from invgrad.clients.assignment import clients
 from invgrad.clients.loss import trainable
-from invgrad.clients.protocols import loss_of, sent_statistics, share
+from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import ShareStep
 from invgrad.data.images import normalise
 from invgrad.data.splits import read_split
@@ -45,19 +45,18 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
     labels = split.labels[torch.tensor(held)]
     seen = swapped(labels, split.classes) if step.swapped_rows else labels
     try:
-        loss, sent = loss_of(step.shares, network), sent_statistics(step.shares, network)
+        compute = sharing(step.shares, network)
     except SettingsError as error:
         raise SettingsError(f"--settings: shares: {error}") from None
-    parameters = trainable(network)
     shares, statistics = [], []
     with arithmetic("float32", False, device):
         for rows, classes in zip(held, seen, strict=True):
             images = normalise(split.images[rows], split.mean, split.std, torch.float32, device)
-            shares.append(share(step.shares, loss, parameters, images, classes.to(device)))
-            statistics.append(sent(parameters, images))
-    tensors = {
-        f"shared.{name}": torch.stack(each) for name, each in zip(parameters, zip(*shares, strict=True), strict=True)
-    }
+            shared, sent = compute(images, classes.to(device))
+            shares.append(shared)
+            statistics.append(sent)
+    stacked = (torch.stack(each) for each in zip(*shares, strict=True))
+    tensors = {f"shared.{name}": each for name, each in zip(trainable(network), stacked, strict=True)}
     for number, each in enumerate(zip(*statistics, strict=True)):
         tensors[f"statistics.{number:04d}"] = torch.stack(each)
     index = split.index[torch.tensor(held)]

@@ -1,0 +1,38 @@
+"""What it takes to differentiate anyone's network twice."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from invgrad.settings import SettingsError, one_line
+
+
+@contextmanager
+def differentiable_twice(network: nn.Module) -> Iterator[None]:
+    """Let the network compute by operations that have a second derivative, within the context.
+
+    Fused attention has none, nor have cuDNN's recurrent layers.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(module, nn.RNNBase) for module in network.modules()):
+            stack.callback(setattr, torch.backends.cudnn, "enabled", torch.backends.cudnn.enabled)
+            torch.backends.cudnn.enabled = False
+        yield
+
+
+@contextmanager
+def refusing_what_has_no_derivative() -> Iterator[None]:
+    """Raise `SettingsError` in place of any error within the context."""
+    try:
+        yield
+    except (SettingsError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the network's own code may fail in any way
+        raise SettingsError(f"network: cannot be differentiated: {one_line(error)}") from error
