@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from invgrad.attack.settings import Attack
 from invgrad.clients.loss import trainable
-from invgrad.clients.protocols import loss_of, share
+from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import Client
 from invgrad.clients.shared import Shared
 from invgrad.settings import SettingsError
@@ -90,9 +90,9 @@ def _moved(
     like = next(iter(parameters.values()))
     images = torch.randn(shape, generator=generator).to(like)
     before, after = torch.randn(2, classes, generator=generator).softmax(-1).to(like)
-    loss = loss_of(client, network)
-    gradients = [share(client, loss, parameters, images, each.expand(shape[0], -1)) for each in (before, after)]
-    moved = {name: second - first for name, first, second in zip(parameters, *gradients, strict=True)}
+    compute = sharing(client, network)
+    first, second = (compute(images, each.expand(len(images), -1))[0] for each in (before, after))
+    moved = {name: b - a for name, a, b in zip(parameters, first, second, strict=True)}
     return before - after, moved
 
 

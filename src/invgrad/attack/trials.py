@@ -18,11 +18,12 @@ from invgrad.clients.shared import Shared
 from invgrad.networks.copying import copied, unwrapped
 from invgrad.networks.logits import logits_of
 from invgrad.objective.build import objective_for
-from invgrad.objective.distances import squares
+from invgrad.objective.distances import InnerProductDistance, distance_of, squares
 from invgrad.objective.layer_weights import layer_mask, layer_weights
 from invgrad.objective.targets import Targets
 from invgrad.runtime.devices import dtype_of
 from invgrad.settings import SettingsError
+from invgrad.tangent.scale import at_unit_scale
 
 
 class Trials:
@@ -57,9 +58,12 @@ class Trials:
         """Return the targets of these trials."""
         numbers = range(len(self))[which]
         clients = [number // self.attack.restarts for number in numbers]
+        shared = tuple(tensor[clients] for tensor in self._shared.tensors)
+        if isinstance(distance_of(self.attack.distance), InnerProductDistance):
+            shared = at_unit_scale(shared)  # before a lower precision, which may not have its own scale
         target, statistics = (
-            tuple(tensor[clients].to(self.device, self._dtype) for tensor in tensors)
-            for tensors in (self._shared.tensors, self._shared.statistics)
+            tuple(tensor.to(self.device, self._dtype) for tensor in tensors)
+            for tensors in (shared, [tensor[clients] for tensor in self._shared.statistics])
         )
         weights = layer_weights(self.attack.weighting, target)
         everything = target[0].new_ones(len(numbers), len(target))

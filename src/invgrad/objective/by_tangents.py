@@ -45,12 +45,13 @@ class MatchingOfGradient:
 
     def __call__(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """Take one tangent along v = ∂D/∂G."""
-        tape = self._passes.forward_backward(images, labels)
         if isinstance(self._distance, InnerProductDistance):
+            tape = self._passes.forward_backward(images, labels, unit_scale=True)
             products = self._passes.products(tape, targets.target)
             loss, along, against = _of_products(self._distance, products.inner, products.squares, targets)
             directions = self._passes.combined(tape, products, targets.target, along, against)
         else:
+            tape = self._passes.forward_backward(images, labels)
             gradient = self._passes.gradient(tape)
             loss, direction = self._distance.with_direction(gradient, targets.target, targets.weights, targets.chosen)
             directions = self._passes.along(direction)

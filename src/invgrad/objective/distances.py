@@ -13,6 +13,7 @@ from torch import Tensor
 from invgrad.clients.loss import Gradient
 from invgrad.objective.settings import L1, Cosine, Distance, LayerwiseCosine, Maximum, SquaredEuclidean
 from invgrad.settings import Settings
+from invgrad.tangent.scale import at_unit_scale
 
 
 class DistanceFunction(ABC):
@@ -36,9 +37,10 @@ class DistanceFunction(ABC):
 
 
 class InnerProductDistance(DistanceFunction):
-    """A distance that depends on the gradients through each layer's inner products alone.
+    """A distance that depends on the gradients through each layer's inner products alone, and not on their scale.
 
-    It and its derivative can therefore be computed without the gradient itself.
+    It and its derivative can therefore be computed without the gradient itself, and of gradients of unit scale (see
+    `invgrad.tangent.scale`), whose squares neither underflow nor overflow.
     """
 
     @abstractmethod
@@ -51,6 +53,7 @@ class InnerProductDistance(DistanceFunction):
 
     def __call__(self, gradient: Gradient, target: Gradient, weights: Tensor, chosen: Tensor) -> Tensor:
         """Return the distances [trials]."""
+        gradient = at_unit_scale(gradient)
         inner = _sums([g * t for g, t in zip(gradient, target, strict=True)])
         return self.of_products(inner, squares(gradient), squares(target), weights, chosen)
 
@@ -98,7 +101,7 @@ class _LayerwiseCosine(InnerProductDistance):
     def of_products(
         self, inner: Tensor, squares: Tensor, target_squares: Tensor, weights: Tensor, chosen: Tensor
     ) -> Tensor:
-        """Count norms below 1e-10 as 1e-10, as the released code does."""
+        """Count norms below 1e-10 as 1e-10, as the released code does; here of gradients of unit scale."""
         norms = squares.clamp(min=1e-20).sqrt() * target_squares.clamp(min=1e-20).sqrt()
         return ((1 - inner / norms * weights) * chosen).sum(-1)
 

@@ -27,7 +27,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from invgrad.tangent.layers import Layer, PerTrial, Saved, of_trials
+from invgrad.tangent.layers import Layer, PerTrial, Saved, of_images, of_trials
+from invgrad.tangent.scale import to_unit_scale
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Tape:
     """δ of every value; None where the value does not depend on parameters."""
     probabilities: Tensor
     """Probabilities of the classes according to the network, [trials·n, classes]."""
+    scale: Tensor | float
+    """Factor of the loss for each image, [trials·n, 1], which every δ, G and tangent has."""
 
     def of(self, number: int) -> tuple[Saved, Tensor]:
         """Return the values that a step with parameters saved, and δ at its output."""
@@ -103,9 +106,12 @@ class Passes:
         for _, step in self._weighted:
             step.layer.bind(_at(step, parameters))
 
-    def forward_backward(self, images: Tensor, labels: Tensor) -> Tape:
+    def forward_backward(self, images: Tensor, labels: Tensor, *, unit_scale: bool = False) -> Tape:
         """Run the first two passes, for images [trials, n, 3, h, w] and labels [trials, n], or probabilities of the
         classes [trials, n, classes] in their place.
+
+        At `unit_scale` every trial's loss has the factor that brings its δ at the logits there, as for a distance that
+        does not depend on the scale of G.
         """
         trials, count = labels.shape[:2]
         values = [images.flatten(0, 1)]
@@ -118,12 +124,16 @@ class Passes:
         probabilities = values[-1].softmax(1)
         expected = labels if labels.is_floating_point() else _one_hot(labels, probabilities)
         grad_outputs: list[Tensor | None] = [None] * len(values)
-        grad_outputs[-1] = (probabilities - expected.flatten(0, 1)) / count
+        at_logits = (probabilities - expected.flatten(0, 1)) / count
+        scale: Tensor | float = 1
+        if unit_scale:
+            scale = of_images(to_unit_scale([of_trials(at_logits, trials)]), len(at_logits))[:, None]
+        grad_outputs[-1] = scale * at_logits
         for number, step in reversed(list(enumerate(self._steps))):
             grad_output = grad_outputs[number + 1]
             if grad_output is not None and step.dependent:
                 _add(grad_outputs, step.dependent, step.layer.backward(saved[number], grad_output))
-        return Tape(trials, saved, grad_outputs, probabilities)
+        return Tape(trials, saved, grad_outputs, probabilities, scale)
 
     def gradient(self, tape: Tape) -> tuple[Tensor, ...]:
         """Return G in the order of the network's parameters, each [trials, *parameter.shape]."""
@@ -174,7 +184,7 @@ class Passes:
         logits = cast(Tensor, values[-1])
         log_probabilities = logits - (tape.probabilities * logits).sum(1, keepdim=True)
         grad_outputs: list[Tensor | None] = [None] * len(values)
-        grad_outputs[-1] = tape.probabilities * log_probabilities / count
+        grad_outputs[-1] = tape.scale * tape.probabilities * log_probabilities / count
         for number, step in reversed(list(enumerate(self._steps))):
             saved, grad_output = tape.saved[number], tape.grad_outputs[number + 1]
             tangent, direction = cast(Tensor, grad_outputs[number + 1]), directions.get(number, ())
@@ -185,7 +195,7 @@ class Passes:
             _add(grad_outputs, step.sources, back)
         return Tangents(
             images=of_trials(cast(Tensor, grad_outputs[0]), tape.trials),
-            probabilities=of_trials(-log_probabilities / count, tape.trials),
+            probabilities=of_trials(-tape.scale * log_probabilities / count, tape.trials),
             inputs=inputs,
             grad_outputs=grad_outputs,
         )
