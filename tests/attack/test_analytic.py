@@ -1,5 +1,7 @@
 """Prop. 3.1: exact for one image, a known mixture for a batch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -148,6 +150,27 @@ def test_the_first_layer_need_not_come_first_in_the_list_of_parameters() -> None
     network, images = Crossed().double().eval(), random_images(1, 1, 3, 4, 4)
     found = attacked(network, shared_by(network, images, torch.tensor([[2]]))).images
     torch.testing.assert_close(found, images, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("factor", [2.0**-900, 2.0**-100, 2.0**200])
+def test_the_scale_of_the_gradient_does_not_matter(factor: float) -> None:
+    network = build(MLP(widths=(8,)), classes=4, size=4, seed=0).double()
+    shared = shared_by(network, random_images(1, 1, 3, 4, 4), torch.tensor([[1]]))
+    scaled = replace(shared, tensors=tuple(factor * tensor for tensor in shared.tensors))
+    single = Analytic(precision="float32")
+    one, other = (
+        reconstruct(network, GradientClient(), each, single, seed_key="k").images for each in (shared, scaled)
+    )
+    assert torch.equal(one, other)
+
+
+def test_a_frozen_first_layer_shows_nothing() -> None:
+    network = build(MLP(widths=(8,)), classes=4, size=4, seed=0)
+    next(network.parameters()).requires_grad_(False)
+    gradient = [torch.ones_like(each) for each in network.parameters() if each.requires_grad]
+    shared = Shared.of(network, gradient, shape=(3, 4, 4))
+    with pytest.raises(SettingsError, match="but it is frozen"):
+        reconstruct(network, GradientClient(), shared, Analytic(), seed_key="k")
 
 
 def test_what_does_not_belong_together_is_refused() -> None:

@@ -18,6 +18,7 @@ from invgrad.clients.settings import Client
 from invgrad.clients.shared import Shared
 from invgrad.runtime.devices import dtype_of
 from invgrad.settings import SettingsError
+from invgrad.tangent.scale import at_unit_scale
 
 DISTINCT = 1e-3
 """Quotients that differ by less than this part of their largest entry count as the same mixture, rounded."""
@@ -33,9 +34,8 @@ def recover(network: nn.Module, client: Client, shared: Shared, attack: Analytic
     if client.kind != "gradient":
         raise SettingsError(f"shares: an analytic attack needs a gradient, not {client.kind} (nearest: gradient)")
     layer = first_layer(network, shared.shape)
-    weight, bias = (
-        _gradient(network, shared, each).to(dtype_of(attack.precision)) for each in (layer.weight, layer.bias)
-    )
+    gradients = at_unit_scale([_gradient(network, shared, each) for each in (layer.weight, layer.bias)])
+    weight, bias = (each.to(dtype_of(attack.precision)) for each in gradients)
     found = [recover_inputs(*rows, shared.images) for rows in zip(weight, bias, strict=True)]
     images = torch.stack(found).unflatten(-1, shared.shape)
     some = images.isfinite().flatten(1).any(1)
@@ -99,6 +99,10 @@ def first_layer(network: nn.Module, shape: tuple[int, ...]) -> nn.Linear:
 
 
 def _gradient(network: nn.Module, shared: Shared, parameter: Tensor) -> Tensor:
-    """Select the clients' gradients of this parameter."""
-    names = [each is parameter for each in network.parameters()]
-    return shared.tensors[names.index(True)]
+    """Select the clients' gradients of this parameter, on its device."""
+    for each, tensor in zip((each for each in network.parameters() if each.requires_grad), shared.tensors, strict=True):
+        if each is parameter:
+            return tensor.to(parameter.device)
+    raise SettingsError(
+        "attack: an analytic one needs the first layer's gradient, but it is frozen (nearest: optimisation)"
+    )

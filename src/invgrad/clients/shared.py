@@ -130,7 +130,9 @@ def check(network: nn.Module, client: Client, shared: Shared) -> None:
         )
     for (name, shape), tensor in zip(shapes.items(), shared.tensors, strict=True):
         if tuple(tensor.shape) != (len(shared), *shape):
-            raise SettingsError(f"shared: {name} is {list(tensor.shape)} instead of {[len(shared), *shape]}")
+            raise SettingsError(
+                f"shared: {name} is {list(tensor.shape)} instead of {[len(shared), *shape]} (clients first)"
+            )
     if shared.labels is not None and tuple(shared.labels.shape) != (len(shared), shared.images):
         raise SettingsError(
             f"labels: {list(shared.labels.shape)} instead of {[len(shared), shared.images]} (clients, images of each)"
