@@ -58,7 +58,7 @@ class Trials:
         """Return the targets of these trials."""
         numbers = range(len(self))[which]
         clients = [number // self.attack.restarts for number in numbers]
-        shared = tuple(tensor[clients] for tensor in self._shared.tensors)
+        shared = tuple(tensor[clients].to(self.device) for tensor in self._shared.tensors)
         if isinstance(distance_of(self.attack.distance), InnerProductDistance):
             shared = at_unit_scale(shared)  # before a lower precision, which may not have its own scale
         target, statistics = (
