@@ -120,6 +120,8 @@ def test_a_difference_of_state_dicts_by_its_learning_rate_is_the_gradient(learni
     found = shared(net, difference, learning_rate=learning_rate)
     for ours, expected in zip(found.tensors, gradient, strict=True):
         torch.testing.assert_close(ours[0], expected, rtol=1e-6, atol=1e-12 / learning_rate)
+    arrays = [difference[name].numpy() for name in before]  # as Flower sends them
+    assert equal(shared(net, arrays, learning_rate=learning_rate), found)
 
 
 @pytest.mark.parametrize(
@@ -221,10 +223,16 @@ def test_what_does_not_belong_to_the_gradient_is_refused(words: str) -> None:
 def test_a_gradient_of_a_frozen_parameter_is_refused() -> None:
     gradient = gradient_of(network())
     net = network(("0.weight",))
-    with pytest.raises(SettingsError, match=r"0.weight changes, but does not require a gradient; call requires_grad_"):
+    with pytest.raises(SettingsError, match=r"0.weight changes, but requires no gradient; call requires_grad_"):
         shared(net, gradient)
     after = {name: each.detach() for name, each in net.named_parameters()}  # as clients that share their parameters
     assert len(shared(net, after).tensors) == len(gradient) - 1
+
+
+def test_a_part_of_the_network_may_be_called_module() -> None:
+    net = nn.ModuleDict({"module": nn.Linear(2, 3), "head": nn.Linear(3, 2).requires_grad_(False)})
+    gradient = {"module.bias": torch.ones(3), "module.weight": torch.ones(3, 2)}
+    assert [list(each.shape) for each in shared(net, gradient).tensors] == [[1, 3, 2], [1, 3]]
 
 
 def test_a_mapping_needs_the_network() -> None:

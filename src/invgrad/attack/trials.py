@@ -58,13 +58,13 @@ class Trials:
         """Return the targets of these trials."""
         numbers = range(len(self))[which]
         clients = [number // self.attack.restarts for number in numbers]
-        shared = tuple(tensor[clients].to(self.device) for tensor in self._shared.tensors)
-        if isinstance(distance_of(self.attack.distance), InnerProductDistance):
-            shared = at_unit_scale(shared)  # before a lower precision, which may not have its own scale
-        target, statistics = (
-            tuple(tensor.to(self.device, self._dtype) for tensor in tensors)
-            for tensors in (shared, [tensor[clients] for tensor in self._shared.statistics])
+        shared, sent = (
+            tuple(tensor[clients].to(self.device) for tensor in tensors)
+            for tensors in (self._shared.tensors, self._shared.statistics)
         )
+        if isinstance(distance_of(self.attack.distance), InnerProductDistance):
+            shared = at_unit_scale(shared)  # a lower precision may not reach its own scale
+        target, statistics = (tuple(tensor.to(self._dtype) for tensor in tensors) for tensors in (shared, sent))
         weights = layer_weights(self.attack.weighting, target)
         everything = target[0].new_ones(len(numbers), len(target))
         generators = [self._generator("layers", number) for number in numbers]

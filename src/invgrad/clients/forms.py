@@ -32,19 +32,14 @@ def in_order(network: nn.Module, held: Held) -> list[Tensor]:
             f"gradient: a {type(held).__name__}; give a list of tensors in the order of network.parameters(), "
             "or a mapping from their names"
         )
-    values = _of_names(network, held) if isinstance(held, Mapping) else _of_places(network, list(held))
-    found = {
-        name: torch.zeros_like(parameter) if values.get(name) is None else real(values[name], f"gradient: {name}")
-        for name, parameter in network.named_parameters()
-    }
+    values = _by_own_names(network, held if isinstance(held, Mapping) else _named(network, list(held)))
+    found = {name: _value(values.get(name), name, each) for name, each in network.named_parameters()}
     trained = trainable(network)
     for name, parameter in network.named_parameters():
-        change = found[name]
-        if name not in trained and change.any() and not torch.equal(change.to(parameter), parameter):
-            raise SettingsError(
-                f"gradient: {name} changes, but does not require a gradient; call requires_grad_() on it"
-            )
-    return [found[name].detach() for name in trained]
+        change = found[name].to(parameter)
+        if name not in trained and change.any() and not torch.equal(change, parameter):
+            raise SettingsError(f"gradient: {name} changes, but requires no gradient; call requires_grad_() on it")
+    return [found[name] for name in trained]
 
 
 def real(numbers: object, what: str) -> Tensor:
@@ -83,13 +78,32 @@ def of_channels(numbers: Numbers, what: str) -> tuple[float, ...]:
     return tuple(_tensor(numbers, what).double().flatten().tolist())
 
 
-def _of_names(network: nn.Module, held: Mapping[str, object]) -> dict[str, object]:
+def _value(held: object, name: str, parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter).detach() if held is None else real(held, f"gradient: {name}")
+
+
+def _named(network: nn.Module, held: list[object]) -> dict[str, object]:
+    """Name the values of all trainable parameters, of all parameters, or of all that a state dict has."""
+    trained, every = list(trainable(network)), [name for name, _ in network.named_parameters()]
+    for names in (trained, every, list(network.state_dict())):
+        if len(held) == len(names):
+            return dict(zip(names, held, strict=True))
+    raise SettingsError(
+        f"gradient: {len(held)} tensors, but the network has {len(trained)} parameters to train; "
+        "give one for each, in their order, or a mapping from their names"
+    )
+
+
+def _by_own_names(network: nn.Module, held: Mapping[str, object]) -> dict[str, object]:
     """Return the values of parameters by the network's own names; buffers, as of a state dict, are left out."""
     first = {id(parameter): name for name, parameter in network.named_parameters()}
     tied = {name: first[id(each)] for name, each in network.named_parameters(remove_duplicate=False)}
-    known = _unwrapped([*network.state_dict(), *tied])
+    known = {name: name for name in [*network.state_dict(), *tied]}
+    given = {name: name for name in held}
+    if not given.keys() <= known.keys():
+        known, given = _unwrapped(known), _unwrapped(given)
     found = {}
-    for short, name in _unwrapped(held).items():
+    for short, name in given.items():
         if short not in known:
             raise SettingsError(f"gradient: the network has no parameter '{name}'{nearest(short, known)}")
         if known[short] in tied:
@@ -97,18 +111,6 @@ def _of_names(network: nn.Module, held: Mapping[str, object]) -> dict[str, objec
     if missing := [name for name in trainable(network) if name not in found]:
         raise SettingsError(f"gradient: {missing[0]} is missing; give None if the loss does not depend on it")
     return found
-
-
-def _of_places(network: nn.Module, held: list[object]) -> dict[str, object]:
-    """Name the values of all trainable parameters, or of all parameters."""
-    trained, every = list(trainable(network)), [name for name, _ in network.named_parameters()]
-    for names in (trained, every):
-        if len(held) == len(names):
-            return dict(zip(names, held, strict=True))
-    raise SettingsError(
-        f"gradient: {len(held)} tensors, but the network has {len(trained)} parameters to train; "
-        "give one for each, in their order, or a mapping from their names"
-    )
 
 
 def _unwrapped(names: Iterable[str]) -> dict[str, str]:
