@@ -1,5 +1,6 @@
 """Networks of every kind, each attacked for one step, against a slow double backward written here."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,10 +13,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations, weight_norm
 from torch.utils.checkpoint import checkpoint
 
+from invgrad.attack.options import RunOptions
 from invgrad.attack.run import reconstruct
 from invgrad.attack.settings import SGD, Attack
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.clients.shared import Shared
+from invgrad.objective.build import objective_for
+from invgrad.objective.settings import Cosine
+from invgrad.settings import SettingsError
 
 STEP = Attack(
     iterations=1, optimiser=SGD(step_size=1), total_variation=0, box=False, step_decay=False, precision="float64"
@@ -353,6 +358,7 @@ BATCHED: dict[str, Callable[[], nn.Module]] = {
     "registered buffer": registered_buffer,
     "lazy mask": lazy_mask,
     "Fourier": fourier,
+    "LSTM cell": recurrent_cell,
     "tied weights": tied,
     "module with two names": used_twice,
     "module called twice": called_twice,
@@ -401,7 +407,6 @@ ONE_BY_ONE: dict[str, Callable[[], nn.Module]] = {
     "LSTM": recurrent(nn.LSTM),
     "GRU": recurrent(nn.GRU),
     "RNN": recurrent(nn.RNN),
-    "LSTM cell": recurrent_cell,
     "item": value_of_the_features,
     "branch": branch_on_a_tensor,
     "assigned by mask": assigned_by_mask,
@@ -508,3 +513,95 @@ def test_a_step_is_that_of_the_slow_double_backward(name: str) -> None:
 @pytest.mark.parametrize("name", ["attention", "tied weights", "frozen backbone", "weight norm", "GRU", "checkpoint"])
 def test_a_step_against_local_steps(name: str) -> None:
     expect_a_step(built(name), FederatedAveraging(steps=2, learning_rate=0.1), (3, SIDE, SIDE))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_trials_run_together_where_they_can(name: str) -> None:
+    network, shape = built(name), (IMAGES, *SHAPES.get(name, (3, SIDE, SIDE)))
+    network(torch.rand(shape, dtype=torch.float64))  # makes what is made lazily
+    assert objective_for(network, GradientClient(), Cosine(), 0, shape).together == (name in BATCHED)
+
+
+def attack(network: nn.Module, **options: Any) -> Tensor:
+    """Attack a client whose gradient is that of the network within, if it is in a wrapper."""
+    torch.manual_seed(0)
+    images, labels = torch.rand(1, 3, SIDE, SIDE), torch.tensor([3])
+    gradient = [torch.randn_like(each) for each in network.parameters()]
+    shared = Shared.by_one_client(gradient, shape=tuple(images.shape[1:]), labels=labels)
+    run = RunOptions(**options)
+    return reconstruct(network, GradientClient(), shared, Attack(iterations=2), seed_key="zoo", options=run).images
+
+
+def test_a_network_is_as_it_was_after_an_interruption() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("module with two names", "weight norm", "fresh buffer", "buffer that counts", "LSTM"):
+        network = built(name).float()
+        before = state(network)
+        with pytest.raises(KeyboardInterrupt):
+            attack(network, progress=interrupt)
+        assert state(network) == before
+
+
+@pytest.mark.parametrize("wrapped", [nn.DataParallel, torch.compile], ids=["DataParallel", "compiled"])
+def test_a_wrapped_network_is_attacked_as_the_one_within(wrapped: Callable[[nn.Module], nn.Module]) -> None:
+    network = built("GELU, Hardswish, SiLU").float()
+    assert torch.equal(attack(wrapped(network).eval()), attack(network))
+
+
+def test_nothing_is_switched_off_for_good() -> None:
+    for attempt in (lambda: attack(built("LSTM").float()), lambda: attack(built("attention").float())):
+        attempt()
+        assert torch.backends.cudnn.enabled
+        assert torch.backends.mha.get_fastpath_enabled()
+        assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def locked() -> nn.Module:
+    return dense(lambda net, x: x.sin(), lock=threading.Lock())
+
+
+def frozen() -> nn.Module:
+    return dense(lambda net, x: x.sin()).requires_grad_(False)
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "argmax": (
+        lambda: Net(lambda net, x: net.part(x.flatten(1).argmax(1)), part=nn.Embedding(192, CLASSES)),
+        "its gradient does not change with the images",
+    ),
+    "rounding": (
+        lambda: Net(lambda net, x: net.part(x.round().flatten(1)), part=nn.Linear(192, CLASSES)),
+        "its gradient does not change with the images",
+    ),
+    "no grad": (
+        lambda: dense(lambda net, x: net.head.weight.detach().sum() + x.detach()),
+        "its gradient does not change with the images",
+    ),
+    "once only": (lambda: dense(lambda net, x: Once.apply(x)), "marked with @once_differentiable"),
+    "checkpoint of another kind": (
+        lambda: dense(lambda net, x: checkpoint(net.part, x, use_reentrant=True), part=nn.Linear(16, 16)),
+        "use_reentrant=False",
+    ),
+    "script": (lambda: torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES))), "ScriptModule"),
+    "lock": (locked, "cannot be copied: cannot pickle '_thread.lock' object"),
+    "frozen": (frozen, "no parameter requires a gradient"),
+    "tuple": (
+        lambda: Net(lambda net, x: net.part(x.flatten(1)), part=nn.LSTM(192, CLASSES)),
+        "is tuple instead of logits [1, classes]",
+    ),
+    "dictionary": (lambda: Net(lambda net, x: {"out": net.part(x)}, part=nn.Conv2d(3, 5, 1)), "is dict instead of"),
+    "no logits": (lambda: nn.Sequential(nn.Conv2d(3, 5, 1)), "is [1, 5, 8, 8] instead of logits [1, classes]"),
+    "other images": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(7, CLASSES)), "takes no 8×8 images"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_network_that_cannot_be_attacked_is_one_line(name: str) -> None:
+    make, words = REFUSED[name]
+    with pytest.raises(SettingsError) as caught:
+        attack(make().eval())
+    assert str(caught.value).startswith("network: ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

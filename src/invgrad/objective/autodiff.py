@@ -80,8 +80,9 @@ class Objective:
         """Raise an error if what a client shares cannot be differentiated, or does not change with them."""
         shared = share(self._client, self._loss, self._parameters, images, labels, by_graph.grad)
         size = torch.stack([each.abs().sum() for each in shared]).sum()
-        slope = torch.autograd.grad(size, images, allow_unused=True)[0] if size.requires_grad else None
-        if slope is None or not slope.any():
+        if size.requires_grad:
+            size.backward()  # unlike torch.autograd.grad, it does not pass over what is differentiable once only
+        if images.grad is None or not images.grad.any():
             raise SettingsError(
                 "network: its gradient does not change with the images, as far as automatic differentiation can follow "
                 "(argmax, rounding, integers and detach() end it)"
