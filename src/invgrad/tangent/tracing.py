@@ -3,8 +3,7 @@
 import operator
 
 import torch
-from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
+from torch import Tensor, fx, nn
 
 from invgrad.tangent.convolutions import PassOptions
 from invgrad.tangent.layers import Flatten, Layer
@@ -19,6 +18,16 @@ class _Tracer(fx.Tracer):
         return is_registered(module) or super().is_leaf_module(module, name)
 
 
+class _Shapes(fx.Interpreter):
+    """An interpreter that notes the shape of every operation's result; torch's own prints what fails."""
+
+    def run_node(self, node: fx.Node) -> object:
+        result: object = super().run_node(node)
+        if isinstance(result, Tensor):
+            node.meta["shape"] = result.shape
+        return result
+
+
 def trace(network: nn.Module, shape: tuple[int, ...], options: PassOptions) -> Passes | None:
     """Return the passes through a network in evaluation mode for images of `shape`, [n, 3, h, w] for one trial, or None
     if it does anything that is not registered.
@@ -30,7 +39,7 @@ def trace(network: nn.Module, shape: tuple[int, ...], options: PassOptions) -> P
     try:
         graph = fx.GraphModule(network, _Tracer().trace(network))
         with torch.no_grad():
-            ShapeProp(graph).propagate(first.new_zeros(shape))
+            _Shapes(graph).run(first.new_zeros(shape))
         nodes = list(graph.graph.nodes)
     except Exception:  # both run the network's own code, which may fail in any way
         return None
@@ -81,5 +90,5 @@ def _layer(node: fx.Node, network: nn.Module, options: PassOptions) -> Layer | N
 
 def _shape(node: fx.Node) -> torch.Size:
     """Return the shape of an operation's result."""
-    shape: torch.Size = node.meta["tensor_meta"].shape
+    shape: torch.Size = node.meta["shape"]
     return shape
