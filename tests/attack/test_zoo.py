@@ -104,7 +104,7 @@ def fused_attention() -> nn.Module:
 
 
 def position_embedding() -> nn.Module:
-    return tokens(lambda net, x: (x + net.part(torch.arange(16))).sin(), part=nn.Embedding(16, 12))
+    return tokens(lambda net, x: (x + net.part(torch.arange(16, device=x.device))).sin(), part=nn.Embedding(16, 12))
 
 
 def class_token() -> nn.Module:
@@ -174,7 +174,7 @@ def chosen_by_where() -> nn.Module:
 
 def fresh_buffer() -> nn.Module:
     def forward(net: Net, x: Tensor) -> Tensor:
-        scratch = torch.zeros(len(x), 16, dtype=x.dtype)
+        scratch = torch.zeros(len(x), 16, dtype=x.dtype, device=x.device)
         scratch[:, :8] = x[:, :8] ** 2
         scratch[:, 8:] += x[:, 8:]
         return scratch
@@ -209,7 +209,7 @@ def kept_features() -> nn.Module:
 def lazy_mask() -> nn.Module:
     def forward(net: Net, x: Tensor) -> Tensor:
         if not hasattr(net, "mask"):
-            net.mask = torch.linspace(0, 1, x.shape[1], dtype=x.dtype)
+            net.mask = torch.linspace(0, 1, x.shape[1], dtype=x.dtype, device=x.device)
         return x**2 * net.mask
 
     return dense(forward)
@@ -421,9 +421,12 @@ ONE_BY_ONE: dict[str, Callable[[], nn.Module]] = {
 ZOO = {**BATCHED, **ONE_BY_ONE}
 
 
-def built(name: str) -> nn.Module:
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+
+
+def built(name: str, device: str = "cpu") -> nn.Module:
     torch.manual_seed(len(name))
-    return ZOO[name]().double().eval()
+    return ZOO[name]().double().eval().to(device)
 
 
 def trained(network: nn.Module) -> dict[str, Tensor]:
@@ -466,10 +469,12 @@ def slow_step(share: Callable[[Tensor], Sequence[Tensor]], target: Sequence[Tens
 
 def expect_a_step(network: nn.Module, client: Client, shape: tuple[int, int, int]) -> None:
     """The attack's first step is that of the slow double backward, for one trial and for several at once."""
-    images, starts = torch.rand(2, TRIALS, IMAGES, *shape, dtype=torch.float64)
-    labels = torch.randint(CLASSES, (TRIALS, IMAGES))
+    device = next(network.parameters()).device
+    images, starts = torch.rand(2, TRIALS, IMAGES, *shape, dtype=torch.float64).to(device)
+    labels = torch.randint(CLASSES, (TRIALS, IMAGES)).to(device)
     targets, expected = [], []
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.cudnn, "enabled", not any(isinstance(m, nn.RNNBase) for m in network.modules()))
         for image, start, label in zip(images, starts, labels, strict=True):
             targets.append([each.detach() for each in SLOW[client](network, image, label)])
             share = lambda moved, label=label: SLOW[client](network, moved, label)  # noqa: E731
@@ -505,14 +510,16 @@ def state(network: nn.Module) -> list[object]:
 SHAPES = {"one channel": (1, SIDE, SIDE), "four channels": (4, SIDE, SIDE)}
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ZOO)
-def test_a_step_is_that_of_the_slow_double_backward(name: str) -> None:
-    expect_a_step(built(name), GradientClient(), SHAPES.get(name, (3, SIDE, SIDE)))
+def test_a_step_is_that_of_the_slow_double_backward(name: str, device: str) -> None:
+    expect_a_step(built(name, device), GradientClient(), SHAPES.get(name, (3, SIDE, SIDE)))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["attention", "tied weights", "frozen backbone", "weight norm", "GRU", "checkpoint"])
-def test_a_step_against_local_steps(name: str) -> None:
-    expect_a_step(built(name), FederatedAveraging(steps=2, learning_rate=0.1), (3, SIDE, SIDE))
+def test_a_step_against_local_steps(name: str, device: str) -> None:
+    expect_a_step(built(name, device), FederatedAveraging(steps=2, learning_rate=0.1), (3, SIDE, SIDE))
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.utils._pytree import tree_leaves
@@ -18,7 +19,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """Copy an unwrapped network; raises `SettingsError` for one that cannot be copied."""
+    """Copy an unwrapped network, to be differentiated twice; raises `SettingsError` for one that cannot be copied."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise SettingsError("network: a ScriptModule takes no other parameters; give the nn.Module that it was made of")
     held = [each for module in network.modules() for each in tree_leaves(vars(module))]
@@ -26,6 +27,15 @@ def copied(network: nn.Module) -> nn.Module:
     # graph only.
     computed = {id(each): each.detach().clone() for each in held if isinstance(each, Tensor) and not each.is_leaf}
     try:
-        return deepcopy(network, computed)
+        copy = deepcopy(network, computed)
     except (RuntimeError, TypeError) as error:
         raise SettingsError(f"network: cannot be copied: {one_line(error)}") from error
+    for module in copy.modules():
+        if isinstance(module, nn.Hardsigmoid):
+            module.forward = _hard_sigmoid  # type: ignore[method-assign]
+    return copy
+
+
+def _hard_sigmoid(values: Tensor) -> Tensor:
+    """Compute what torch's function of that name does, which has no second derivative."""
+    return F.relu6(values + 3) / 6

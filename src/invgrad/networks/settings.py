@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from invgrad.networks.catalogue import WITH_AUXILIARY_HEADS, catalogue
+from invgrad.networks.catalogue import catalogue
 from invgrad.results.fingerprints import own_code
 from invgrad.settings import Settings, SettingsError, one_line, unknown
 
@@ -179,8 +179,6 @@ class Torchvision(NetworkSettings):
     @field_validator("model")
     @classmethod
     def _known_model(cls, model: str) -> str:
-        if model in WITH_AUXILIARY_HEADS:
-            raise ValueError(f"'{model}' has auxiliary heads, whose parameters have no gradient in evaluation mode")
         if model not in (known := catalogue()):
             raise ValueError(unknown("model", model, known))
         return model

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from invgrad.networks.catalogue import WITH_AUXILIARY_HEADS
 from invgrad.networks.settings import Torchvision
 from invgrad.settings import SettingsError, one_line
 
@@ -24,7 +25,7 @@ def of_torchvision(settings: Torchvision, *, classes: int, size: int) -> nn.Modu
     if settings.weights is not None and (published := len(_entry(settings).meta["categories"])) != classes:
         raise SettingsError(f"{settings!r}: the weights are for {published} classes, the data has {classes}")
     try:
-        network: nn.Module = _models().get_model(settings.model, num_classes=classes, **_sizes(settings.model, size))
+        network: nn.Module = _models().get_model(settings.model, num_classes=classes, **_arguments(settings, size))
     except (AssertionError, ValueError) as error:
         raise SettingsError(f"{settings!r}: takes no {size}×{size} images: {one_line(error)}") from error
     return network
@@ -46,6 +47,8 @@ def load_published(settings: Torchvision, network: nn.Module) -> None:
         raise SettingsError(f"{settings!r}: {reason}") from error
     for name in list(state):
         state[FORMER_NAME.sub(r"\1", name)] = state.pop(name)
+    if settings.model in WITH_AUXILIARY_HEADS:
+        state = {name: tensor for name, tensor in state.items() if not name.lower().startswith("aux")}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -56,11 +59,15 @@ def _entry(settings: Torchvision) -> Any:
     return _models().get_model_weights(settings.model)[settings.weights]
 
 
-def _sizes(model: str, size: int) -> dict[str, Any]:
-    """Return the keyword argument by which the builder of this model takes the image size; {} if it takes none."""
-    if model.startswith("vit_"):
+def _arguments(settings: Torchvision, size: int) -> dict[str, Any]:
+    """Return what the builder of this model takes besides the number of classes."""
+    if settings.model.startswith("vit_"):
         return {"image_size": size}
-    return {"input_size": (size, size)} if model.startswith("maxvit_") else {}
+    if settings.model.startswith("maxvit_"):
+        return {"input_size": (size, size)}
+    if settings.model in WITH_AUXILIARY_HEADS:  # whose published weights take images of another normalisation
+        return {"aux_logits": False, "init_weights": True, "transform_input": settings.weights is not None}
+    return {}
 
 
 def _models() -> ModuleType:
