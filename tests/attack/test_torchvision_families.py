@@ -49,9 +49,9 @@ def in_range(network: nn.Module, size: int) -> nn.Module:
     """The network with the batch-norm statistics of some noise; without them little would reach its end."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
+            module.train().momentum = 1.0
     with torch.no_grad():
-        network.train()(torch.rand(8, 3, size, size, dtype=torch.float64))
+        network(torch.rand(8, 3, size, size, dtype=torch.float64))
     return network.eval()
 
 

@@ -32,7 +32,7 @@ def copied(network: nn.Module) -> nn.Module:
         raise SettingsError(f"network: cannot be copied: {one_line(error)}") from error
     for module in copy.modules():
         if isinstance(module, nn.Hardsigmoid):
-            module.forward = _hard_sigmoid  # type: ignore[method-assign]
+            module.forward = _hard_sigmoid  # type: ignore[assignment, method-assign]
     return copy
 
 
