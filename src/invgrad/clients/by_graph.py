@@ -30,11 +30,11 @@ def grad_and_value(
             for number in numbers:
                 given[number] = tree_map(_variable, given[number])
             result = function(*given)
-            leaves, structure = tree_flatten(
-                given[argnums] if isinstance(argnums, int) else [given[n] for n in numbers]
+            variables = given[argnums] if isinstance(argnums, int) else [given[number] for number in numbers]
+            leaves, structure = tree_flatten(variables)
+            found = torch.autograd.grad(
+                result[0] if has_aux else result, leaves, create_graph=differentiable, materialize_grads=True
             )
-            value = result[0] if has_aux else result
-            found = torch.autograd.grad(value, leaves, create_graph=differentiable, materialize_grads=True)
         return tree_unflatten(found, structure), result if differentiable else tree_map(Tensor.detach, result)
 
     return both

@@ -14,7 +14,7 @@ from invgrad.settings import SettingsError, one_line
 def differentiable_twice(network: nn.Module) -> Iterator[None]:
     """Let the network compute by operations that have a second derivative, within the context.
 
-    Fused attention has none, nor have cuDNN's recurrent layers.
+    Fused attention has none, nor have cuDNN's recurrent layers. What is switched off is so for all of the process.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:

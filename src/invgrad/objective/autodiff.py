@@ -54,30 +54,34 @@ class Objective:
         """True if many trials run at once."""
 
     def settle(self, shape: tuple[int, ...]) -> None:
-        """Try the objective on images of `shape`, [n, 3, h, w] for one trial. Those of a network that torch.func cannot
-        follow will run one by one.
+        """Try the objective on noise of `shape`, [n, 3, h, w], for one trial.
 
+        If torch.func cannot batch the network, trials will run one by one.
         Raises `SettingsError` if the objective has no gradient.
         """
-        first = next(iter(self._parameters.values()))
-        images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(first)
-        labels = images.new_zeros(shape[0], dtype=torch.long)
+        parameter = next(iter(self._parameters.values()))
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+        labels = torch.zeros(shape[0], dtype=torch.long, device=images.device)
         with differentiable_twice(self._network), refusing_what_has_no_derivative():
-            self._refuse_no_gradient(images.requires_grad_(), labels)
-        if self.together:
-            ones = first.new_ones(1, len(self._parameters))
-            target = tuple(torch.ones_like(each)[None] for each in self._parameters.values())
-            sent = tuple(each[None] for each in self._statistics(self._parameters, images.detach()))
-            targets = Targets(target=target, squares=ones, weights=ones, chosen=ones, statistics=sent)
-            try:
-                self.gradient(images.detach()[None], labels[None], targets)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception:  # of whichever kind: torch.func and the network's own code raise many
-                self.together = False
+            self._refuse_no_gradient(images.clone().requires_grad_(), labels)
+        self.together = self.together and self._can_batch(images, labels)
+
+    def _can_batch(self, images: Tensor, labels: Tensor) -> bool:
+        """Decide whether torch.func can batch the objective."""
+        ones = images.new_ones(1, len(self._parameters))
+        target = tuple(torch.ones_like(each)[None] for each in self._parameters.values())
+        sent = tuple(each[None] for each in self._statistics(self._parameters, images))
+        targets = Targets(target=target, squares=ones, weights=ones, chosen=ones, statistics=sent)
+        try:
+            self.gradient(images[None], labels[None], targets)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # of whichever kind: torch.func and the network's own code raise many
+            return False
+        return True
 
     def _refuse_no_gradient(self, images: Tensor, labels: Tensor) -> None:
-        """Raise an error if what a client shares cannot be differentiated, or does not change with them."""
+        """Raise an error if what a client shares cannot be differentiated, or does not change with the images."""
         shared = share(self._client, self._loss, self._parameters, images, labels, by_graph.grad)
         size = torch.stack([each.abs().sum() for each in shared]).sum()
         if size.requires_grad:
