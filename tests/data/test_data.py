@@ -1,18 +1,12 @@
 import hashlib
-import io
 import pickle
 import random
-import struct
 import sys
-import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 
-import memory
 import numpy as np
 import pytest
 import torch
@@ -24,7 +18,7 @@ from PIL import Image
 from invgrad.clients.assignment import clients
 from invgrad.data.availability import find_source
 from invgrad.data.crops import cut, photo_crops
-from invgrad.data.images import denormalise, normalise, pixels_of, to_unit
+from invgrad.data.images import denormalise, normalise, to_unit
 from invgrad.data.registry import PACKAGED, Crops, describe
 from invgrad.data.sources import load
 from invgrad.data.splits import TENSORS, Split, read_split, save_split
@@ -194,6 +188,21 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path) -> None:
     assert len(load("cifar10", "train", "folder", tmp_path, PACKAGED, limit=1).images) == 1
     with pytest.raises(SettingsError, match=r"1_cat\.png: not a readable image"):
         load("cifar10", "train", "folder", tmp_path, PACKAGED)
+
+
+def test_transparent_images_of_a_folder_are_counted_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        folder = write(tmp_path / "cifar10/test/cat", f"{number}_cat.png", number).parent
+    Image.new("LA", (32, 32), (0, 127)).save(folder / "3_cat.png")
+    Image.new("RGBA", (32, 32), (1, 2, 3, 0)).save(folder / "4_cat.png")
+    split = load("cifar10", "validation", "folder", tmp_path, PACKAGED)
+    assert capsys.readouterr().out == "2 of 5 images have transparent pixels, which are shown on white\n"
+    assert split.images[3].unique().tolist() == [128]
+    assert split.images[4].unique().tolist() == [255]
+    load("cifar10", "validation", "folder", tmp_path, PACKAGED, limit=3)
+    assert not capsys.readouterr().out
 
 
 def test_a_list_beside_the_splits_gives_the_class_order(tmp_path: Path) -> None:
@@ -555,70 +564,3 @@ def test_a_project_adds_data_sets_and_replaces_those_of_the_package(
 
     edited_registry(Path("data/datasets.yaml"), shrink)
     assert describe("cifar10").images["validation"] == 20
-
-
-def png(width: int, height: int, *more: tuple[bytes, bytes]) -> bytes:
-    """A grey PNG that names a size and holds one row, and these chunks before it."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(bytes(1 + width)[:1000])), (b"IEND", b"")]
-    parts = [
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """A picture as a file of this kind."""
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-SQUARE = Image.effect_noise((300, 300), 50).convert("RGB")
-TEXT = (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000)))
-PICTURES = {
-    "a line that becomes a ribbon": (saved(Image.new("L", (1, 65_000))), "256x16640000 pixels are more than"),
-    "a lying ribbon": (saved(Image.new("RGB", (40_000, 3)), "TIFF"), "256 pixels are more than"),
-    "a huge plane": (png(20_000, 20_000), "not a readable image"),
-    "a large plane": (png(9000, 9000), "9000x9000 pixels are more than"),
-    "a plane beyond all bounds": (png(2**31 - 1, 2**31 - 1), "not a readable image"),
-    "a giant text": (png(8, 8, TEXT), "not a readable image"),
-    "half a file": (saved(SQUARE)[:5000], "not a readable image"),
-    "half a JPEG": (saved(SQUARE, "JPEG")[:2000], "not a readable image"),
-    "a program's picture": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable image"),
-    "a film": (saved(SQUARE, "GIF", save_all=True, append_images=[Image.new("RGB", (300, 300))]), "several pictures"),
-    "a film as PNG": (saved(SQUARE, save_all=True, append_images=[Image.new("RGB", (300, 300))]), "several pictures"),
-    "a window": (saved(Image.new("RGBA", (300, 300), (9, 9, 9, 100))), "transparent pixels"),
-    "a palette with a hole": (saved(SQUARE.quantize(8), transparency=0), "transparent pixels"),
-    "numbers without a range": (saved(Image.new("F", (300, 300), 0.5), "TIFF"), "no known range"),
-}
-
-
-@pytest.mark.parametrize("kind", PICTURES)
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_a_hostile_or_broken_picture_is_one_line(kind: str, suffix: str, tmp_path: Path) -> None:
-    """Before it takes memory; the name says nothing of what is in the file."""
-    content, words = PICTURES[kind]
-    path = tmp_path / f"picture{suffix}"
-    path.write_bytes(content)
-    with memory.limited(1 << 29), warnings.catch_warnings(action="error"), pytest.raises(SettingsError) as caught:
-        pixels_of(path, 224, 256)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "pixel"),
-    [
-        (saved(Image.fromarray(np.full((8, 8), 20_000, dtype=np.uint16))), (78, 78, 78)),
-        (saved(Image.fromarray(np.full((8, 8), 65_535, dtype=np.uint16)), "TIFF"), (255, 255, 255)),
-        (saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF"), (255, 0, 0)),
-        (saved(Image.new("RGBA", (8, 8), (1, 2, 3, 255))), (1, 2, 3)),
-        (saved(Image.new("1", (8, 8), 1)), (255, 255, 255)),
-        (saved(Image.new("RGB", (8, 8), (7, 8, 9)).quantize(2)), (7, 8, 9)),
-    ],
-)
-def test_a_picture_of_another_kind_is_shown_as_it_is(content: bytes, pixel: tuple[int, ...], tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
-    path.write_bytes(content)
-    assert pixels_of(path, 8, None)[3, 3].tolist() == list(pixel)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from invgrad.data.images import opened
+from invgrad.data.pictures import opened
 from invgrad.data.registry import Box, Crops, SplitName
 from invgrad.seeds import generator
 from invgrad.settings import SettingsError
@@ -47,7 +47,7 @@ def photo_crops(photos: tuple[Path, ...], crops: Crops, split: SplitName, per_cl
     """Return crops of large images, [per_class · photos, 3, size, size], one class an image, classes interleaved."""
     images = torch.empty(per_class, len(photos), size, size, 3, dtype=torch.uint8)
     for label, file in enumerate(photos):
-        for row, (_, crop) in enumerate(cut(crops, opened(file), split, per_class, size, file.name)):
+        for row, (_, crop) in enumerate(cut(crops, opened(file).image, split, per_class, size, file.name)):
             images[row, label] = torch.from_numpy(np.array(crop))
     return images.flatten(0, 1).permute(0, 3, 1, 2)
 

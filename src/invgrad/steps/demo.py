@@ -14,7 +14,8 @@ from invgrad.attack.settings import Attack
 from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import GradientClient
 from invgrad.clients.shared import Shared
-from invgrad.data.images import denormalise, normalise, opened, to_unit
+from invgrad.data.images import denormalise, normalise, to_unit
+from invgrad.data.pictures import opened
 from invgrad.data.registry import describe
 from invgrad.metrics.image_quality import psnr
 from invgrad.networks.checkpoint import VictimFile, untrained
@@ -66,7 +67,7 @@ def show_attack(out: Path) -> None:
 
 def photograph() -> Tensor:
     """Cut the middle of the upper half out of the first packaged photograph, uint8 [3, 32, 32]."""
-    image = opened(describe("photos10").sources["packaged"].packages[0].paths()[0])
+    image = opened(describe("photos10").sources["packaged"].packages[0].paths()[0]).image
     quarter, size = image.width // 4, describe("cifar10").size
     part = image.crop((quarter, 0, 3 * quarter, 2 * quarter)).resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(part)).permute(2, 0, 1)
