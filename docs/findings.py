@@ -89,7 +89,7 @@ class Line(NamedTuple):
 
 def table1() -> list[Line]:
     """Table 1: the paper's values, ours and the verdicts."""
-    deviations = json.loads((FIGURES / "verdicts.json").read_text())["settings"]["deviations"]
+    deviations = json.loads((FIGURES / "verdicts.json").read_text(encoding="utf-8"))["settings"]["deviations"]
     return [_line(verdict(cell), label, deviations[cell]) for cell, label in TABLE1.items()]
 
 

@@ -45,7 +45,7 @@ def results_table(verdicts: Path) -> str:
 
 def bench_table(path: Path) -> str:
     """The table of a file that `invgrad bench --out` wrote, as Markdown."""
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     rows = pd.DataFrame(content["rows"])[list(COLUMNS)].rename(columns=COLUMNS)
     where = "{device}, {threads} threads, torch {torch}, medians of {rounds} rounds".format(**content)
     return f"{where}:\n\n{rows.to_markdown(index=False)}\n"
@@ -67,7 +67,7 @@ def claims_table() -> str:
 
 def open_details(path: Path) -> str:
     """The details that the paper leaves open, as Markdown."""
-    content = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     source = f"Written by docs/refresh.py from [{path.name}](../data/{path.name})."
     lines = ["# Details that the paper leaves open", "", source]
     for number, detail in enumerate(content["details"], start=1):
@@ -109,7 +109,7 @@ TEMPLATES = {"FINDINGS.md": "findings.md.jinja", "docs/verdicts.md": "verdicts.m
 
 if __name__ == "__main__":
     for page, template in TEMPLATES.items():
-        (ROOT / page).write_text(rendered(template))
-    (ROOT / "docs/open-details.md").write_text(open_details(ROOT / "data/open_details.yaml"))
+        (ROOT / page).write_text(rendered(template), encoding="utf-8")
+    (ROOT / "docs/open-details.md").write_text(open_details(ROOT / "data/open_details.yaml"), encoding="utf-8")
     for name, refreshed in PAGES.items():
-        (ROOT / name).write_text(refreshed((ROOT / name).read_text()))
+        (ROOT / name).write_text(refreshed((ROOT / name).read_text(encoding="utf-8")), encoding="utf-8")

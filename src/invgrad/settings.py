@@ -179,7 +179,7 @@ def another_kind(base: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
 def read_yaml(path: Path, loader: Any = LOADER) -> Any:
     """The content of a YAML file; `SettingsError` if it is missing or not YAML."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     return parse_yaml(text, str(path), loader)

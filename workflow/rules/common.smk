@@ -72,7 +72,7 @@ if workflow.is_main_process:
             print(sentence, file=sys.stderr)
         if stale:
             NEWS.parent.mkdir(exist_ok=True)
-            NEWS.write_text(str(time.time_ns()))  # another checksum than the last time
+            NEWS.write_text(str(time.time_ns()), encoding="utf-8")  # another checksum than the last time
             newest = max(time.time(), *(path.stat().st_mtime + 1 for path in stale))
             os.utime(NEWS, (newest, newest))
     except (SettingsError, OSError) as error:

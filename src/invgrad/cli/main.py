@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -442,6 +443,8 @@ def main() -> NoReturn:
     # Read when torch is imported. By default its threads wait for each other by spinning: where another process shares
     # the cores, a step of ResNet-18 took 0.9 s instead of 0.07 s (two threads, two cores).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # of a terminal that cannot show every character
     try:
         app(prog_name="invgrad")
     except Exception as error:

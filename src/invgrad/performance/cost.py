@@ -184,7 +184,7 @@ class Speed:
     def read(cls, path: Path) -> "Speed":
         """Read a file that `invgrad bench --out` wrote; `SettingsError`, one line, if it is none."""
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise SettingsError(f"{path}: not a file that `invgrad bench --out` wrote: {error}") from None
         file = parse(BenchFile, content, str(path))

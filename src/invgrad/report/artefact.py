@@ -130,7 +130,7 @@ class ArtefactResults:
         tables = []
         for victim, seed in sorted(wanted):
             record = self._files.victim(victim, seed).with_suffix(".json")
-            if record.exists() and (curve := json.loads(record.read_text())["curve"]):
+            if record.exists() and (curve := json.loads(record.read_text(encoding="utf-8"))["curve"]):
                 tables.append(pd.DataFrame(curve).assign(victim=victim, seed=seed))
         columns = [*(field.name for field in fields(Epoch)), "victim", "seed"]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
@@ -138,7 +138,7 @@ class ArtefactResults:
     @cached_property
     def description(self) -> Any:
         """The content of `description.json`."""
-        return json.loads(self._files.description().read_text())
+        return json.loads(self._files.description().read_text(encoding="utf-8"))
 
     def seeds(self, cell: str) -> list[int]:
         """The network seeds of a cell."""

@@ -37,8 +37,10 @@ def save_table(table: pd.DataFrame, numbers: pd.DataFrame, stem: Path, caption: 
     write(stem.with_suffix(".csv"), lambda path: numbers.to_csv(path, index=False))
     shown = table.map(str).apply(lambda column: column.str.replace("|", r"\|"))
     markdown = f"{caption}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n\n<!-- {stamp} -->\n"
-    write(stem.with_suffix(".md"), lambda path: path.write_text(markdown))
-    write(stem.with_suffix(".tex"), lambda path: path.write_text(f"% {stamp}\n{_latex(table, caption)}"))
+    write(stem.with_suffix(".md"), lambda path: path.write_text(markdown, encoding="utf-8"))
+    write(
+        stem.with_suffix(".tex"), lambda path: path.write_text(f"% {stamp}\n{_latex(table, caption)}", encoding="utf-8")
+    )
 
 
 def _latex(table: pd.DataFrame, caption: str) -> str:

@@ -140,7 +140,7 @@ class ReportReader:
 
     def caption(self, path: Path, title: str) -> str:
         """The text above the table in its Markdown file, without the title and the scale, which the report says."""
-        text = path.read_text().partition("\n|")[0].strip().removeprefix(f"{title}. ")
+        text = path.read_text(encoding="utf-8").partition("\n|")[0].strip().removeprefix(f"{title}. ")
         return " ".join(text.replace(self.about.about, "").split())
 
     def picture(self, path: Path) -> EmbeddedImage | None:
@@ -174,7 +174,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _table(path: Path) -> Table:
     """The table of a Markdown file, at most `LONGEST_TABLE` rows; the CSV file may have other columns."""
-    lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     columns, _, *rows = (_cells(line) for line in lines)
     return Table(columns=columns, rows=rows[:LONGEST_TABLE], omitted=max(len(rows) - LONGEST_TABLE, 0))
 
@@ -221,6 +221,6 @@ def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
 def read_json(path: Path) -> Any:
     """Read a JSON file; `SettingsError` if it cannot be read."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None

@@ -53,7 +53,7 @@ def remove_parts(path: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON."""
-    write(path, lambda partial: partial.write_text(json.dumps(content, indent=1) + "\n"))
+    write(path, lambda partial: partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:

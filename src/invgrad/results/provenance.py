@@ -52,7 +52,7 @@ def record_path(result: Path) -> Path:
 def has_record(result: Path) -> bool:
     """Return whether there is a record of this file; one beside it may be of another file of the same stem."""
     try:
-        return bool(json.loads(record_path(result).read_text())["file"] == result.name)
+        return bool(json.loads(record_path(result).read_text(encoding="utf-8"))["file"] == result.name)
     except (OSError, KeyError, TypeError, ValueError):
         return False
 
@@ -61,7 +61,7 @@ def read_record(result: Path) -> dict[str, Any]:
     """Read the record that `Record.write` wrote beside a result; `SettingsError` if there is none."""
     path = record_path(result)
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["file"] != result.name:
             raise ValueError(f"it is about {content['file']}")
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -122,7 +122,9 @@ def source_version() -> tuple[str, bool | None]:
     status_of_sources = ["status", "--porcelain", "--", *(f":/{source}" for source in SOURCES)]
     try:
         _, commit, status = (
-            subprocess.run(["git", "-C", here.parent, *arguments], capture_output=True, text=True, check=True).stdout
+            subprocess.run(
+                ["git", "-C", here.parent, *arguments], capture_output=True, encoding="utf-8", check=True
+            ).stdout
             for arguments in (is_tracked, ["rev-parse", "HEAD"], status_of_sources)
         )
     except (OSError, subprocess.CalledProcessError):
@@ -141,7 +143,7 @@ def device_name(device: "torch.device | None") -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -52,12 +52,12 @@ class Remembered(Generic[Answer]):
             }
             content = json.dumps({"origin": self._origin, "answers": kept})
             with suppress(OSError):
-                write(self._place, lambda partial: partial.write_text(content))
+                write(self._place, lambda partial: partial.write_text(content, encoding="utf-8"))
             self._has_new = False
 
     def _kept(self) -> dict[str, list[Any]]:
         try:
-            content = json.loads(self._place.read_text())
+            content = json.loads(self._place.read_text(encoding="utf-8"))
             return dict(content["answers"]) if content["origin"] == self._origin else {}
         except (OSError, ValueError, TypeError, KeyError):
             return {}

@@ -129,7 +129,13 @@ def _answer(command: str, *arguments: str) -> str:
     if path is None:
         return "not found"
     run = subprocess.run(
-        [path, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [path, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=PATIENCE,
+        check=False,
     )
     first = next(iter((run.stdout or run.stderr).splitlines()), "no answer")
     return f"{first} ({path})" if run.returncode == 0 else f"fails with exit code {run.returncode}: {first} ({path})"

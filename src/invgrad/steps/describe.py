@@ -31,4 +31,4 @@ def write_description(config: Mapping[str, Any], settings: Path, out: Path) -> N
 
 
 def _writer(text: str) -> Callable[[Path], object]:
-    return lambda partial: partial.write_text(text + "\n")
+    return lambda partial: partial.write_text(text + "\n", encoding="utf-8")

@@ -79,7 +79,7 @@ def _kernel(folder: Path) -> Path:
     }
     home = folder / "kernels" / KERNEL
     home.mkdir(parents=True)
-    (home / "kernel.json").write_text(json.dumps(spec))
+    (home / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
     return folder
 
 

@@ -34,6 +34,6 @@ def write_report(
     elsewhere = {name: artefact.shown_at for name, artefact in about.artefacts.items() if artefact.shown_at}
     inputs = given | inputs_of_report(Layout(results), figures, writes, elsewhere)
     record = Record(Origin.of("report", {}, inputs, final=True))
-    write(index, lambda path: path.write_text(as_markdown(report)))
-    write(out, lambda path: path.write_text(as_html(report)))
+    write(index, lambda path: path.write_text(as_markdown(report), encoding="utf-8"))
+    write(out, lambda path: path.write_text(as_html(report), encoding="utf-8"))
     record.write(out, also=[index])

@@ -21,7 +21,7 @@ def write_verdicts(
 
     `description` says why a cell is not comparable, or was left out.
     """
-    cells = json.loads(description.read_text())["cells"]
+    cells = json.loads(description.read_text(encoding="utf-8"))["cells"]
     deviations = {cell: about["deviations"] for cell, about in cells.items()}
     left_out = {cell: about["left_out"] for cell, about in cells.items() if about["left_out"]}
     inputs = {"paper values": paper_values, "description": description} | numbered("rows", tables)

@@ -52,7 +52,7 @@ def circumstances() -> dict[str, object]:
 
 
 def _read(path: str) -> str:
-    with open(path) as file:  # noqa: PTH123
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123
         return file.read()
 
 
