@@ -3,18 +3,25 @@
 import math
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
+from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from invgrad.report.charts import flat_line, heading, legend_below, log_scale, mark, subplots
-from invgrad.report.image_grid import FONT_POINTS
+from invgrad.report.export import save_figure
+from invgrad.report.image_grid import FONT_POINTS, Strip, image_grid
+from invgrad.results.provenance import Stamp
 
 TITLE = "A title that is much too long for a single line above a single panel. " * 3
+STAMP = Stamp("0123abcd", "demo", "fedcba98")
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +163,40 @@ def test_without_positive_data_an_axis_stays_linear(values: list[float]) -> None
     log_scale(axes[0, 0], "y")
     figure.canvas.draw()
     assert axes[0, 0].get_yscale() == "linear"
+
+
+USERS_OWN = {
+    "text.usetex": True,
+    "font.family": "monospace",
+    "font.size": 20,
+    "savefig.bbox": "tight",
+    "savefig.transparent": True,
+    "savefig.facecolor": "red",
+    "axes.facecolor": "black",
+    "axes.prop_cycle": cycler(color=["black"]),
+    "pdf.fonttype": 42,
+    "image.interpolation": "bicubic",
+    "image.origin": "lower",
+    "lines.linestyle": ":",
+}
+
+
+def test_a_matplotlibrc_of_the_users_reaches_no_figure(tmp_path: Path) -> None:
+    """No LaTeX is asked for, and every file is the same to the last byte."""
+
+    def files(folder: str) -> dict[str, bytes]:
+        (tmp_path / folder).mkdir()
+        figure = _filled(1, 2)[0]
+        legend_below(figure)
+        save_figure(figure, tmp_path / folder / "chart", TITLE, STAMP)
+        mpl.rcParams.update(users)
+        grid = image_grid([Strip("label", torch.rand(2, 3, 8, 8, generator=torch.Generator()), ("a", "b"))], TITLE)
+        save_figure(grid, tmp_path / folder / "grid", TITLE, STAMP)
+        return {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+
+    users: dict[str, Any] = {}
+    plain = files("plain")
+    users = USERS_OWN
+    mpl.rcParams.update(users)
+    assert sorted(plain) == ["chart.pdf", "chart.png", "grid.pdf", "grid.png"]
+    assert files("users") == plain

@@ -4,6 +4,7 @@ import math
 import re
 from typing import Literal
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -65,8 +66,9 @@ def subplots(
     """Make a figure and its axes, an array [rows, columns] also for a single row or column.
 
     Each panel, with its labels, takes `width` × `height` inches. The title stands above the panels and the note below
-    them, both wrapped. Matplotlib's defaults become `LOOK`, for everything that is drawn later.
+    them, both wrapped. Matplotlib's settings become its defaults and `LOOK`, for everything that is drawn later.
     """
+    mpl.rcdefaults()  # in place of what a matplotlibrc of the user's says
     sns.set_theme(context="paper", style="ticks", palette="colorblind", font="DejaVu Sans", rc=LOOK)
     across = width * columns
     headline, footnote = (_wrapped(text, across - 2 * MARGIN) for text in (title, note))

@@ -7,6 +7,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
@@ -112,6 +113,7 @@ def image_grid(strips: Sequence[Strip], title: str, zoom: int | None = None, not
     Every pixel of an image becomes `zoom`×`zoom` pixels of the figure, unsmoothed. For None, the zoom brings images
     close to `IMAGE_SIDE`.
     """
+    mpl.rcdefaults()  # in place of what a matplotlibrc of the user's says
     left = _label_width(strips)
     width = max(LEAST_WIDTH, *(left + len(strip.images) * (_side(strip.images, zoom) + GAP) for strip in strips))
     headline, footnote = (wrapped(text, width - 2 * GAP) for text in (title, note))

@@ -65,8 +65,9 @@ def run_kernel(connection: Path) -> None:
     import matplotlib
     from ipykernel.kernelapp import launch_new_instance
 
-    # As the kernel does too, but before matplotlib is imported; a warm process has done so.
-    matplotlib.rcParams["backend"] = os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    # No backend of the user's, which may need a display. The kernel reads the variable as it imports matplotlib; a warm
+    # process has imported it already.
+    matplotlib.rcParams["backend"] = os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     launch_new_instance(argv=["-f", str(connection), f"--IPKernelApp.parent_handle={os.getppid()}"])
 
 
