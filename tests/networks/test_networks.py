@@ -86,7 +86,37 @@ def nothing(*, classes, size):
     return None
 
 
+def all_by_place(size, classes, channels=3, /, width=8):
+    return Tied(channels * size * size, width, classes)
+
+
+def only_one(classes):
+    return Tied(3 * 32 * 32, 8, classes)
+
+
+def none_at_all():
+    return Tied(3 * 32 * 32, 8, 10)
+
+
+def any_keyword(**settings):
+    return tied(**settings)
+
+
+def grey(classes, size, *, channels):
+    return Tied(channels * size * size, 8, classes)
+
+
+class Own(Tied):
+    def __init__(self, width, classes=10):
+        super().__init__(3 * 32 * 32, width, classes)
+
+
+def needs_more(classes, depth):
+    raise NotImplementedError
+
+
 number = 3
+network = none_at_all()
 '''
 
 STEPS = ("train", "share", "attack", "measure")
@@ -287,6 +317,9 @@ def test_a_wrong_setting_is_one_clear_line(settings: dict[str, Any], words: str)
         (Custom(factory="nets.misspelt:tied"), "misspelt.py, line 1"),
         (Custom(factory="nets.mine:tide"), "unknown factory 'tide'; nearest: 'tied'"),
         (Custom(factory="nets.mine:number"), "is a int, not a function"),
+        (Custom(factory="nets.mine:network"), "is a Tied, not a function"),
+        (Custom(factory="nets.mine:needs_more"), "missing a required argument: 'depth'"),
+        (Custom(factory="builtins:iter"), "no signature"),
         (Custom(factory="nets.mine:nothing"), "returns a NoneType instead of a torch.nn.Module"),
         (Custom(factory="nets.mine:tied", arguments={"depth": 3}), "unexpected keyword argument 'depth'"),
         (Custom(factory="nets.mine:tied", arguments={"classes": 3}), "multiple values for keyword argument 'classes'"),
@@ -302,6 +335,30 @@ def test_a_network_that_cannot_be_built_is_one_clear_line(network: Network, word
         build(network, classes=10, size=32, seed=0)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments", "channels"),
+    [
+        ("all_by_place", {}, 3),
+        ("all_by_place", {"width": 5}, 2),
+        ("only_one", {}, 3),
+        ("none_at_all", {}, 3),
+        ("any_keyword", {"width": 5}, 3),
+        ("grey", {}, 1),
+        ("Own", {"width": 5}, 3),
+    ],
+)
+def test_a_factory_gets_what_it_takes(factory: str, arguments: dict[str, Any], channels: int) -> None:
+    settings = Custom(factory=f"nets.mine:{factory}", arguments=arguments)
+    network = build(settings, classes=10, size=32, seed=0, channels=channels)
+    assert network.once.in_features == arguments.get("width", 8)
+    assert network(torch.zeros(2, channels, 32, 32)).shape == (2, 10)
+
+
+def test_a_network_of_ours_takes_colour_images() -> None:
+    with pytest.raises(SettingsError, match=r"LeNet \(Zhu\) takes images of 3 channels, not of 1"):
+        build(LeNetZhu(), classes=10, size=32, seed=0, channels=1)
 
 
 def test_an_invertible_network_needs_a_side_that_it_can_halve() -> None:

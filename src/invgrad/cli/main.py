@@ -295,12 +295,12 @@ def reconstruct(
 ) -> None:
     """Attack a client that holds your images; docs/options.md explains every option."""
     from invgrad.attack.settings import Attack
-    from invgrad.cli.parsing import nested, settings, short_form
+    from invgrad.cli.parsing import nested, network_form, settings, short_form
     from invgrad.settings import merged, parse
     from invgrad.steps.reconstruct import ImageAttack, attack_images
 
     content = {
-        "network": network and short_form(network, "name", "--network"),
+        "network": network and network_form(network, "--network"),
         "dataset": dataset,
         "labels": label or (),
         "labels_known": not unknown_labels,
@@ -443,6 +443,8 @@ def main() -> NoReturn:
     # Read when torch is imported. By default its threads wait for each other by spinning: where another process shares
     # the cores, a step of ResNet-18 took 0.9 s instead of 0.07 s (two threads, two cores).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.flags.safe_path and (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # for networks of the user's own; `python -m invgrad` has it there, too
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # of a terminal that cannot show every character
     try:

@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,44 @@ def short_form(text: str, tag: str, where: str) -> dict[str, Any]:
     if text.lstrip().startswith("{") or text.endswith(FILES):
         return settings(text, where)
     name, _, pairs = text.partition(":")
-    flow = re.sub(r"(^|,)\s*(\w+)=", r"\1 \2: ", pairs)
-    return {tag: name, **parse_yaml(f"{{{flow}}}", f"{where}: {text}")}
+    return {tag: name, **_pairs(pairs, f"{where}: {text}")}
+
+
+def _pairs(text: str, where: str) -> dict[str, Any]:
+    """Parse `key=value,key=value`."""
+    flow = re.sub(r"(^|,)\s*(\w+)=", r"\1 \2: ", text)
+    content: dict[str, Any] = parse_yaml(f"{{{flow}}}", where)
+    return content
+
+
+def network_form(text: str, where: str) -> dict[str, Any]:
+    """Parse a network: a `short_form`, or `package.module:factory` or `folder/file.py:factory` for one of the user's
+    own, with its arguments as in `file.py:factory,width=32`.
+
+    The file's folder becomes importable, as it is when Python runs the file. `SettingsError` if there is no such file,
+    or if Python knows another module of its name.
+    """
+    parts = re.fullmatch(r"([^:{]+):([A-Za-z_]\w*)(?:,(.*=.*))?", text)
+    if parts is None:
+        return short_form(text, "name", where)
+    module, factory, pairs = parts.groups()
+    name = _importable(Path(module), where) if module.endswith(".py") else module
+    return {
+        "name": "custom",
+        "factory": f"{name}:{factory}",
+        "arguments": _pairs(pairs or "", f"{where}: {text}"),
+    }
+
+
+def _importable(file: Path, where: str) -> str:
+    """Make a Python file importable, and return its name there."""
+    if not file.is_file():
+        raise SettingsError(f"{where}: there is no file {file}")
+    sys.path.insert(0, str(file.resolve().parent))
+    spec = find_spec(file.stem)
+    if spec is None or spec.origin is None or not file.samefile(spec.origin):
+        raise SettingsError(f"{where}: Python knows another module '{file.stem}' than {file}; rename the file")
+    return file.stem
 
 
 def assignment(item: str) -> tuple[str, Any]:

@@ -45,7 +45,8 @@ BUILDERS: dict[type[NetworkSettings], Callable[..., nn.Module]] = {
     Custom: custom,
 }
 """Builder of each architecture, by settings class: it takes such settings, `classes` and `size`, and returns a network
-from images [n, 3, size, size] to logits [n, classes], initialised from torch's global generator.
+from images [n, 3, size, size] to logits [n, classes], initialised from torch's global generator. That of `Custom` also
+takes the number of channels.
 """
 
 
@@ -53,27 +54,27 @@ MOST_PARAMETERS = 2**32
 """Most parameters of a network: 16 GiB of them, and as much again for each gradient."""
 
 
-def build(network: Network, *, classes: int, size: int, seed: int) -> nn.Module:
-    """Build the untrained network for `size`×`size` colour images.
+def build(network: Network, *, classes: int, size: int, seed: int, channels: int = 3) -> nn.Module:
+    """Build the untrained network for images of this many channels and `size`×`size` pixels.
 
     It is that of `initial`, but with published parameters if its settings name some; these may be downloaded.
     """
-    built = initial(network, classes=classes, size=size, seed=seed)
+    built = initial(network, classes=classes, size=size, seed=seed, channels=channels)
     if isinstance(network, Torchvision):
         load_published(network, built)
     return built
 
 
-def initial(network: Network, *, classes: int, size: int, seed: int) -> nn.Module:
+def initial(network: Network, *, classes: int, size: int, seed: int, channels: int = 3) -> nn.Module:
     """Build the network with its initial parameters, in evaluation mode, float32, on the CPU.
 
     They depend on `seed` alone; the global random state is left as it was. Raises `SettingsError` if the network
-    cannot be built, or does not map images [1, 3, size, size] to logits [1, classes].
+    cannot be built, or does not map images [1, channels, size, size] to logits [1, classes].
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        built = _built(network, classes, size).eval()
-        check_logits(network, built, classes, size)
+        built = _built(network, classes, size, channels).eval()
+        check_logits(network, built, classes, size, channels)
     return built
 
 
@@ -98,11 +99,15 @@ def outline(network: Network, *, classes: int, size: int) -> nn.Module:
     return built
 
 
-def _built(network: Network, classes: int, size: int) -> nn.Module:
+def _built(network: Network, classes: int, size: int, channels: int = 3) -> nn.Module:
+    if isinstance(network, Custom):
+        return custom(network, classes=classes, size=size, channels=channels)
+    if channels != 3:
+        raise SettingsError(f"{network.title} takes images of 3 channels, not of {channels}; a factory's network may")
     return BUILDERS[type(network)](network, classes=classes, size=size)
 
 
-def check_logits(network: Network, built: nn.Module, classes: int, size: int) -> None:
-    """Raise `SettingsError` unless the network maps images [1, 3, size, size] to logits [1, classes]."""
+def check_logits(network: Network, built: nn.Module, classes: int, size: int, channels: int = 3) -> None:
+    """Raise `SettingsError` unless the network maps images [1, channels, size, size] to logits [1, classes]."""
     device = next((each.device for each in built.parameters()), None)
-    logits_of(built, torch.zeros(1, 3, size, size, device=device), name=repr(network), classes=classes)
+    logits_of(built, torch.zeros(1, channels, size, size, device=device), name=repr(network), classes=classes)

@@ -1,0 +1,62 @@
+"""Networks as a user names them on the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from invgrad.cli.parsing import network_form
+from invgrad.settings import SettingsError
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module that imports one beside it, in a folder that Python does not know yet."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("nets_of_mine", "width_of_mine"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "width_of_mine.py").write_text("WIDTH = 3", encoding="utf-8")
+    (tmp_path / "nets_of_mine.py").write_text("from width_of_mine import WIDTH", encoding="utf-8")
+    return tmp_path / "nets_of_mine.py"
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [("", {}), (",width=3", {"width": 3}), (",widths=[1, 2],name=a b", {"widths": [1, 2], "name": "a b"})],
+)
+def test_a_factory_of_a_file_or_module_and_its_arguments(
+    text: str, arguments: dict[str, object], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"name": "custom", "factory": "nets_of_mine:make", "arguments": arguments}
+    assert network_form(f"{file}:make{text}", "--network") == wanted
+    assert network_form(f"nets_of_mine:make{text}", "--network") == wanted
+    monkeypatch.chdir(file.parent)
+    assert network_form(f"nets_of_mine.py:make{text}", "--network") == wanted
+    import nets_of_mine
+
+    assert nets_of_mine.WIDTH == 3
+
+
+def test_other_forms_stay_as_they_are() -> None:
+    for text in ("mlp", "resnet:depth=18,width=64", '{"name": "mlp", "widths": [5]}'):
+        assert network_form(text, "--network")["name"] in ("mlp", "resnet")
+
+
+def test_a_file_that_python_would_not_take_is_one_line(file: Path) -> None:
+    with pytest.raises(SettingsError, match=r"there is no file absent\.py"):
+        network_form("absent.py:make", "--network")
+    other = file.with_name("types.py")
+    other.touch()
+    with pytest.raises(SettingsError, match=r"another module 'types' than .*types\.py; rename the file"):
+        network_form(f"{other}:make", "--network")
+
+
+def test_the_current_folder_is_importable(file: Path) -> None:
+    """Also from the script `invgrad`, beside which Python looks by itself, and not for who asks for safe paths."""
+    code = "import sys; sys.argv = ['invgrad', '--version']; sys.path.pop(0)\n{}\nimport nets_of_mine"
+    program = "from invgrad.cli.main import main\ntry: main()\nexcept SystemExit: pass"
+    command = [sys.executable, "-c", code.format(program)]
+    subprocess.run(command, cwd=file.parent, capture_output=True, check=True)
+    safe = [sys.executable, "-P", "-c", code.replace("sys.path.pop(0)", "").format(program)]
+    assert subprocess.run(safe, cwd=file.parent, capture_output=True, check=False).returncode == 1
