@@ -1,6 +1,7 @@
 """Attacks on images of the user's own, from the command line to the files."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,25 @@ def test_a_checkpoint_serves_as_well(pictures: list[Path], tmp_path: Path) -> No
             reconstruct(pictures[:1], tmp_path / "c", "--victim", str(checkpoint), option, value)
 
 
+def test_a_grey_network_sees_a_grey_image(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    module = tmp_path / "grey_net_of_mine.py"
+    module.write_text(
+        "from torch import nn\ndef grey(): return nn.Sequential(nn.Flatten(), nn.Linear(256, 4))", encoding="utf-8"
+    )
+    images = ["--classes", "4", "--size", "16", "--channels", "1", "--mean", "0.5", "--std", "0.25", "--label", "2"]
+    said = reconstruct(pictures[:1], tmp_path / "out", "--network", f"{module}:grey", *images, *SHORT)
+    assert "32x32 pixels, shorter side resized to 16" in said
+    assert "label 2, as given" in said
+    original, found = (Image.open(tmp_path / f"out/{name}.png") for name in ("original", "reconstruction"))
+    assert (original.mode, found.mode) == ("L", "L")
+    smaller = Image.open(pictures[0]).resize((16, 16), Image.Resampling.BILINEAR).convert("L")
+    assert (np.asarray(original) == np.asarray(smaller)).all()
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["victim"]["mean"] == [0.5]
+
+
 def test_an_image_of_another_size_is_cropped_at_the_centre(tmp_path: Path) -> None:
     wide = np.zeros((40, 100, 3), dtype=np.uint8)
     wide[:, 30:70] = (10, 20, 30)
@@ -154,6 +174,9 @@ def test_nothing_is_overwritten(pictures: list[Path], tmp_path: Path) -> None:
         (["--network", "resnet:dept=18"], "unknown key 'dept'; nearest: 'depth'"),
         ([*LENET, "--dataset", "cifar"], "unknown data set 'cifar'; nearest: 'cifar10'"),
         ([*LENET, "--dataset", "photos10"], "no published mean and std"),
+        ([*LENET, "--classes", "10"], "--size: say how the network's images are"),
+        ([*LENET, "--dataset", "cifar10", "--size", "32"], "--size: data set cifar10 says it"),
+        ([*LENET, "--channels", "1", "--size", "32", "--classes", "10"], "3 channels, not of 1"),
         ([*LENET, "--label", "10"], "no class 10; nearest: 9"),
         ([*LENET, "--label", "1", "--label", "2"], "2 labels for 1 images"),
         ([*LENET, "--image", "README.md"], "not a readable image"),

@@ -37,6 +37,25 @@ EverySeconds = Annotated[float, typer.Option(min=0.001, help="Write the state af
 EveryIterations = Annotated[int, typer.Option(min=1, help="… or so many iterations, whichever comes first.")]
 File = typer.Option(exists=True, dir_okay=False)
 
+ARRAYS = "a .safetensors, .pt, .pth or .npz file."
+OwnNetwork = Annotated[
+    str | None,
+    typer.Option(
+        help="lenet-zhu, resnet:depth=18,width=64, torchvision:model=resnet18,weights=DEFAULT …; a function of yours "
+        "that returns one, file.py:function,width=32 or module:function; or " + JSON
+    ),
+]
+OwnClasses = Annotated[int | None, typer.Option(help="Its number of classes, where no --dataset tells it.")]
+OwnSize = Annotated[int | None, typer.Option(help="Height and width of its images in pixels, likewise.")]
+OwnChannels = Annotated[int | None, typer.Option(help="Their channels; default: 3.")]
+OwnMean = Annotated[str, typer.Option(help="Mean of each, of values in [0, 1]: 0.49,0.48,0.45; default: 0.")]
+OwnStd = Annotated[str, typer.Option(help="Standard deviation of each; default: 1.")]
+OwnSeed = Annotated[int, typer.Option(min=0, help="Seed of the network's parameters and of the attack's noise.")]
+AttackChanges = Annotated[str, typer.Option(help="Changes to the proposed attack: " + JSON)]
+AttackChange = Annotated[
+    list[str] | None, typer.Option("--set", help="One more setting of the attack: restarts=8, optimiser.kind=lbfgs …")
+]
+
 
 def _print_version(asked: bool) -> None:
     if asked:
@@ -267,16 +286,19 @@ def demo(
 def reconstruct(
     image: Annotated[list[Path], typer.Option(help="An image file that the client holds; repeat it for several.")],
     out: Annotated[Path, typer.Option(help="The folder for images, tables and the record.")],
-    network: Annotated[
-        str | None,
-        typer.Option(
-            help="lenet-zhu, resnet:depth=18,width=64, torchvision:model=resnet18,weights=DEFAULT …, or " + JSON
-        ),
+    network: OwnNetwork = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", "--victim", help="A victim's checkpoint, or parameters for --network: " + ARRAYS),
     ] = None,
-    victim: Annotated[Path | None, typer.Option(help="A victim's checkpoint instead of --network.")] = None,
     dataset: Annotated[
         str | None, typer.Option(help="The network's data set: cifar10 (default), cifar100 or imagenet.")
     ] = None,
+    classes: OwnClasses = None,
+    size: OwnSize = None,
+    channels: OwnChannels = None,
+    mean: OwnMean = "",
+    std: OwnStd = "",
     label: Annotated[
         list[int] | None, typer.Option(help="Class of each image, from 0; default: what the network predicts.")
     ] = None,
@@ -284,31 +306,98 @@ def reconstruct(
     shares: Annotated[
         str, typer.Option(help="gradient, federated-averaging:steps=5,learning_rate=1e-4 …, or " + JSON)
     ] = "gradient",
-    attack: Annotated[str, typer.Option(help="Changes to the proposed attack: " + JSON)] = "{}",
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="One more setting of the attack: restarts=8, optimiser.kind=lbfgs …"),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the network's parameters and of the attack's noise.")] = 0,
+    attack: AttackChanges = "{}",
+    change: AttackChange = None,
+    seed: OwnSeed = 0,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
     """Attack a client that holds your images; docs/options.md explains every option."""
-    from invgrad.attack.settings import Attack
-    from invgrad.cli.parsing import nested, network_form, settings, short_form
-    from invgrad.settings import merged, parse
+    from invgrad.cli.parsing import short_form
+    from invgrad.settings import parse
     from invgrad.steps.reconstruct import ImageAttack, attack_images
 
     content = {
-        "network": network and network_form(network, "--network"),
-        "dataset": dataset,
+        **_on_network(network, dataset, classes, size, channels, mean, std, attack, change, seed),
         "labels": label or (),
         "labels_known": not unknown_labels,
         "shares": short_form(shares, "kind", "--shares"),
-        "attack": merged(Attack().model_dump(mode="json"), merged(settings(attack, "--attack"), nested(change or []))),
+    }
+    attack_images(parse(ImageAttack, content, "reconstruct"), image, checkpoint, out, _start(device, threads))
+
+
+@app.command()
+def attack_gradient(
+    gradient: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The gradient: " + ARRAYS)],
+    out: Annotated[Path, typer.Option(help="The folder for the reconstruction and its record.")],
+    network: OwnNetwork = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A victim's checkpoint, or parameters for --network: " + ARRAYS),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="The network's data set: cifar10, cifar100 or imagenet.")] = None,
+    classes: OwnClasses = None,
+    size: OwnSize = None,
+    channels: OwnChannels = None,
+    mean: OwnMean = "",
+    std: OwnStd = "",
+    labels: Annotated[
+        str, typer.Option(help="Class of each image, from 0: 3,5; default: inferred from the gradient.")
+    ] = "",
+    images: Annotated[int | None, typer.Option(min=1, help="How many they are, where no --labels tell.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="If the file holds the change of the parameters by training: its rate.")
+    ] = None,
+    attack: AttackChanges = "{}",
+    change: AttackChange = None,
+    seed: OwnSeed = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Attack a gradient that a client shared, of a network of yours; docs/options.md explains every option."""
+    from invgrad.cli.parsing import numbers
+    from invgrad.settings import parse
+    from invgrad.steps.attack_gradient import GradientAttack
+    from invgrad.steps.attack_gradient import attack_gradient as run
+
+    content = {
+        **_on_network(network, dataset, classes, size, channels, mean, std, attack, change, seed),
+        "labels": numbers(labels, "--labels"),
+        "images": images,
+        "learning_rate": learning_rate,
+    }
+    run(parse(GradientAttack, content, "attack-gradient"), gradient, checkpoint, out, _start(device, threads))
+
+
+def _on_network(
+    network: str | None,
+    dataset: str | None,
+    classes: int | None,
+    size: int | None,
+    channels: int | None,
+    mean: str,
+    std: str,
+    attack: str,
+    change: list[str] | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Settings of an attack on a network of the user's choice."""
+    from invgrad.attack.settings import Attack
+    from invgrad.cli.parsing import nested, network_form, numbers, settings
+    from invgrad.settings import merged
+
+    changes = merged(settings(attack, "--attack"), nested(change or []))
+    return {
+        "network": network and network_form(network, "--network"),
+        "dataset": dataset,
+        "classes": classes,
+        "size": size,
+        "channels": channels,
+        "mean": numbers(mean, "--mean"),
+        "std": numbers(std, "--std"),
+        "attack": merged(Attack().model_dump(mode="json"), changes),
         "seed": seed,
     }
-    attack_images(parse(ImageAttack, content, "reconstruct"), image, victim, out, _start(device, threads))
 
 
 @app.command()

@@ -82,6 +82,12 @@ def _importable(file: Path, where: str) -> str:
     return file.stem
 
 
+def numbers(text: str, where: str) -> list[Any]:
+    """Parse `1,2.5,3`."""
+    content: list[Any] = parse_yaml(f"[{text}]", f"{where}: {text}")
+    return content
+
+
 def assignment(item: str) -> tuple[str, Any]:
     """Parse `key=value`; the value is YAML."""
     key, equals, value = item.partition("=")

@@ -17,6 +17,9 @@ SplitName = Literal["train", "validation"]
 SourceName = Literal["packaged", "torchvision", "folder"]
 
 
+PerChannel = Sequence[float]
+"""A value for each channel of images, of which a data set has three."""
+
 Channels = tuple[float, float, float]
 Spread = Annotated[float, Field(ge=1e-6, le=1e6)]
 Spreads = tuple[Spread, Spread, Spread]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from invgrad.data.images import denormalise
-from invgrad.data.registry import Channels, title
+from invgrad.data.registry import PerChannel, title
 from invgrad.metrics.image_quality import Aligned, align, mean_squared_error, psnr, ssim
 from invgrad.results.files import read_tensors
 from invgrad.settings import SettingsError
@@ -154,7 +154,7 @@ def _trajectory(shard: _Shard, client: int) -> pd.DataFrame:
 
 
 def compare(
-    attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: Channels, std: Channels
+    attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: PerChannel, std: PerChannel
 ) -> tuple[pd.DataFrame, Tensor]:
     """Measure the reconstruction of every image of every client.
 

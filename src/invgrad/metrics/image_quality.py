@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from invgrad.data.images import denormalise, to_unit
-from invgrad.data.registry import Channels
+from invgrad.data.registry import PerChannel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Aligned:
     """PSNR in dB of an image of the mean colour alone, which the server knows without any attack, [clients, n]."""
 
 
-def align(attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: Channels, std: Channels) -> Aligned:
+def align(attacked: Mapping[str, Tensor], images: Tensor, labels: Tensor, mean: PerChannel, std: PerChannel) -> Aligned:
     """Put reconstructions in the order of their originals, as `pair` does.
 
     `attacked` holds the tensors of a `Reconstruction`; the originals `images` are uint8 [clients, n, 3, h, w], with

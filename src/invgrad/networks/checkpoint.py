@@ -5,10 +5,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from invgrad.data.registry import Channels, Classes, Side, Spreads, describe
 from invgrad.networks.build import build, initial, outline
 from invgrad.networks.settings import Custom, Network
+from invgrad.results.arrays import read_arrays
 from invgrad.results.files import read_tensors, write_tensors
 from invgrad.settings import Settings, SettingsError, one_line, parse
 
@@ -92,9 +94,29 @@ def load_victim(path: Path, device: torch.device, *, custom: Custom | None = Non
         restore_state(network, tensors)
     except (RuntimeError, SettingsError) as error:
         raise SettingsError(f"{path}: does not fit its own description: {error}") from None
+    _refuse_not_finite(network, path)
+    return network.to(device).eval(), about
+
+
+def load_state(network: nn.Module, path: Path) -> None:
+    """Load the parameters and buffers of a file of the user's own into the network; see `read_arrays`.
+
+    Raises `SettingsError` if it is not such a file, if it does not fit, or if it holds what is not a finite number.
+    """
+    state = read_arrays(path)
+    if not isinstance(state, dict):
+        raise SettingsError(f"{path}: holds a {type(state).__name__}; save network.state_dict()")
+    consume_prefix_in_state_dict_if_present(state, "module.")
+    try:
+        network.load_state_dict(state)
+    except (AttributeError, RuntimeError, TypeError) as error:  # not only for what is no tensor
+        raise SettingsError(f"{path}: does not fit the network: {error}") from None
+    _refuse_not_finite(network, path)
+
+
+def _refuse_not_finite(network: nn.Module, path: Path) -> None:
     if broken := next((name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()), None):
         raise SettingsError(f"{path}: '{broken}' holds what is not a finite number")
-    return network.to(device).eval(), about
 
 
 def _refuse_other_images(about: VictimFile, path: Path) -> None:

@@ -89,6 +89,15 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     return tensors, about
 
 
+def is_ours(path: Path) -> bool:
+    """Tell if a file is one that `write_tensors` wrote, or was once."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "invgrad" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def _checksum(tensors: "Mapping[str, Tensor]", about: Mapping[str, Any]) -> str:
     """Compute the sha256 of names, types, shapes and values, and of `about`."""
     import torch

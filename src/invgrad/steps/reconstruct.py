@@ -1,51 +1,41 @@
 """Command `reconstruct`: an attack on a client that holds images of the user's own."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
-from PIL import Image
 from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from invgrad.attack.run import reconstruct_with_progress
-from invgrad.attack.settings import Attack
 from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.clients.shared import Shared
-from invgrad.data.images import denormalise, fit_image, normalise
-from invgrad.data.registry import describe
+from invgrad.data.images import fit_image, normalise
 from invgrad.metrics.activations import activation_errors
 from invgrad.metrics.image_pairs import compare
-from invgrad.networks.checkpoint import VictimFile, load_victim, untrained
-from invgrad.networks.settings import Custom, Network
-from invgrad.results.files import sha256, write, write_csv
+from invgrad.results.files import sha256, write_csv
 from invgrad.results.origin import Origin, numbered
 from invgrad.results.provenance import Record, device_name
 from invgrad.runtime.devices import arithmetic
-from invgrad.settings import Settings, SettingsError
+from invgrad.settings import SettingsError
+from invgrad.steps.pictures import numbered_pngs, refuse_existing, shown, write_pngs
+from invgrad.steps.victim import AttackOnNetwork, Victim, victim_of
 
 
-class ImageAttack(Settings):
+class ImageAttack(AttackOnNetwork):
     """Attack on one client that holds the user's images; the fields are options of `invgrad reconstruct`."""
 
-    network: Network | None = None
-    """Network, untrained or with published parameters; None: that of the victim's checkpoint."""
-    dataset: str | None = None
-    """Data set of the network, with its classes, image size and normalisation; None: the checkpoint's, or cifar10."""
     labels: tuple[NonNegativeInt, ...] = ()
     """Class index of every image; empty: the classes that the network predicts."""
     labels_known: bool = True
     """True if the server knows the labels."""
     shares: Client = GradientClient()
-    attack: Attack = Attack()
-    seed: NonNegativeInt = 0
-    """Seed of the network's initial parameters and of the noise that the attack starts from."""
 
 
 def attack_images(
-    step: ImageAttack, paths: Sequence[Path], victim: Path | None, out: Path, device: torch.device
+    step: ImageAttack, paths: Sequence[Path], checkpoint: Path | None, out: Path, device: torch.device
 ) -> None:
     """Attack a client that holds these image files, and write the results to the folder `out`.
 
@@ -55,17 +45,16 @@ def attack_images(
     argument cannot be used, or if a file that would be written exists.
     """
     files = _files(out, len(paths))
-    inputs = {"victim": victim} | numbered("image", paths)
+    inputs = {"victim": checkpoint} | numbered("image", paths)
     record = Record(Origin.of("reconstruct", step.model_dump(mode="json"), inputs), device)
     with arithmetic("float32", step.attack.deterministic, device):
-        about, build = _victim(step, victim, device)
-        data = describe(about.dataset)
+        about = victim_of(step, checkpoint, device, otherwise="cifar10")
         _check_request(step, len(paths), about.classes)
-        pixels = _read(paths, about.size, data.resize)
-        network = build()
+        pixels = _read(paths, about)
+        network = about.build()
         images = normalise(pixels, about.mean, about.std, torch.float32, device)
         labels = _labels(step, network, images)
-        _say_labels(step, paths, labels.tolist(), data.class_names)
+        _say_labels(step, paths, labels.tolist(), about.class_names)
         shared = _share(step, network, about, images, labels)
         result = reconstruct_with_progress(
             "attack", network, step.shares, shared, step.attack, seed_key=f"pictures/{step.seed}"
@@ -75,9 +64,8 @@ def attack_images(
         measures, positions = compare(attacked, pixels[None], labels[None].cpu(), about.mean, about.std)
         found = attacked["images"][0, positions[0]].float()
         errors = activation_errors(network, images, found.to(device))
-    shown = denormalise(found, about.mean, about.std).clamp(0, 1).nan_to_num(0)  # black where it failed
-    _write_pngs(files["original"], pixels)
-    _write_pngs(files["reconstruction"], (255 * shown).round().to(torch.uint8))
+    write_pngs(files["original"], pixels)
+    write_pngs(files["reconstruction"], shown(found, about.mean, about.std))
     measures.insert(0, "image", [str(path) for path in paths])
     _say_measures(measures)
     write_csv(files["activation_errors"][0], pd.DataFrame(errors))
@@ -87,43 +75,18 @@ def attack_images(
     )
     record.write(
         files["metrics"][0],
-        victim=about.model_dump(mode="json"),
-        checkpoint=sha256(victim) if victim else None,
+        victim=about.record(),
+        checkpoint=sha256(checkpoint) if checkpoint else None,
         images={str(path): sha256(path) for path in paths},
     )
 
 
 def _files(out: Path, images: int) -> dict[str, list[Path]]:
     """The files to write; `SettingsError` if one exists."""
-    numbers = [""] if images == 1 else [f"-{number}" for number in range(1, images + 1)]
-    files = {name: [out / f"{name}{number}.png" for number in numbers] for name in ("original", "reconstruction")}
+    files = {name: numbered_pngs(out, name, images) for name in ("original", "reconstruction")}
     files |= {name: [out / f"{name}.csv"] for name in ("metrics", "activation_errors")}
-    if out.exists() and not out.is_dir():
-        raise SettingsError(f"--out: {out} is a file; name a folder")
-    for file in [out / "metrics.json", *(file for group in files.values() for file in group)]:
-        if file.exists():
-            raise SettingsError(f"--out: {file} is there already; name another folder")
+    refuse_existing(out, [out / "metrics.json", *(file for group in files.values() for file in group)])
     return files
-
-
-def _victim(
-    step: ImageAttack, checkpoint: Path | None, device: torch.device
-) -> tuple[VictimFile, Callable[[], nn.Module]]:
-    """The facts on the victim, and a function that builds it, which may download parameters."""
-    if checkpoint is None:
-        if step.network is None:
-            raise SettingsError("--network: name one, or a checkpoint with --victim")
-        try:
-            about = untrained(step.network, step.dataset or "cifar10", step.seed)
-        except SettingsError as error:
-            raise SettingsError(f"--dataset: {error}; or name a checkpoint with --victim") from None
-        return about, lambda: about.build().to(device)
-    custom = step.network if isinstance(step.network, Custom) else None
-    network, about = load_victim(checkpoint, device, custom=custom)
-    for option, given, own in (("network", step.network, about.network), ("dataset", step.dataset, about.dataset)):
-        if given not in (None, own):
-            raise SettingsError(f"--{option}: {checkpoint} has {own!r}, not {given!r}; leave it out")
-    return about, lambda: network
 
 
 def _check_request(step: ImageAttack, images: int, classes: int) -> None:
@@ -131,19 +94,17 @@ def _check_request(step: ImageAttack, images: int, classes: int) -> None:
         raise SettingsError(f"--label: {len(step.labels)} labels for {images} images; give one for each, or none")
     if too_large := [label for label in step.labels if label >= classes]:
         raise SettingsError(f"--label: the network has no class {too_large[0]}; nearest: {classes - 1}")
-    if step.attack.snapshots:
-        raise SettingsError("--set snapshots: images on the way are kept in the pipeline only; nearest: 0")
     try:
         step.shares.check(images)
     except ValueError as error:
         raise SettingsError(f"--shares: {error}") from None
 
 
-def _read(paths: Sequence[Path], size: int, resize: int | None) -> Tensor:
-    """Read image files as uint8 [n, 3, size, size], and print how each was cropped or resized."""
+def _read(paths: Sequence[Path], about: Victim) -> Tensor:
+    """Read image files as uint8 [n, channels, size, size], and print what was changed of each."""
     pixels = []
     for path in paths:
-        image, change = fit_image(path, size=size, resize=resize)
+        image, change = fit_image(path, size=about.size, resize=about.resize, channels=len(about.mean))
         if change:
             print(f"{path}: {change}")
         pixels.append(image)
@@ -163,12 +124,12 @@ def _labels(step: ImageAttack, network: nn.Module, images: Tensor) -> Tensor:
     return labels
 
 
-def _share(step: ImageAttack, network: nn.Module, about: VictimFile, images: Tensor, labels: Tensor) -> Shared:
+def _share(step: ImageAttack, network: nn.Module, about: Victim, images: Tensor, labels: Tensor) -> Shared:
     tensors, statistics = sharing(step.shares, network)(images, labels)
     return Shared(
         tensors=tuple(tensor[None] for tensor in tensors),
         images=len(images),
-        shape=(3, about.size, about.size),
+        shape=about.shape,
         mean=about.mean,
         std=about.std,
         labels=labels[None] if step.labels_known else None,
@@ -188,9 +149,3 @@ def _say_measures(measures: pd.DataFrame) -> None:
     for row in measures.itertuples():
         words = f"PSNR {row.psnr:.2f} dB, SSIM {row.ssim:.3f}, matching cost {row.matching_cost:.4g}"
         print(f"{row.image}: {words if row.status == 'ok' else 'every restart failed'}")
-
-
-def _write_pngs(paths: Sequence[Path], images: Tensor) -> None:
-    """Write images, uint8 [n, 3, h, w], each to its path."""
-    for path, image in zip(paths, images.permute(0, 2, 3, 1).numpy(), strict=True):
-        write(path, Image.fromarray(image).save)
