@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from invgrad.attack.settings import Attack, Optimiser, Start
-from invgrad.cli.parsing import nested, short_form
+from invgrad.cli.parsing import nested, network_form
 from invgrad.clients.settings import Client
 from invgrad.networks.settings import Network
 from invgrad.objective.settings import Distance, Layers
@@ -79,4 +79,4 @@ def test_every_network_is_one() -> None:
     forms = [form for cell in second_column(table) for form in code(cell)]
     assert len(forms) > 15
     for form in forms:
-        NETWORKS.validate_python(short_form(form, "name", "--network"))
+        NETWORKS.validate_python(network_form(form, "--network"))

@@ -12,9 +12,11 @@ from invgrad.attack.settings import AnyAttack
 from invgrad.clients.settings import Client
 from invgrad.clients.shared import Shared, check
 from invgrad.runtime.progress import ProgressBar
+from invgrad.runtime.threads import soon_asleep
 from invgrad.settings import SettingsError
 
 
+@soon_asleep()
 def reconstruct(
     network: nn.Module,
     client: Client,

@@ -54,7 +54,7 @@ class Victim:
 
     @classmethod
     def of(cls, about: VictimFile, build: Callable[[], nn.Module]) -> "Victim":
-        """The victim that a checkpoint holds, or an untrained one for a data set."""
+        """Take the facts of a checkpoint, or of an untrained network for a data set."""
         return cls(
             network=about.network,
             dataset=about.dataset,
@@ -67,21 +67,21 @@ class Victim:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of an image: channels, height, width."""
+        """Return the shape of an image: channels, height, width."""
         return len(self.mean), self.size, self.size
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, if the data set has them."""
+        """Return the names of the classes, if the data set has them."""
         return describe(self.dataset).class_names if self.dataset else ()
 
     @property
     def resize(self) -> int | None:
-        """Shorter side to which images of another size are resized; None: that of the network's images."""
+        """Return the shorter side to which images of another size are resized; None: that of the network's images."""
         return describe(self.dataset).resize if self.dataset else None
 
     def record(self) -> dict[str, Any]:
-        """What a result's record says of it."""
+        """Return the facts for a result's record."""
         facts = {name: getattr(self, name) for name in ("dataset", "classes", "size", "mean", "std")}
         return {"network": self.network.model_dump(mode="json"), **facts}
 
