@@ -195,6 +195,36 @@ def test_the_commands_of_a_wheel_run_anywhere_without_the_pipeline(installed: In
     assert (installed.folder / "found/reconstruction.png").is_file()
 
 
+FOREIGN = {
+    "layers.py": "from torch import nn\ndef body(): return [nn.Conv2d(1, 4, 5, 2), nn.Sigmoid(), nn.Flatten()]\n",
+    "theirs.py": "from layers import body, nn\nclass Net(nn.Sequential):\n"
+    "    def __init__(self, outputs): super().__init__(*body(), nn.Linear(144, outputs))\n",
+    "client.py": """
+import torch
+from theirs import Net
+
+network = Net(7)
+torch.save(network.state_dict(), "weights.pt")
+torch.nn.functional.cross_entropy(network(torch.rand(2, 1, 16, 16)), torch.tensor([6, 2])).backward()
+torch.save({name: parameter.grad for name, parameter in network.named_parameters()}, "gradient.pt")
+""",
+}
+"""A project of other people's, whose files import each other and nothing of ours."""
+
+
+def test_a_gradient_of_a_foreign_project_is_attacked_by_the_installed_script(installed: Installed) -> None:
+    for name, text in FOREIGN.items():
+        (installed.folder / name).write_text(text, encoding="utf-8")
+    assert installed.python("client.py").returncode == 0
+    images = ["--classes", "7", "--size", "16", "--channels", "1", "--images", "2", "--set", "iterations=2"]
+    for out, network in {"by-module": "theirs:Net,outputs=7", "by-file": "theirs.py:Net,outputs=7"}.items():
+        of = ["--gradient", "gradient.pt", "--network", network, "--checkpoint", "weights.pt", "--out", out]
+        result = installed.python(installed.package / "bin/invgrad", "attack-gradient", *of, *images)
+        assert result.returncode == 0, result.stderr
+        assert "reconstruction-2.png: label 6, inferred" in result.stdout
+        assert (installed.folder / out / "reconstruction-1.png").is_file()
+
+
 def test_the_demo_of_one_photograph_runs_in_a_wheel(installed: Installed) -> None:
     short = "from invgrad.steps import demo; demo.ATTACK = demo.ATTACK.model_copy(update={'iterations': 2})"
     run = "import sys; from invgrad.cli.main import main; sys.argv = ['invgrad', 'demo']; main()"
