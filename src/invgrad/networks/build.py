@@ -72,6 +72,8 @@ def initial(network: Network, *, classes: int, size: int, seed: int, channels: i
     cannot be built, or does not map images [1, channels, size, size] to logits [1, classes].
     """
     with torch.random.fork_rng(devices=[]):
+        if isinstance(network, Custom):
+            network.module()  # which may draw random numbers when it is imported, once
         torch.default_generator.manual_seed(seed)
         built = _built(network, classes, size, channels).eval()
         check_logits(network, built, classes, size, channels)
