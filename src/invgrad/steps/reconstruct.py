@@ -114,14 +114,7 @@ def _read(paths: Sequence[Path], about: Victim) -> Tensor:
 @torch.no_grad()
 def _labels(step: ImageAttack, network: nn.Module, images: Tensor) -> Tensor:
     """Class indices [n]: those given, or those that the network predicts."""
-    labels = torch.tensor(step.labels, device=images.device) if step.labels else network(images).argmax(1)
-    inferred = not step.labels_known and step.attack.unknown_labels == "inferred"
-    if inferred and len(labels.unique()) < len(labels):
-        raise SettingsError(
-            f"--unknown-labels: {labels.tolist()} cannot be inferred, since they are not distinct; "
-            "nearest: --set unknown_labels=optimised"
-        )
-    return labels
+    return torch.tensor(step.labels, device=images.device) if step.labels else network(images).argmax(1)
 
 
 def _share(step: ImageAttack, network: nn.Module, about: Victim, images: Tensor, labels: Tensor) -> Shared:
