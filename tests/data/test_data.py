@@ -215,6 +215,10 @@ def test_a_list_beside_the_splits_gives_the_class_order(tmp_path: Path) -> None:
     split = load("toy", "validation", "folder", tmp_path, registry)
     assert split.labels.tolist() == [0, 2]
     assert split.index.tolist() == [0, 1]
+    (tmp_path / "toy/classes.txt").write_bytes("Käfer\nwasp\nant\n".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"classes\.txt: not UTF-8"):
+        load("toy", "validation", "folder", tmp_path, registry)
+    (tmp_path / "toy/classes.txt").write_text("bee\nwasp\nant\n")
     write(tmp_path / "toy/val/fly", "fly.png")
     with pytest.raises(SettingsError, match="'fly' is no class of toy"):
         load("toy", "validation", "folder", tmp_path, registry)

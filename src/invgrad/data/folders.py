@@ -75,7 +75,7 @@ def _class_order(base: Path, folder: Path, dataset: str, data: Dataset) -> dict[
     """Return the label of every class folder that is there, in label order."""
     found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     listed = next((base / name for name in CLASS_LISTS if (base / name).is_file()), None)
-    names = data.class_names or (listed.read_text(encoding="utf-8").strip().splitlines() if listed else found)
+    names = data.class_names or (_lines(listed) if listed else found)
     if len(names) != data.classes:
         raise SettingsError(
             f"{listed or folder}: {len(names)} classes, {dataset} has {data.classes}; "
@@ -85,6 +85,13 @@ def _class_order(base: Path, folder: Path, dataset: str, data: Dataset) -> dict[
     if stray := sorted(set(found) - set(names)):
         raise SettingsError(f"{folder / stray[0]}: '{stray[0]}' is no class of {dataset}")
     return labels
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").strip().splitlines()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file}: not UTF-8: {error}") from None
 
 
 def _positions(files: list[tuple[str, str]]) -> list[int]:
