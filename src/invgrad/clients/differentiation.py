@@ -1,4 +1,4 @@
-"""What it takes to differentiate anyone's network twice."""
+"""Differentiation of anyone's network, twice."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
