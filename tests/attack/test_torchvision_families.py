@@ -45,22 +45,30 @@ STEP = Attack(
 )
 
 
-def in_range(network: nn.Module, size: int) -> nn.Module:
-    """The network with the batch-norm statistics of some noise; without them little would reach its end."""
+@torch.no_grad()
+def in_range(network: nn.Module, images: torch.Tensor) -> nn.Module:
+    """The network with the batch-norm statistics of some noise and logits of size 1 for these images; without them the
+    gradient of an untrained one vanishes.
+    """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.train().momentum = 1.0
-    with torch.no_grad():
-        network(torch.rand(8, 3, size, size, dtype=torch.float64))
-    return network.eval()
+    network(torch.rand(8, *images.shape[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    network.eval()
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d))
+    size = network(images).abs().max()
+    last.weight /= size
+    last.bias /= size
+    return network
 
 
 @pytest.mark.night
 @pytest.mark.parametrize("model", SIZES)
 def test_a_step_is_that_of_the_double_backward(model: str) -> None:
-    network = in_range(build(Torchvision(model=model), classes=10, size=SIZES[model], seed=0).double(), SIZES[model])
     shape = (3, SIZES[model], SIZES[model])
     image, start = torch.rand(2, 1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    network = build(Torchvision(model=model), classes=10, size=SIZES[model], seed=0).double()
+    network = in_range(network, torch.cat([image, start]))
     label, client = torch.tensor([3]), GradientClient()
     target, _ = sharing(client, network)(image, label)
     _, slope = objective_gradient(copied(network), start, label, target, Cosine(), 0)
