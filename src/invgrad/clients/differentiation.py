@@ -1,4 +1,4 @@
-"""Differentiation of anyone's network, twice."""
+"""Circumstances under which anyone's network can be differentiated twice."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
