@@ -117,6 +117,16 @@ def test_an_older_result_that_is_put_back_is_not_built_upon(chain: Chain, tmp_pa
     assert list(chain.disagreements()) == ["found"]
 
 
+def test_what_is_missing_is_made_after_what_is_made_anew(chain: Chain) -> None:
+    for name in ("found", "rows"):
+        chain.path(name).unlink()
+    agreement = Agreement(chain.folder, chain.expected())
+    assert agreement.missing_after(agreement.disagreements()) == set()
+    chain.settings["share"] = {"first": 1}
+    agreement = Agreement(chain.folder, chain.expected())
+    assert agreement.missing_after(agreement.disagreements()) == {chain.path("found"), chain.path("rows")}
+
+
 def test_a_part_of_another_run_of_the_same_settings_is_seen(chain: Chain, tmp_path: Path) -> None:
     """As after a partial pull: each record is as it should be, but they do not belong together."""
     other = Chain(tmp_path / "other")

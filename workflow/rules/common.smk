@@ -59,6 +59,8 @@ def tell(reasons):
 
 
 stale = {}
+# The stale ones, and the missing that are made from these: Snakemake runs no job for an `ancient` input that is there.
+outdated = set()
 
 if workflow.is_main_process:
     agreement = Agreement(files.root, expected(plan))
@@ -67,6 +69,7 @@ if workflow.is_main_process:
         for sentence in [] if any(Path(".snakemake/locks").glob("*")) else agreement.set_damaged_aside():
             print(sentence, file=sys.stderr)
         stale = agreement.disagreements()
+        outdated = stale.keys() | agreement.missing_after(stale)
         tell(stale)
         if sentence := on_stale_builds():
             print(sentence, file=sys.stderr)
@@ -94,10 +97,10 @@ def record(path):
 
 
 def anew(*paths):
-    """An input function: more inputs of a job some of whose results are to be made anew, which are not `ancient`."""
+    """An input function: more inputs of a job some of whose results are outdated, which are not `ancient`."""
 
     def inputs(w):
-        results = {Path(str(path).format(**dict(w.items()))) for path in paths} & stale.keys()
+        results = {Path(str(path).format(**dict(w.items()))) for path in paths} & outdated
         return [path for result in results for path in (NEWS, *agreement.records_before(result))]
 
     return inputs

@@ -66,17 +66,18 @@ def _refuse_too_few_images(experiments: Experiments, sources: Mapping[str, str])
 
 def refuse_missing_checkpoints(experiments: Experiments) -> None:
     """Raise `SettingsError` for a checkpoint that is to be taken for a victim and does not exist."""
-    for clients in experiments.clients.values():
+    for name in dict.fromkeys(cell.clients for cell in experiments.shown.values()):
+        clients = experiments.clients[name]
         victim = experiments.victims[clients.victim]
         if victim.checkpoints is None:
             continue
         final = clients.epoch in (None, victim.epochs)
         for seed in clients.seeds:
-            name = checkpoint_name(seed, None if final else clients.epoch)
+            file = checkpoint_name(seed, None if final else clients.epoch)
             known = sorted(path.name for path in victim.checkpoints.glob("*.safetensors"))
-            if name not in known:
+            if file not in known:
                 where = f"victims.{clients.victim}.checkpoints: {victim.checkpoints}"
-                raise SettingsError(f"{where}: {unknown('checkpoint', name, known)}")
+                raise SettingsError(f"{where}: {unknown('checkpoint', file, known)}")
 
 
 def refuse_missing_pictures(experiments: Experiments) -> None:

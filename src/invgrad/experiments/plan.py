@@ -51,8 +51,7 @@ class Plan:
     @cached_property
     def cells(self) -> dict[str, Cell]:
         """Every cell that an artefact shows, left out or not, in the order of the configuration."""
-        shown = {cell for artefact in self.project.experiments.artefacts.values() for cell in artefact.cells}
-        return {name: cell for name, cell in self.project.experiments.cells.items() if name in shown}
+        return self.project.experiments.shown
 
     def cells_of(self, artefacts: dict[str, Artefact]) -> list[str]:
         """The cells that these artefacts show, each once."""

@@ -172,6 +172,12 @@ class Experiments(Settings):
                 self._epoch_exists(self.cells[shown].clients)
         return self
 
+    @property
+    def shown(self) -> dict[str, Cell]:
+        """Every cell that an artefact shows, in the order of the configuration."""
+        shown = {cell for artefact in self.artefacts.values() for cell in artefact.cells}
+        return {name: cell for name, cell in self.cells.items() if name in shown}
+
     def _epoch_exists(self, name: str) -> None:
         clients = self.clients[name]
         epochs = self.victims[clients.victim].epochs

@@ -85,10 +85,21 @@ class Agreement:
                 reasons[path] = reason
         return reasons
 
+    def missing_after(self, results: Collection[Path]) -> set[Path]:
+        """Return the results that are not there and are made, directly or through each other, from these."""
+        missing: set[Path] = set()
+        for path in self._expected:
+            if not path.exists() and any(each in results or each in missing for each in self._before(path)):
+                missing.add(path)
+        return missing
+
     def records_before(self, path: Path) -> list[Path]:
         """List the records of the results that this one is made from."""
+        return [record_path(each) for each in self._before(path)]
+
+    def _before(self, path: Path) -> list[Path]:
         results = [self._results.get(each, each) for each in self._expected[path].inputs.values()]
-        return [record_path(each) for each in results if each in self._expected]
+        return [each for each in results if each in self._expected]
 
     def disagreement(self, expected: Expected, others: Collection[Path] = ()) -> str | None:
         """Return the reason why a result is not as expected, or None; `others`: results that are known not to be."""

@@ -6,6 +6,7 @@ Started by `invgrad.warm.start`; see `invgrad.warm` for the whole.
 import atexit
 import ctypes
 import gc
+import io
 import json
 import os
 import selectors
@@ -159,7 +160,13 @@ def _take_over(request: dict[str, Any], streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]
+    output = io.FileIO(1, "w", closefd=False)  # the old one would take it for what it was, a device to seek in
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(output),
+        encoding=sys.stdout.encoding,
+        errors=sys.stdout.errors,
+        line_buffering=output.isatty(),
+    )
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = request["arguments"]
@@ -174,6 +181,7 @@ def _exit_code() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except BaseException as error:
+        sys.stdout.flush()
         sys.excepthook(type(error), error, error.__traceback__)
         return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     return 0
