@@ -1,4 +1,4 @@
-"""Two kinds of compiled convolutions, once for each generation of x86 processors; the package picks one when it runs.
+"""The compiled kernels, once for each generation of x86 processors; the package picks one when it runs.
 
 They are optional: without a C++ compiler the package installs and gives the same results, more slowly.
 """

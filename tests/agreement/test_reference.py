@@ -25,10 +25,12 @@ from invgrad.clients.shared import Shared
 from invgrad.objective.autodiff import Objective
 from invgrad.objective.build import objective_for
 from invgrad.objective.by_tangents import TangentObjective
+from invgrad.objective.compiled import CompiledObjective
 from invgrad.objective.settings import (
     L1,
     AllLayers,
     Cosine,
+    Distance,
     FirstLayers,
     LargestLayers,
     LastLayers,
@@ -38,6 +40,7 @@ from invgrad.objective.settings import (
     RandomLayers,
     SquaredEuclidean,
 )
+from invgrad.tangent.kernels.library import library
 
 CLASSES = 5
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -417,8 +420,13 @@ def test_a_client_whose_update_is_not_a_number_leaves_the_others_alone(
 
 
 @pytest.mark.parametrize(
-    ("stages", "kind"), [(("conv 3x3", "sigmoid", "residual"), TangentObjective), (("gelu",), Objective)]
+    ("stages", "distance", "kind"),
+    [
+        (("conv 3x3", "sigmoid", "residual"), Cosine(), CompiledObjective if library("program") else TangentObjective),
+        (("conv 3x3", "sigmoid", "residual"), L1(), TangentObjective),
+        (("gelu",), Cosine(), Objective),
+    ],
 )
-def test_the_networks_take_both_paths(stages: tuple[str, ...], kind: type[Objective | TangentObjective]) -> None:
+def test_the_networks_take_all_paths(stages: tuple[str, ...], distance: Distance, kind: type) -> None:
     network = network_of(stages, "average", "two", (3, 8, 8), 0)
-    assert isinstance(objective_for(network, GradientClient(), Cosine(), 0.1, (1, 3, 8, 8)), kind)
+    assert isinstance(objective_for(network, GradientClient(), distance, 0.1, (1, 3, 8, 8)), kind)

@@ -19,6 +19,7 @@ from invgrad.networks.build import build
 from invgrad.networks.settings import ConvNet, LeNetZhu
 from invgrad.objective.autodiff import Objective
 from invgrad.objective.by_tangents import TangentObjective
+from invgrad.objective.compiled import CompiledObjective
 from invgrad.objective.settings import SquaredEuclidean
 
 CPU = torch.device("cpu")
@@ -167,7 +168,7 @@ def test_an_attack_goes_on_after_running_out_of_memory(
     attack = Attack(iterations=3, restarts=RESTARTS, precision="float64")
     expected = reconstruct(lenet, client, shared, attack, seed_key="k")
     largest = []
-    for kind in (Objective, TangentObjective):
+    for kind in (Objective, TangentObjective, CompiledObjective):
         original = kind.gradient
 
         def gradient(self, images, labels, trials, original=original):  # type: ignore[no-untyped-def]

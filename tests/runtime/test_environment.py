@@ -49,7 +49,7 @@ def test_the_command_works_anywhere_and_aligns_its_lines(tmp_path: Path) -> None
 def test_machine_kernels_and_threads_are_told() -> None:
     facts = environment()
     assert f"{torch.get_num_threads()} threads" in facts["torch build"]
-    assert {"processor", "usable cores", "memory", "kernel convolution", "kernel winograd"} <= set(facts)
+    assert {"processor", "usable cores", "memory", "kernel program", "kernel winograd"} <= set(facts)
     assert all(len(fact.splitlines()) == 1 for fact in facts.values())
 
 

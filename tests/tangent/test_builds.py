@@ -11,7 +11,7 @@ from invgrad.tangent.kernels import builds, library
 from invgrad.tangent.kernels.builds import KINDS, on_stale_builds, source_checksum
 from invgrad.tangent.kernels.library import loaded_checksums
 
-pytestmark = pytest.mark.skipif(library.library("convolution") is None, reason="installed without a C++ compiler")
+pytestmark = pytest.mark.skipif(library.library("program") is None, reason="installed without a C++ compiler")
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     caches = library.library, library._say_once
     for each in caches:
         each.cache_clear()
-    yield tmp_path / "_convolution.cpp"
+    yield tmp_path / "_program.cpp"
     for each in caches:
         each.cache_clear()
 
@@ -39,18 +39,18 @@ def test_a_build_of_another_source_is_not_used_and_one_line_says_so(
 ) -> None:
     edit(source, "#define VECTOR_BYTES 64", "#define VECTOR_BYTES 32")
     for _ in range(2):
-        assert library.library("convolution") is None
+        assert library.library("program") is None
         assert library.library("winograd") is not None
     (line,) = capsys.readouterr().err.splitlines()
-    assert "(_convolution.cpp)" in line
+    assert "(_program.cpp)" in line
     assert "setup.py build_ext --inplace" in line
     assert set(loaded_checksums()) == {"winograd"}
-    assert "not of the source at hand" in environment()["kernel convolution"]
+    assert "not of the source at hand" in environment()["kernel program"]
 
 
 def test_a_comment_makes_no_build_stale(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(source, "#include <cstdint>", "// Integers.\n\n#include  <cstdint>  // of 64 bits")
-    assert library.library("convolution") is not None
+    assert library.library("program") is not None
     assert loaded_checksums() == {kind: source_checksum(kind) for kind in KINDS}
     assert on_stale_builds() is None
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Choice between tangent passes and automatic differentiation for the objective's gradient."""
+"""Choice between a compiled program, tangent passes and automatic differentiation for the objective's gradient."""
 
 from torch import nn
 
@@ -6,9 +6,12 @@ from invgrad.clients.settings import Client
 from invgrad.networks.parallelism import runs_together
 from invgrad.objective.autodiff import Objective
 from invgrad.objective.by_tangents import Matching, MatchingOfGradient, MatchingOfLocalSteps, TangentObjective
+from invgrad.objective.compiled import CompiledObjective
 from invgrad.objective.distances import InnerProductDistance, distance_of
 from invgrad.objective.settings import Distance
 from invgrad.tangent.convolutions import PassOptions
+from invgrad.tangent.kernels.library import usable
+from invgrad.tangent.program import DISTANCES, Program, program_of
 from invgrad.tangent.tracing import trace
 
 
@@ -19,12 +22,15 @@ def objective_for(
     total_variation_weight: float,
     shape: tuple[int, ...],
     statistics_weight: float = 0,
-) -> "Objective | TangentObjective":
-    """Choose the tangent passes where they support the network and client, else automatic differentiation.
+) -> "Objective | TangentObjective | CompiledObjective":
+    """Choose the first of a compiled program, the tangent passes and automatic differentiation that supports the
+    network and the client.
 
     Arguments are those of `Objective`, and the `shape` of one trial's images, [n, 3, h, w].
     """
     together = runs_together(network)
+    if together and (program := _program(network, client, distance, shape)):
+        return CompiledObjective(program, distance, total_variation_weight)
     matching = _matching(network, client, distance, shape, together=together)
     if matching is None:
         objective = Objective(network, client, distance, total_variation_weight, statistics_weight)
@@ -50,3 +56,12 @@ def _matching(
         return None
     passes = trace(network, (client.batch_size or shape[0], *shape[1:]), PassOptions())
     return MatchingOfLocalSteps(passes, client, function, network.parameters()) if passes else None
+
+
+def _program(network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...]) -> Program | None:
+    """Compile the network for clients that share a gradient, if the compiled code knows all of it."""
+    known = distance.kind in DISTANCES and usable("program", next(network.parameters()))
+    if client.kind != "gradient" or client.batch_norm == "training" or not known:
+        return None
+    passes = trace(network, shape, PassOptions(together=True))
+    return program_of(passes, shape) if passes else None

@@ -1,7 +1,6 @@
 """Gradient-matching loss of candidate images, and its gradient, by tangent passes."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -23,9 +22,6 @@ Values = tuple[Tensor, ...]
 class Matching(Protocol):
     """The gradient-matching loss of many trials and its gradient."""
 
-    def prepared(self, targets: Targets) -> Targets:
-        """Return the targets in the memory order that suits the call."""
-
     def __call__(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients with respect to images [trials, n, 3, h, w] and to `labels`, probabilities of the
         classes [trials, n, classes] (without meaning where class indices [trials, n] are given), and the loss [trials].
@@ -38,10 +34,6 @@ class MatchingOfGradient:
     def __init__(self, passes: Passes, distance: DistanceFunction) -> None:
         self._passes = passes
         self._distance = distance
-
-    def prepared(self, targets: Targets) -> Targets:
-        """Arrange the target in the memory order of the passes."""
-        return replace(targets, target=self._passes.prepared(targets.target))
 
     def __call__(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """Take one tangent along v = ∂D/∂G."""
@@ -76,10 +68,6 @@ class MatchingOfLocalSteps:
         self._client = client
         self._distance = distance
         self._parameters = tuple(parameter.detach() for parameter in parameters)
-
-    def prepared(self, targets: Targets) -> Targets:
-        """Return the targets as they are."""
-        return targets
 
     def __call__(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """Take one tangent for each local step, from the last to the first."""
@@ -138,8 +126,8 @@ class TangentObjective:
         self.together = together
 
     def prepared(self, targets: Targets) -> Targets:
-        """Return the targets in the memory order that suits `gradient`."""
-        return self._matching.prepared(targets)
+        """Return the targets as they are."""
+        return targets
 
     @torch.no_grad()
     def gradient(self, images: Tensor, labels: Tensor, targets: Targets) -> Evaluation:
@@ -172,6 +160,9 @@ class TangentObjective:
             return self._matching(images, labels, targets)
         expected = labels.softmax(-1)
         image_gradient, gradient, matching = self._matching(images, expected, targets)
-        # The probabilities are the softmax of the soft labels.
-        label_gradient = expected * (gradient - (expected * gradient).sum(-1, keepdim=True))
-        return image_gradient, label_gradient, matching
+        return image_gradient, of_soft_labels(expected, gradient), matching
+
+
+def of_soft_labels(probabilities: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient with respect to soft labels, from their softmax and the gradient with respect to that."""
+    return probabilities * (gradient - (probabilities * gradient).sum(-1, keepdim=True))

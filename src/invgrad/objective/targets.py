@@ -23,6 +23,9 @@ class Targets:
     statistics: tuple[Tensor, ...] = ()
     """Batch statistics of each trial's client, [trials, channels] each, if it sent them."""
 
+    packed: Tensor | None = None
+    """The targets once more, as a compiled program reads them (see `invgrad.tangent.program`)."""
+
     def part(self, which: slice) -> "Targets":
         """Select some of the trials."""
         return Targets(

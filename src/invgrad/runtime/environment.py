@@ -46,7 +46,7 @@ def environment() -> dict[str, str]:
         "free disk": _disk,
         "GPUs": _gpus,
         "torch build": _torch,
-        **{f"kernel {name}": partial(_kernel, name) for name in ("convolution", "winograd")},
+        **{f"kernel {name}": partial(_kernel, name) for name in ("program", "winograd")},
         **{name: partial(_variable, name) for name in sorted(os.environ) if name.startswith(VARIABLES)},
         **{f"command {name}": partial(_answer, name, *arguments) for name, arguments in COMMANDS.items()},
         **{name: partial(_version, name) for name in _packages()},

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from invgrad.tangent.kernels.batched import BatchedConvolution, first_fastest
 from invgrad.tangent.kernels.library import usable
 from invgrad.tangent.kernels.matmul import Matrix, times_transpose
 from invgrad.tangent.kernels.winograd import Winograd, pays
@@ -32,7 +31,7 @@ class PassOptions:
 def convolution(module: nn.Conv2d, shape: torch.Size, options: PassOptions) -> "Convolution":
     """Choose the formulas that suit inputs of this shape, [n, channels, height, width] for one trial."""
     if options.together:
-        return VectorisedConvolution(module) if usable("convolution", module.weight) else Convolution(module)
+        return Convolution(module)
     layer = Convolution(module)
     if options.products and layer.gram_pays(shape):
         return GramConvolution(module, shape)
@@ -311,53 +310,6 @@ class WinogradConvolution(Convolution):
         kernel = self.winograd.kernel(direction[0][0], transposed=True, out=self.direction_back)
         by_direction = kernel, self.winograd.data(grad_output)
         return self.winograd.input(grad_output.shape, by_direction, (self.back, self.winograd.data(grad_tangent)))
-
-
-class VectorisedConvolution(Convolution):
-    """The same formulas with the compiled kernels, for the many small images of a narrow network on the CPU."""
-
-    def __init__(self, module: nn.Conv2d) -> None:
-        super().__init__(module)
-        self.batched = BatchedConvolution(self.weight.shape, self.stride, self.padding)
-
-    def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
-        """z = W∗a + b; saves a with its circular border."""
-        saved = self.saved_tangent(inputs, trials)
-        return self._biased(self.batched.convolve(saved[0], self.weight), self.bias), saved
-
-    def saved_tangent(self, input_tangent: Tensor, trials: int) -> Saved:
-        """Return ȧ, or a itself, with its circular border."""
-        return (first_fastest(self._wrap(input_tangent)),)
-
-    def prepared(self, target: PerTrial) -> PerTrial:
-        """Return T with the trials fastest in memory, as G is."""
-        return tuple(first_fastest(each) for each in target)
-
-    def gradient(self, saved: Saved, grad_output: Tensor, trials: int) -> PerTrial:
-        """G_W = δ∗a, G_b = Σδ."""
-        weight = of_trials(self.batched.gradient(saved[0], grad_output), trials).sum(1)
-        return (weight,) if self.bias is None else (weight, of_trials(grad_output, trials).sum((1, 3, 4)))
-
-    def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor:
-        """ż = W∗ȧ + v_W∗a + v_b."""
-        kernel, *bias = (of_images(each, len(saved[0])) for each in direction)
-        outputs = self._biased(self.batched.convolve(saved[0], kernel), *bias)
-        return (
-            outputs
-            if input_tangent is None
-            else outputs.add_(self.batched.convolve(self._wrap(input_tangent), self.weight))
-        )
-
-    def tangent_backward(
-        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
-    ) -> Tensor:
-        """δ̇_in = Wᵀ∗δ̇ + v_Wᵀ∗δ."""
-        kernel = of_images(direction[0], len(grad_output))
-        inputs = self.batched.transpose(grad_output, kernel, saved[0].shape)
-        return self._unwrap(inputs.add_(self._transposed(saved, self.weight, grad_tangent)))
-
-    def _transposed(self, saved: Saved, weight: Tensor, grad_output: Tensor) -> Tensor:
-        return self.batched.transpose(grad_output, weight, saved[0].shape)
 
 
 def _circle(size: int, border: int, device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ parameters, v the direction in which the parameters move; a dot stands for the d
 `input_tangent`, δ̇ is `grad_tangent`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -60,10 +60,6 @@ class Layer:
     def saved_tangent(self, input_tangent: Tensor, trials: int) -> Saved:
         """Return the tensors that `gradient` needs for ȧ, in place of those that `forward` saved of a."""
         return (input_tangent,)
-
-    def prepared(self, target: PerTrial) -> PerTrial:
-        """Return T in the memory order that suits `products` and `direction`."""
-        return target
 
     def products(self, saved: Saved, grad_output: Tensor, target: PerTrial, trials: int) -> LayerProducts:
         """Return ⟨G, T⟩ and ‖G‖² for `target` T."""
@@ -227,14 +223,16 @@ class ReLU(Layer):
 
 
 class MaxPool(Layer):
-    """z = the largest of each window of a. `pool` returns it and which pixel of the image it is."""
+    """z = the largest of each window of a, or of the whole image."""
 
-    def __init__(self, pool: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
-        self.pool = pool
+    def __init__(self, module: nn.MaxPool2d | None = None) -> None:
+        self.module = module
 
     def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
-        """z = the winners; saves which pixels they are, and a for its shape."""
-        outputs, winners = self.pool(inputs)
+        """z = the winners; saves which pixels of the image they are, and a for its shape."""
+        pool = self.module or nn.MaxPool2d((inputs.shape[2], inputs.shape[3]))
+        window: Any = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
+        outputs, winners = F.max_pool2d_with_indices(inputs, *window)
         return outputs, (winners, inputs)
 
     def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:

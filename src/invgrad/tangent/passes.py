@@ -98,7 +98,7 @@ class Passes:
 
     def __init__(self, steps: Sequence[Step]) -> None:
         """Take the steps in their order; the last one returns the logits."""
-        self._steps = steps
+        self.steps = steps
         self._weighted = [(number, step) for number, step in enumerate(steps) if step.positions]
 
     def bind(self, parameters: Sequence[Tensor]) -> None:
@@ -116,20 +116,20 @@ class Passes:
         trials, count = labels.shape[:2]
         values = [images.flatten(0, 1)]
         saved: list[Saved] = []
-        for step in self._steps:
+        for step in self.steps:
             inputs = reduce(torch.add, [values[source] for source in step.sources])
             outputs, kept = step.layer.forward(inputs, trials)
             values.append(outputs)
             saved.append(kept)
         probabilities = values[-1].softmax(1)
-        expected = labels if labels.is_floating_point() else _one_hot(labels, probabilities)
+        expected = labels if labels.is_floating_point() else one_hot(labels, probabilities, probabilities.shape[1])
         grad_outputs: list[Tensor | None] = [None] * len(values)
         at_logits = (probabilities - expected.flatten(0, 1)) / count
         scale: Tensor | float = 1
         if unit_scale:
             scale = of_images(to_unit_scale([of_trials(at_logits, trials)]), len(at_logits))[:, None]
         grad_outputs[-1] = scale * at_logits
-        for number, step in reversed(list(enumerate(self._steps))):
+        for number, step in reversed(list(enumerate(self.steps))):
             grad_output = grad_outputs[number + 1]
             if grad_output is not None and step.dependent:
                 _add(grad_outputs, step.dependent, step.layer.backward(saved[number], grad_output))
@@ -140,13 +140,6 @@ class Passes:
         found: dict[int, Tensor] = {}
         for number, step in self._weighted:
             found |= zip(step.positions, step.layer.gradient(*tape.of(number), tape.trials), strict=True)
-        return tuple(found[position] for position in sorted(found))
-
-    def prepared(self, target: PerTrial) -> tuple[Tensor, ...]:
-        """Return T, given in the order and shapes of G, in the memory order that suits `products` and `combined`."""
-        found: dict[int, Tensor] = {}
-        for _, step in self._weighted:
-            found |= zip(step.positions, step.layer.prepared(_at(step, target)), strict=True)
         return tuple(found[position] for position in sorted(found))
 
     def products(self, tape: Tape, target: PerTrial) -> Products:
@@ -177,7 +170,7 @@ class Passes:
         """Run the last two passes along these directions."""
         values: list[Tensor | None] = [None]
         inputs: list[Tensor | None] = []
-        for number, (step, saved) in enumerate(zip(self._steps, tape.saved, strict=True)):
+        for number, (step, saved) in enumerate(zip(self.steps, tape.saved, strict=True)):
             inputs.append(_total(values, step.dependent))
             values.append(step.layer.tangent_forward(saved, inputs[-1], directions.get(number, ())))
         count = len(tape.probabilities) // tape.trials
@@ -185,7 +178,7 @@ class Passes:
         log_probabilities = logits - (tape.probabilities * logits).sum(1, keepdim=True)
         grad_outputs: list[Tensor | None] = [None] * len(values)
         grad_outputs[-1] = tape.scale * tape.probabilities * log_probabilities / count
-        for number, step in reversed(list(enumerate(self._steps))):
+        for number, step in reversed(list(enumerate(self.steps))):
             saved, grad_output = tape.saved[number], tape.grad_outputs[number + 1]
             tangent, direction = cast(Tensor, grad_outputs[number + 1]), directions.get(number, ())
             if grad_output is None:
@@ -211,10 +204,9 @@ class Passes:
         return tuple(found[position] for position in sorted(found))
 
 
-def _one_hot(labels: Tensor, probabilities: Tensor) -> Tensor:
-    """Encode labels as [trials, n, classes]; torch's own function waits for the GPU."""
-    zeros = probabilities.new_zeros(*labels.shape, probabilities.shape[1])
-    return zeros.scatter_(2, labels[..., None], 1)
+def one_hot(labels: Tensor, like: Tensor, classes: int) -> Tensor:
+    """Encode labels as [trials, n, classes], of the type of `like`; torch's own function waits for the GPU."""
+    return like.new_zeros(*labels.shape, classes).scatter_(2, labels[..., None], 1)
 
 
 def _ordered(each: dict[int, Tensor]) -> Tensor:

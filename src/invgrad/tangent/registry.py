@@ -109,15 +109,13 @@ def _identity(module: nn.Module, shape: torch.Size, options: PassOptions) -> Lay
 
 @layer_for(nn.MaxPool2d)
 def _max_pool(module: nn.MaxPool2d, shape: torch.Size, options: PassOptions) -> Layer | None:
-    window: Any = (module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode)
-    pool = MaxPool(lambda inputs: F.max_pool2d_with_indices(inputs, *window))
-    return None if module.return_indices else pool
+    return None if module.return_indices else MaxPool(module)
 
 
 @layer_for(nn.AdaptiveMaxPool2d)
 def _global_max_pool(module: nn.AdaptiveMaxPool2d, shape: torch.Size, options: PassOptions) -> Layer | None:
     known = module.output_size in (1, (1, 1)) and not module.return_indices
-    return MaxPool(lambda inputs: F.adaptive_max_pool2d_with_indices(inputs, 1)) if known else None
+    return MaxPool() if known else None
 
 
 @layer_for(nn.AvgPool2d)
