@@ -45,7 +45,7 @@ MOST_IDLE = 1.25
 class Kind(IntEnum):
     """Kinds of layers, with the numbers that the compiled code knows them by."""
 
-    CONVOLUTION, BATCH_NORM, SIGMOID, RELU, ADD, MAX_POOL, AVERAGE_POOL = range(7)
+    CONVOLUTION, LINEAR, BATCH_NORM, SIGMOID, RELU, ADD, MAX_POOL, AVERAGE_POOL = range(8)
 
 
 BY_NUMBER = (Kind.BATCH_NORM, Kind.SIGMOID, Kind.RELU, Kind.ADD)
@@ -76,10 +76,10 @@ def _structure(name: str, fields: str) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": [typed(each) for each in fields.split()]})
 
 
-_CValue = _structure("Value", "channels height width top left high wide at×4 moves")
+_CValue = _structure("Value", "channels height width top left high wide at×4 moves rests")
 _CLayer = _structure(
     "Layer",
-    "kind input other output adds adds_other rows columns down right above before whole with_padding divisor "
+    "kind input other output adds adds_other rows columns down right above before with_padding divisor "
     "weight bias kernel transposed channel",
 )
 _CProgram = _structure(
@@ -102,6 +102,8 @@ class _Value:
     moves: bool
     """Whether it depends on the parameters."""
     readers: int = 0
+    rests: bool = False
+    """Whether it does not depend on the parameters, but a layer reads its derivatives all the same."""
     border: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Rows and columns of zeros: above, to the left, below, to the right."""
 
@@ -132,8 +134,6 @@ class _Layer:
     window: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
-    whole: bool = False
-    """Whether the kernel covers the whole input, as a linear layer's."""
     with_padding: bool = False
     """Whether an average counts the pixels of the padding."""
     divisor: int = 0
@@ -159,7 +159,7 @@ def _described(layer: Layer, summands: int, shape: tuple[int, int, int]) -> _Lay
             found = _Layer(kind=Kind.CONVOLUTION, shape=(len(layer.weight), *size), window=window)
             found.stride, found.padding, found.kernel, found.numbers = stride, padding, layer.weight, layer.bias
         case Linear() if layer.weight[0].numel() == shape[0] * shape[1] * shape[2]:
-            found = _Layer(kind=Kind.CONVOLUTION, shape=(len(layer.weight), 1, 1), window=shape[1:], whole=True)
+            found = _Layer(kind=Kind.LINEAR, shape=(len(layer.weight), 1, 1), window=shape[1:])
             found.kernel, found.numbers = layer.weight.unflatten(1, shape), layer.bias
         case BatchNorm():
             slope = layer.scale * layer.rate
@@ -230,6 +230,7 @@ def _listed(steps: Sequence[Step], shape: tuple[int, int, int]) -> tuple[list[_V
         layers.append(layer)
         for each in inputs:
             values[each].readers += 1
+            values[each].rests |= not values[each].moves and layer.kernel is None
     if numbers[-1] != len(values) - 1 or values[-1].shape[1:] != (1, 1):
         raise _UnknownError
     for layer in layers:  # a shortcut is read by others too, while the other summand can be overwritten
@@ -240,7 +241,7 @@ def _listed(steps: Sequence[Step], shape: tuple[int, int, int]) -> tuple[list[_V
 def _widen_borders(values: list[_Value], layers: list[_Layer]) -> None:
     """Give every value the border of zeros that the convolutions on either side of it need."""
     for layer in layers:
-        if layer.kind is not Kind.CONVOLUTION or layer.whole:
+        if layer.kind is not Kind.CONVOLUTION:
             continue
         source, output = values[layer.inputs[0]], values[layer.output]
         geometry = list(zip(source.shape[1:], output.shape[1:], layer.window, layer.stride, layer.padding, strict=True))
@@ -293,8 +294,6 @@ def _turned(layer: _Layer) -> Tensor:
     """
     assert layer.kernel is not None
     kernel = layer.kernel.permute(2, 3, 0, 1)
-    if layer.whole:
-        return layer.kernel.permute(0, 2, 3, 1).flatten()
     (down, right), (above, before) = layer.stride, layer.padding
     parts = [
         kernel[(top + above) % down :: down, (left + before) % right :: right].flip(0, 1).flatten()
@@ -354,7 +353,7 @@ class Program:
             layer_count=len(layers),
             parameter_count=len(sizes),
             activations=activations,
-            transposed=max(each.kernel.numel() for each in layers if each.kernel is not None),
+            transposed=max(0 if each.kernel is None else each.kernel.numel() for each in layers),
             classes=self._classes,
         )
         self._lanes = self._call("lanes")
@@ -432,7 +431,7 @@ def _parameter_sizes(layer: _Layer) -> Iterator[tuple[int, int]]:
 def _compiled_value(value: _Value, places: Sequence[int]) -> ctypes.Structure:
     top, left, _, _ = value.border
     at = (ctypes.c_int64 * len(BUFFERS))(*places)
-    return _CValue(*value.shape, top, left, *value.bordered, at, value.moves)
+    return _CValue(*value.shape, top, left, *value.bordered, at, value.moves, value.rests)
 
 
 def _compiled_layer(layer: _Layer, constants: _Constants, seen: set[int]) -> ctypes.Structure:
@@ -451,13 +450,12 @@ def _compiled_layer(layer: _Layer, constants: _Constants, seen: set[int]) -> cty
         *layer.window,
         *layer.stride,
         *layer.padding,
-        layer.whole,
         layer.with_padding,
         layer.divisor,
         weight,
         bias,
         constants.add(None if layer.kernel is None else _arranged(layer.kernel)),
-        constants.add(None if layer.kernel is None else _turned(layer)),
+        constants.add(_turned(layer) if layer.kind is Kind.CONVOLUTION else None),
         constants.add(layer.numbers),
     )
 

@@ -2,15 +2,16 @@
 //
 // A block is as many trials as a vector of the processor has lanes, and all that a step of a block needs stays in the
 // cache; a lane computes what it would compute alone, in the same order, so a result depends neither on the other
-// trials nor on the number of threads. The program, made by program.py, lists the layers and where each value lies in a
-// block's memory; a layer that changes its input number by number works in place. A block takes the four passes of
+// trials nor on the number of threads. The program, made by program.py, lists the layers and where each value lies in
+// a block's memory; a layer that changes its input number by number works in place. A block takes the four passes of
 // passes.py one after the other: forward, backward with G, the distance, whose derivative v = αT + γG overwrites G, and
 // the tangents of the first two; only inner products of whole parameter tensors enter the distance. All products with
 // kernels, be they the network's or a lane's own, are one loop over rows of neighbouring numbers (`correlate`), and G is
-// another (`correlate_pixels`), each with as many sums as the registers hold. Values are [images][rows][columns][channels]
-// with a border of zeros, kernels [rows][columns][inputs][outputs].
+// another (`correlate_pixels`), each with as many sums as the registers hold. Values are
+// [images][rows][columns][channels] with a border of zeros, kernels [rows][columns][inputs][outputs].
 //
-// A trial's images may be spread over several neighbouring lanes; then G is summed over these.
+// A trial's images may be spread over several neighbouring lanes; then G is summed over these. What each of these lanes
+// has one of is a slot.
 
 #include <omp.h>
 
@@ -38,21 +39,21 @@
 // The same as in program.py, field by field.
 extern "C" {
 
-enum Kind : int64_t { CONVOLUTION, BATCH_NORM, SIGMOID, RELU, ADD, MAX_POOL, AVERAGE_POOL };
+enum Kind : int64_t { CONVOLUTION, LINEAR, BATCH_NORM, SIGMOID, RELU, ADD, MAX_POOL, AVERAGE_POOL };
 enum Distance : int64_t { COSINE, LAYERWISE_COSINE, SQUARED_EUCLIDEAN };
 enum Buffer { VALUE, GRAD, TANGENT, GRAD_TANGENT };
 
 // A value: its shape, the border above and to the left of it, its rows and columns with the border, where its four
-// buffers begin, and whether it depends on the parameters.
+// buffers begin, whether it depends on the parameters, and whether its derivatives are read though it does not.
 struct Value {
-    int64_t channels, height, width, top, left, high, wide, at[4], moves;
+    int64_t channels, height, width, top, left, high, wide, at[4], moves, rests;
 };
 
 // A layer: its inputs (`other` is the second one of a sum) and output, whether δ is added to what other layers wrote
 // there, its window, stride and padding (of pooling also: what the divisor counts), the parameter tensors that it has
 // (-1 for none), and where its constants begin: the kernel for z = W∗a, that for Wᵀ∗δ, and numbers for each channel.
 struct Layer {
-    int64_t kind, input, other, output, adds, adds_other, rows, columns, down, right, above, before, whole, with_padding,
+    int64_t kind, input, other, output, adds, adds_other, rows, columns, down, right, above, before, with_padding,
         divisor, weight, bias, kernel, transposed, channel;
 };
 
@@ -114,8 +115,8 @@ Lanes<double>::Vector exponential(Lanes<double>::Vector x) {
     return x;
 }
 
-// A row of products: `count` pixels `step` apart, each with `rows` runs of `inner` neighbouring inputs, `row` apart, and
-// as many kernel rows of `across` outputs, of which `channels` are wanted. The results are `out_step` apart.
+// A row of products: `count` pixels `step` apart, each with `rows` runs of `inner` neighbouring inputs, `row` apart,
+// and as many kernel rows of `across` outputs, of which `channels` are wanted. The results are `out_step` apart.
 struct Row {
     int64_t count, step, rows, row, inner, across, channels, out_step;
 };
@@ -180,7 +181,7 @@ void correlate_pixels(const Image& m, const V* inputs, const V* grads, V* gradie
 }
 
 // Tiles of at most MOST × MOST_CHANNELS sums, each with a function compiled for it.
-constexpr int MOST = 4, MOST_CHANNELS = 8;
+constexpr int MOST = 8, MOST_CHANNELS = 8;
 constexpr bool fits(int pixels, int channels) { return pixels * channels <= SUMS; }
 
 template <typename V, typename W>
@@ -273,8 +274,9 @@ class Block {
           elements(program.parameters[program.parameter_count]),
           memory(memory),
           gradient(memory + slots * program.activations),
-          target(gradient + elements),
-          turned(target + elements) {
+          expanded(gradient + elements),
+          turned(expanded + elements),
+          numbers(slots * LANES) {
         for (int64_t i = 0; i < p.value_count; i++) clear(p.values[i]);
     }
 
@@ -286,12 +288,13 @@ class Block {
     void run(int64_t number) {
         first = number * at_once;
         trials = std::min(at_once, b.trials - first);
+        find_images();
         read_images();
         read_target();
         for (int64_t i = 0; i < p.layer_count; i++) forward(p.layers[i]);
         begin_backward();
         for (int64_t i = p.layer_count; i-- > 0;) backward(p.layers[i]);
-        for (int64_t e = 0; e < elements && b.spread > 1; e++) gradient[e] = sum_over_lanes(gradient[e]);
+        sum_over_lanes(gradient, elements);
         turn_to_direction();
         for (int64_t i = 0; i < p.layer_count; i++) tangent_forward(p.layers[i]);
         begin_tangent_backward();
@@ -309,8 +312,9 @@ class Block {
     const S* constants;
     const int64_t slots, at_once, elements;
     V* memory;
-    V *gradient, *target, *turned;
-    const V* seen = nullptr;  // T
+    V *gradient, *expanded, *turned;
+    const V* target = nullptr;
+    std::vector<int64_t> numbers;
     int64_t first = 0, trials = 0;
 
     // Where things are ---------------------------------------------------------------------------------------------
@@ -328,12 +332,11 @@ class Block {
     // G of a parameter tensor, later v.
     V* at(int64_t parameter) const { return gradient + p.parameters[parameter]; }
 
-    // Put zeros where nothing is written later: on a value's borders, and into derivatives of what does not depend on
-    // parameters.
+    // Put zeros where nothing is written later: on a value's borders, and into the derivatives of one that rests.
     void clear(const Value& v) const {
         for (int64_t which : {VALUE, GRAD, TANGENT, GRAD_TANGENT}) {
             V* here = memory + v.at[which] * slots;
-            const bool all = !v.moves && (which == GRAD || which == TANGENT);
+            const bool all = v.rests && (which == GRAD || which == TANGENT);
             const auto zero = [&](int64_t from, int64_t to) {
                 std::memset(static_cast<void*>(here + from), 0, (to - from) * sizeof(V));
             };
@@ -362,68 +365,103 @@ class Block {
 
     // Trials in and out --------------------------------------------------------------------------------------------
 
-    // Call `f(lane, trial, image)` for every lane that has an image of the batch in this slot.
-    template <typename F>
-    void for_each_lane(int64_t slot, F f) const {
-        for (int64_t lane = 0; lane < trials * b.spread; lane++) {
-            const int64_t image = slot * b.spread + lane % b.spread;
-            if (image < b.images) f(lane, first + lane / b.spread, image);
+    // Find the images of the lanes: their numbers in the batch, slot by slot, -1 for a lane that has none.
+    void find_images() {
+        for (int64_t i = 0; i < slots * LANES; i++) {
+            const int64_t lane = i % LANES, image = i / LANES * b.spread + lane % b.spread;
+            const bool there = lane < trials * b.spread && image < b.images;
+            numbers[i] = there ? (first + lane / b.spread) * b.images + image : -1;
         }
     }
 
-    // A row of an image for each lane, [columns][lanes]: small enough to stay in the fastest cache while it is turned.
-    static constexpr int64_t PIECE = 32;
+    // Call `f(lane, number)` for every lane that has an image in this slot.
+    template <typename F>
+    void for_each_lane(int64_t slot, F f) const {
+        for (int64_t lane = 0; lane < LANES; lane++)
+            if (numbers[slot * LANES + lane] >= 0) f(lane, numbers[slot * LANES + lane]);
+    }
 
+    // Call `f(slot, place, offset, count)` for pieces of at most as many neighbouring pixels as there are lanes: their
+    // place in the block, and their offset in an image of the batch.
     template <typename F>
     void for_each_piece(F f) const {
         const Value& v = p.values[0];
         for (int64_t slot = 0; slot < slots; slot++)
             for (int64_t y = 0; y < v.height; y++)
                 for (int64_t c = 0; c < v.channels; c++)
-                    for (int64_t x = 0; x < v.width; x += PIECE)
+                    for (int64_t x = 0; x < v.width; x += LANES)
                         f(slot, place(v, slot, y, x) + c, (c * v.height + y) * v.width + x,
-                          std::min(PIECE, v.width - x));
+                          std::min(LANES, v.width - x));
+    }
+
+    // Copy as many numbers as a vector has, in the usual case by one instruction.
+    static void copy(void* to, const void* from, int64_t count) {
+        if (count == LANES)
+            std::memcpy(to, from, sizeof(V));
+        else
+            std::memcpy(to, from, count * sizeof(S));
+    }
+
+    // Exchange rows and columns: of every two rows STEP apart the halves of pieces of twice that length, then of longer
+    // ones.
+    template <int64_t STEP = 1>
+    static void turn_square(V (&rows)[LANES]) {
+        typename Lanes<S>::Mask low{}, high{};  // of two rows, what comes to the first and to the second
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < LANES; i++) {
+            low[i] = i & STEP ? LANES + i - STEP : i;
+            high[i] = i & STEP ? LANES + i : i + STEP;
+        }
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < LANES; i++) {
+            if (i & STEP) continue;
+            const V one = rows[i], other = rows[i + STEP];
+            rows[i] = __builtin_shuffle(one, other, low);
+            rows[i + STEP] = __builtin_shuffle(one, other, high);
+        }
+        if constexpr (2 * STEP < LANES) turn_square<2 * STEP>(rows);
     }
 
     void read_images() const {
-        const Value& v = p.values[0];
-        V piece[PIECE], *to = buffer(0, VALUE);
+        const int64_t channels = p.values[0].channels, size = channels * p.values[0].height * p.values[0].width;
+        V *to = buffer(0, VALUE), rows[LANES];
         const S* from = static_cast<const S*>(b.pixels);
         for_each_piece([&](int64_t slot, int64_t place, int64_t offset, int64_t count) {
-            std::fill(piece, piece + PIECE, V{});  // some lanes may have no image
-            for_each_lane(slot, [&](int64_t lane, int64_t trial, int64_t image) {
-                const S* row = from + (trial * b.images + image) * v.channels * v.height * v.width + offset;
-                for (int64_t x = 0; x < count; x++) piece[x][lane] = row[x];
+            std::fill(rows, rows + LANES, V{});
+            for_each_lane(slot, [&](int64_t lane, int64_t number) {
+                copy(&rows[lane], from + number * size + offset, count);
             });
-            for (int64_t x = 0; x < count; x++) to[place + x * v.channels] = piece[x];
+            turn_square(rows);
+            for (int64_t x = 0; x < count; x++) to[place + x * channels] = rows[x];
         });
     }
 
     void write_images() const {
-        const Value& v = p.values[0];
-        V piece[PIECE], *from = buffer(0, GRAD_TANGENT);
+        const int64_t channels = p.values[0].channels, size = channels * p.values[0].height * p.values[0].width;
+        V *from = buffer(0, GRAD_TANGENT), rows[LANES] = {};
         S* to = static_cast<S*>(b.grad_pixels);
         for_each_piece([&](int64_t slot, int64_t place, int64_t offset, int64_t count) {
-            for (int64_t x = 0; x < count; x++) piece[x] = from[place + x * v.channels];
-            for_each_lane(slot, [&](int64_t lane, int64_t trial, int64_t image) {
-                S* row = to + (trial * b.images + image) * v.channels * v.height * v.width + offset;
-                for (int64_t x = 0; x < count; x++) row[x] = piece[x][lane];
+            for (int64_t x = 0; x < count; x++) rows[x] = from[place + x * channels];
+            turn_square(rows);
+            for_each_lane(slot, [&](int64_t lane, int64_t number) {
+                copy(to + number * size + offset, &rows[lane], count);
             });
         });
     }
 
-    // T of this block, as it is, or with each trial's repeated in its lanes.
+    // T of this block: as it is, or each trial's repeated in its lanes.
     void read_target() {
         const S* from = static_cast<const S*>(b.target) + first * elements;
-        if (b.spread == 1 && trials == LANES) {
-            seen = reinterpret_cast<const V*>(from);
-            return;
+        target = reinterpret_cast<const V*>(from);
+        if (trials == LANES) return;
+        typename Lanes<S>::Mask trial;
+        for (int64_t lane = 0; lane < LANES; lane++) trial[lane] = lane / b.spread;
+        for (int64_t e = 0; e < elements; e++, from += trials) {
+            V each{};
+            std::memcpy(&each, from, trials * sizeof(S));
+            expanded[e] = __builtin_shuffle(each, trial);
         }
-        S* to = reinterpret_cast<S*>(target);
-        std::memset(static_cast<void*>(target), 0, elements * sizeof(V));
-        for (int64_t e = 0; e < elements; e++, from += trials, to += LANES)
-            for (int64_t lane = 0; lane < trials * b.spread; lane++) to[lane] = from[lane / b.spread];
-        seen = target;
+        target = expanded;
     }
 
     // Add the gradient of the weighted total variation to that of the images; return it itself.
@@ -449,7 +487,8 @@ class Block {
         };
         pairs(v.height, v.width - 1, v.channels);
         pairs(v.height - 1, v.width, v.wide * v.channels);
-        return sum_over_lanes(total);
+        sum_over_lanes(&total, 1);
+        return total;
     }
 
     // The loss -----------------------------------------------------------------------------------------------------
@@ -463,7 +502,7 @@ class Block {
     // 1/n in the lanes that have an image in this slot, else 0.
     V share(int64_t slot) const {
         V found{};
-        for_each_lane(slot, [&](int64_t lane, int64_t, int64_t) { found[lane] = S(1) / b.images; });
+        for_each_lane(slot, [&](int64_t lane, int64_t) { found[lane] = S(1) / b.images; });
         return found;
     }
 
@@ -474,8 +513,8 @@ class Block {
             for (int64_t k = 1; k < p.classes; k++) most = z[k] > most ? z[k] : most;
             for (int64_t k = 0; k < p.classes; k++) total += z[k] = exponential(z[k] - most);
             for (int64_t k = 0; k < p.classes; k++) d[k] = z[k] /= total;
-            for_each_lane(slot, [&](int64_t lane, int64_t trial, int64_t image) {
-                const S* expected = static_cast<const S*>(b.expected) + (trial * b.images + image) * p.classes;
+            for_each_lane(slot, [&](int64_t lane, int64_t number) {
+                const S* expected = static_cast<const S*>(b.expected) + number * p.classes;
                 for (int64_t k = 0; k < p.classes; k++) d[k][lane] -= expected[k];
             });
             const V factor = share(slot);
@@ -494,24 +533,22 @@ class Block {
                 l[k] = (l[k] - mean) * factor;
                 d[k] = q[k] * l[k];
             }
-            S* to = static_cast<S*>(b.grad_expected);
-            for_each_lane(slot, [&](int64_t lane, int64_t trial, int64_t image) {
-                for (int64_t k = 0; k < p.classes; k++)
-                    to[(trial * b.images + image) * p.classes + k] = -l[k][lane];
+            for_each_lane(slot, [&](int64_t lane, int64_t number) {
+                S* to = static_cast<S*>(b.grad_expected) + number * p.classes;
+                for (int64_t k = 0; k < p.classes; k++) to[k] = -l[k][lane];
             });
         }
     }
 
     // The distance -------------------------------------------------------------------------------------------------
 
-    // Sum over the lanes of each trial; all of them get the sum.
-    V sum_over_lanes(V value) const {
+    // Sum each number over the lanes of each trial; all of them get the sum.
+    void sum_over_lanes(V* values, int64_t count) const {
         for (int64_t step = 1; step < b.spread; step *= 2) {
             typename Lanes<S>::Mask partner;
             for (int64_t lane = 0; lane < LANES; lane++) partner[lane] = lane ^ step;
-            value += __builtin_shuffle(value, partner);
+            for (int64_t i = 0; i < count; i++) values[i] += __builtin_shuffle(values[i], partner);
         }
-        return value;
     }
 
     // Products of one parameter tensor: ⟨G, T⟩, ‖G‖², ‖G − T‖².
@@ -531,8 +568,8 @@ class Block {
         const int64_t end = p.parameters[parameter + 1];
         for (; e + PARTS <= end; e += PARTS)
 #pragma GCC unroll 4
-            for (int64_t i = 0; i < PARTS; i++) parts[i].add(gradient[e + i], seen[e + i]);
-        for (; e < end; e++) parts[0].add(gradient[e], seen[e]);
+            for (int64_t i = 0; i < PARTS; i++) parts[i].add(gradient[e + i], target[e + i]);
+        for (; e < end; e++) parts[0].add(gradient[e], target[e]);
         for (int64_t i = 1; i < PARTS; i++) {
             parts[0].inner += parts[i].inner;
             parts[0].squares += parts[i].squares;
@@ -552,7 +589,7 @@ class Block {
         }
         for (int64_t i = 0; i < p.parameter_count; i++)
             for (int64_t e = p.parameters[i]; e < p.parameters[i + 1]; e++)
-                gradient[e] = along[i] * seen[e] + against[i] * gradient[e];
+                gradient[e] = along[i] * target[e] + against[i] * gradient[e];
     }
 
     // The distance D of a lane; ∂D/∂G is along · T + against · G for every parameter tensor. As in distances.py.
@@ -608,6 +645,7 @@ class Block {
         V* z = buffer(s.output, VALUE);
         switch (s.kind) {
             case CONVOLUTION:
+            case LINEAR:
                 if (s.bias >= 0) for_each(out(s), [=](int64_t i, int64_t c) { z[i] = V{} + constants[s.channel + c]; });
                 return convolve(s, a, constants + s.kernel, z, s.bias >= 0);
             case BATCH_NORM:
@@ -632,19 +670,20 @@ class Block {
         const V *a = buffer(s.input, VALUE), *z = buffer(s.output, VALUE), *d = buffer(s.output, GRAD);
         V* back = buffer(s.input, GRAD);
         const bool adds = s.adds;
-        if (s.kind == CONVOLUTION) gradient_of_kernel(s, a, d);
-        if (s.kind == CONVOLUTION && s.bias >= 0) sum_pixels(out(s), at(s.bias), [=](int64_t i, int64_t) { return d[i]; });
-        if (s.kind == BATCH_NORM) {
-            const Norm n(*this, s);
-            sum_pixels(out(s), at(s.weight), [=](int64_t i, int64_t c) { return d[i] * ((a[i] - n.mean[c]) * n.rate[c]); });
-            sum_pixels(out(s), at(s.bias), [=](int64_t i, int64_t) { return d[i]; });
-        }
+        if (s.kind == CONVOLUTION || s.kind == LINEAR) gradient_of_kernel(s, a, d);
+        if (s.kind == BATCH_NORM)
+            sum_pixels(out(s), at(s.weight), [=, n = Norm(*this, s)](int64_t i, int64_t c) {
+                return d[i] * ((a[i] - n.mean[c]) * n.rate[c]);
+            });
+        if (s.bias >= 0) sum_pixels(out(s), at(s.bias), [=](int64_t i, int64_t) { return d[i]; });
         if (!p.values[s.output].moves) return;
         if (s.kind == ADD) return distribute(s, GRAD);
         if (!p.values[s.input].moves) return;
         switch (s.kind) {
             case CONVOLUTION:
                 return transpose(s, d, constants + s.transposed, back, adds);
+            case LINEAR:
+                return transpose_linear(s, d, constants + s.kernel, back, adds);
             case BATCH_NORM:
                 return for_each(out(s), [=, n = Norm(*this, s)](int64_t i, int64_t c) {
                     put(back[i], d[i] * n.slope[c], adds);
@@ -667,6 +706,7 @@ class Block {
         if (!p.values[s.output].moves) return;
         switch (s.kind) {
             case CONVOLUTION:
+            case LINEAR:
                 if (s.bias >= 0) for_each(out(s), [=, v = at(s.bias)](int64_t i, int64_t c) { dz[i] = v[c]; });
                 convolve(s, a, at(s.weight), dz, s.bias >= 0);
                 if (p.values[s.input].moves) convolve(s, da, constants + s.kernel, dz, true);
@@ -700,6 +740,9 @@ class Block {
                 transpose(s, dd, constants + s.transposed, back, adds);
                 turn(s, at(s.weight));
                 return transpose(s, d, turned, back, true);
+            case LINEAR:
+                transpose_linear(s, dd, constants + s.kernel, back, adds);
+                return transpose_linear(s, d, at(s.weight), back, true);
             case BATCH_NORM:
                 return for_each(out(s), [=, n = Norm(*this, s), scale = at(s.weight)](int64_t i, int64_t c) {
                     put(back[i], dd[i] * n.slope[c] + d[i] * (scale[c] * n.rate[c]), adds);
@@ -719,7 +762,7 @@ class Block {
         }
     }
 
-    // Convolutions -------------------------------------------------------------------------------------------------
+    // Convolutions and linear layers -------------------------------------------------------------------------------------------------
 
     // z = W∗a.
     template <typename W>
@@ -738,7 +781,6 @@ class Block {
     // δ_in = Wᵀ∗δ, as a convolution for each remainder of the pixels' position divided by the stride.
     template <typename W>
     void transpose(const Layer& s, const V* grads, const W* kernel, V* inputs, bool adds) const {
-        if (s.whole) return transpose_whole(s, grads, kernel, inputs, adds);
         const Value &a = in(s), &z = out(s);
         for (int64_t top = 0; top < s.down; top++)
             for (int64_t left = 0; left < s.right; left++) {
@@ -755,39 +797,38 @@ class Block {
             }
     }
 
-    // The same for a kernel that covers the whole input, as a linear layer's does.
+    // δ_in = Wᵀ·δ of a linear layer, whose kernel covers the whole input.
     template <typename W>
-    void transpose_whole(const Layer& s, const V* grads, const W* kernel, V* inputs, bool adds) const {
+    void transpose_linear(const Layer& s, const V* grads, const W* kernel, V* inputs, bool adds) const {
         const Value &a = in(s), &z = out(s);
-        const int64_t inner = a.width * a.channels;
-        const Row row{1, 0, 1, 0, z.channels, a.height * inner, inner, 0};
-        const Tile tile = best_tile(1, inner);
-        for (int64_t image = 0; image < slots; image++)
-            for (int64_t y = 0; y < a.height; y++)
-                correlate_row(row, tile, grads + place(z, image, 0, 0), kernel + y * inner,
-                              inputs + place(a, image, y, 0), adds);
+        for (int64_t image = 0; image < slots; image++) {
+            const V* d = grads + place(z, image, 0, 0);
+            const W* w = kernel;
+            for (int64_t y = 0; y < a.height; y++) {
+                V* to = inputs + place(a, image, y, 0);
+                for (int64_t j = 0; j < a.width * a.channels; j++, w += z.channels) {
+                    V sum = adds ? to[j] : V{};
+                    for (int64_t k = 0; k < z.channels; k++) sum += in_all_lanes<V>(w[k]) * d[k];
+                    to[j] = sum;
+                }
+            }
+        }
     }
 
     // Arrange a kernel for `transpose`, as program.py does the network's own.
     void turn(const Layer& s, const V* kernel) const {
         const int64_t inputs = in(s).channels, outputs = out(s).channels;
         V* to = turned;
-        const auto copy_tap = [&](int64_t r, int64_t c, int64_t step) {
-            const V* from = kernel + (r * s.columns + c) * inputs * outputs;
-            for (int64_t k = 0; k < outputs; k++)
-                for (int64_t j = 0; j < inputs; j++) to[k * step + j] = from[j * outputs + k];
-        };
-        if (s.whole) {
-            for (int64_t tap = 0; tap < s.rows * s.columns; tap++, to += inputs)
-                copy_tap(0, tap, s.rows * s.columns * inputs);
-            return;
-        }
         for (int64_t top = 0; top < s.down; top++)
             for (int64_t left = 0; left < s.right; left++) {
                 const Taps up(top, s.above, s.down, s.rows), across(left, s.before, s.right, s.columns);
                 for (int64_t i = up.count; i-- > 0;)
-                    for (int64_t j = across.count; j-- > 0; to += inputs * outputs)
-                        copy_tap(up.first + i * s.down, across.first + j * s.right, inputs);
+                    for (int64_t j = across.count; j-- > 0; to += inputs * outputs) {
+                        const int64_t tap = (up.first + i * s.down) * s.columns + across.first + j * s.right;
+                        const V* from = kernel + tap * inputs * outputs;
+                        for (int64_t c = 0; c < inputs; c++)
+                            for (int64_t k = 0; k < outputs; k++) to[k * inputs + c] = from[c * outputs + k];
+                    }
             }
     }
 
@@ -828,20 +869,20 @@ class Block {
         }
     };
 
-    // Sum `f(place, channel)` over the pixels of all images, for every channel.
+    // Sum `f(place, channel)` over the pixels of all images, row by row, for every channel.
     template <typename F>
     void sum_pixels(const Value& v, V* sums, F f) const {
-        for (int64_t c = 0; c < v.channels; c++) {
-            V total{};
+        in_parts(v.channels, MOST_CHANNELS, [&](int64_t first, int64_t few) {
+            V total[MOST_CHANNELS] = {};
             for (int64_t image = 0; image < slots; image++)
                 for (int64_t y = 0; y < v.height; y++) {
-                    V sum{};
-                    const int64_t from = place(v, image, y, 0) + c;
-                    for (int64_t x = 0; x < v.width; x++) sum += f(from + x * v.channels, c);
-                    total += sum;
+                    V sum[MOST_CHANNELS] = {};
+                    for (int64_t x = 0, i = place(v, image, y, 0) + first; x < v.width; x++, i += v.channels)
+                        for (int64_t c = 0; c < few; c++) sum[c] += f(i + c, first + c);
+                    for (int64_t c = 0; c < few; c++) total[c] += sum[c];
                 }
-            sums[c] = total;
-        }
+            std::copy(total, total + few, sums + first);
+        });
     }
 
     void add(const Layer& s, Buffer which) const {
@@ -861,7 +902,7 @@ class Block {
         give(s.other, s.adds_other);
     }
 
-    // Call `f(output place, places of the window's inputs, their number)` for every number of a pooling's output.
+    // The places of a pooling's inputs for one number of its output.
     struct Window {
         int64_t first, row, column, rows, columns;
         template <typename F>
@@ -871,24 +912,30 @@ class Block {
         }
     };
 
+    // The part of a window along one side: its first pixel in the image, the number of these, and with the padding.
+    struct Side {
+        int64_t first, inside, counted;
+        Side(int64_t start, int64_t size, int64_t window, int64_t padding)
+            : first(std::max<int64_t>(start, 0)),
+              inside(std::min(start + window, size) - first),
+              counted(std::min(start + window, size + padding) - start) {}
+    };
+
+    // Call `f(output place, window, factor of an average)` for every number of a pooling's output.
     template <typename F>
     void for_each_window(const Layer& s, F f) const {
         const Value &a = in(s), &z = out(s);
-        const auto span = [](int64_t place, int64_t size, int64_t window, int64_t border) {
-            const int64_t first = std::max<int64_t>(place, 0), end = std::min(place + window, size);
-            return std::pair(first, std::pair(end - first, std::min(place + window, size + border) - place));
-        };
         for (int64_t image = 0; image < slots; image++)
             for (int64_t y = 0; y < z.height; y++)
                 for (int64_t x = 0; x < z.width; x++) {
-                    const auto [top, high] = span(y * s.down - s.above, a.height, s.rows, s.above);
-                    const auto [left, wide] = span(x * s.right - s.before, a.width, s.columns, s.before);
-                    const int64_t seen = s.with_padding ? high.second * wide.second : high.first * wide.first;
-                    for (int64_t c = 0; c < z.channels; c++) {
-                        const Window window{place(a, image, top, left) + c, a.wide * a.channels, a.channels, high.first,
-                                            wide.first};
-                        f(place(z, image, y, x) + c, window, S(1) / (s.divisor ? s.divisor : seen));
-                    }
+                    const Side rows(y * s.down - s.above, a.height, s.rows, s.above);
+                    const Side columns(x * s.right - s.before, a.width, s.columns, s.before);
+                    const int64_t inside = rows.inside * columns.inside, counted = rows.counted * columns.counted;
+                    const S factor = S(1) / (s.divisor ? s.divisor : s.with_padding ? counted : inside);
+                    Window window{place(a, image, rows.first, columns.first), a.wide * a.channels, a.channels,
+                                  rows.inside, columns.inside};
+                    for (int64_t c = 0; c < z.channels; c++, window.first++)
+                        f(place(z, image, y, x) + c, window, factor);
                 }
     }
 
