@@ -561,6 +561,7 @@ class Block {
         }
     };
 
+    // In several parts, so that a sum need not wait for the one before it.
     Products products_of(int64_t parameter) const {
         constexpr int64_t PARTS = 4;
         Products parts[PARTS];
@@ -762,15 +763,16 @@ class Block {
         }
     }
 
-    // Convolutions and linear layers -------------------------------------------------------------------------------------------------
+    // Convolutions and linear layers -------------------------------------------------------------------------------
 
     // z = W∗a.
     template <typename W>
     void convolve(const Layer& s, const V* inputs, const W* kernel, V* outputs, bool adds) const {
         const Value &a = in(s), &z = out(s);
-        const int64_t inner = s.columns * a.channels;
-        const Row row{z.width,    s.right * a.channels, s.rows,     a.wide * a.channels, inner,
-                      z.channels, z.channels,           z.channels};
+        Row row;
+        row.count = z.width, row.step = s.right * a.channels, row.out_step = z.channels;
+        row.rows = s.rows, row.row = a.wide * a.channels, row.inner = s.columns * a.channels;
+        row.channels = row.across = z.channels;
         const Tile tile = best_tile(z.width, z.channels);
         for (int64_t image = 0; image < slots; image++)
             for (int64_t y = 0; y < z.height; y++)
@@ -785,15 +787,17 @@ class Block {
         for (int64_t top = 0; top < s.down; top++)
             for (int64_t left = 0; left < s.right; left++) {
                 const Taps up(top, s.above, s.down, s.rows), across(left, s.before, s.right, s.columns);
-                const int64_t count = (a.width - left + s.right - 1) / s.right, inner = across.count * z.channels;
-                const Row row{count,      z.channels, up.count,             z.wide * z.channels, inner,
-                              a.channels, a.channels, s.right * a.channels};
-                const Tile tile = best_tile(count, a.channels);
+                Row row;
+                row.count = (a.width - left + s.right - 1) / s.right;
+                row.step = z.channels, row.out_step = s.right * a.channels;
+                row.rows = up.count, row.row = z.wide * z.channels, row.inner = across.count * z.channels;
+                row.channels = row.across = a.channels;
+                const Tile tile = best_tile(row.count, a.channels);
                 for (int64_t image = 0; image < slots; image++)
                     for (int64_t y = top, from = up.place; y < a.height; y += s.down, from++)
                         correlate_row(row, tile, grads + place(z, image, from, across.place), kernel,
                                       inputs + place(a, image, y, left), adds);
-                kernel += up.count * inner * a.channels;
+                kernel += row.rows * row.inner * row.across;
             }
     }
 
@@ -835,13 +839,10 @@ class Block {
     // G = δ∗a.
     void gradient_of_kernel(const Layer& s, const V* inputs, const V* grads) const {
         const Value &a = in(s), &z = out(s);
-        const Image shape{z.height,
-                          z.width,
-                          s.down * a.wide * a.channels,
-                          s.right * a.channels,
-                          z.wide * z.channels,
-                          z.channels,
-                          z.channels};
+        Image shape;
+        shape.height = z.height, shape.width = z.width, shape.across = z.channels;
+        shape.input_row = s.down * a.wide * a.channels, shape.input_step = s.right * a.channels;
+        shape.grad_row = z.wide * z.channels, shape.grad_step = z.channels;
         const int64_t inner = s.columns * a.channels;
         const Tile tile = best_tile(inner, z.channels);
         in_parts(z.channels, tile.channels, [&](int64_t c, int64_t few) {
@@ -858,6 +859,7 @@ class Block {
 
     // Other layers -------------------------------------------------------------------------------------------------
 
+    // The constants of a batch norm, [channels] each: z = slope · a + offset, and â = (a − mean) · rate.
     struct Norm {
         const S *mean, *rate, *slope, *offset;
         Norm(const Block& block, const Layer& s) {
@@ -891,6 +893,7 @@ class Block {
         for_each(out(s), [=](int64_t i, int64_t) { z[i] = x[i] + y[i]; });
     }
 
+    // δ of a sum is that of both summands.
     void distribute(const Layer& s, Buffer which) const {
         const V* d = buffer(s.output, which);
         const auto give = [&](int64_t value, bool adds) {
