@@ -17,8 +17,9 @@ from invgrad.clients.settings import GradientClient
 from invgrad.networks.build import build
 from invgrad.networks.settings import LeNetZhu
 from invgrad.objective.autodiff import Objective
-from invgrad.objective.build import objective_for
+from invgrad.objective.build import _matching, objective_for
 from invgrad.objective.by_tangents import TangentObjective
+from invgrad.objective.compiled import CompiledObjective
 from invgrad.objective.distances import squares
 from invgrad.objective.settings import L1, Cosine, Distance, LayerwiseCosine, SquaredEuclidean
 from invgrad.objective.targets import Targets
@@ -82,8 +83,8 @@ def test_the_largest_entry_of_each_trial_at_unit_scale_is_between_half_and_one(
 
 
 @pytest.mark.parametrize("distance", [Cosine(), LayerwiseCosine()])
-@pytest.mark.parametrize("tangents", [True, False])
-def test_a_gradient_whose_square_underflows_is_matched(distance: Distance, tangents: bool) -> None:
+@pytest.mark.parametrize("way", [CompiledObjective, TangentObjective, Objective])
+def test_a_gradient_whose_square_underflows_is_matched(distance: Distance, way: type) -> None:
     """A network that is sure of the class: both the shared gradient and that of the candidates are tiny."""
     generator = torch.Generator().manual_seed(1)
     images, noise = torch.randn(2, 1, 1, 3, 32, 32, generator=generator)
@@ -102,10 +103,13 @@ def test_a_gradient_whose_square_underflows_is_matched(distance: Distance, tange
     observed = at_unit_scale([each[None] for each in target])
     ones = torch.ones(1, len(target))
     targets = Targets(target=observed, squares=squares(observed), weights=ones, chosen=ones)
-    objective: Objective | TangentObjective = Objective(network, GradientClient(), distance, 0)
-    if tangents:
-        objective = objective_for(network, GradientClient(), distance, 0, (1, 3, 32, 32))
-        assert isinstance(objective, TangentObjective)
+    whole = (network, GradientClient(), distance)
+    objective: Objective | TangentObjective | CompiledObjective = Objective(*whole, 0)
+    if way is TangentObjective and (matching := _matching(*whole, (1, 3, 32, 32), together=True)):
+        objective = TangentObjective(matching, 0, together=True)
+    elif way is CompiledObjective:
+        objective = objective_for(*whole, 0, (1, 3, 32, 32))
+    assert type(objective) is way
     found = objective.gradient(candidates, labels, objective.prepared(targets))
     pairs = [(one.double().flatten(), other.double().flatten()) for one, other in zip(simulated, target, strict=True)]
     if distance.kind == "cosine":

@@ -29,24 +29,20 @@ def objective_for(
     Arguments are those of `Objective`, and the `shape` of one trial's images, [n, 3, h, w].
     """
     together = runs_together(network)
-    if together and (program := _program(network, client, distance, shape)):
-        return CompiledObjective(program, distance, total_variation_weight)
-    matching = _matching(network, client, distance, shape, together=together)
-    if matching is None:
-        objective = Objective(network, client, distance, total_variation_weight, statistics_weight)
-        objective.settle(shape)
-        return objective
-    return TangentObjective(matching, total_variation_weight, together=together)
+    if all(parameter.requires_grad for parameter in network.parameters()) and client.batch_norm != "training":
+        if together and (program := _program(network, client, distance, shape)):
+            return CompiledObjective(program, distance, total_variation_weight)
+        if matching := _matching(network, client, distance, shape, together=together):
+            return TangentObjective(matching, total_variation_weight, together=together)
+    objective = Objective(network, client, distance, total_variation_weight, statistics_weight)
+    objective.settle(shape)
+    return objective
 
 
 def _matching(
     network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...], *, together: bool
 ) -> Matching | None:
     """Build the gradient-matching loss by tangent passes, if they support the network and the client."""
-    if not all(parameter.requires_grad for parameter in network.parameters()):
-        return None
-    if client.batch_norm == "training":
-        return None
     function = distance_of(distance)
     if client.kind == "gradient":
         options = PassOptions(together=together, products=isinstance(function, InnerProductDistance))
@@ -60,8 +56,7 @@ def _matching(
 
 def _program(network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...]) -> Program | None:
     """Compile the network for clients that share a gradient, if the compiled code knows all of it."""
-    known = distance.kind in DISTANCES and usable("program", next(network.parameters()))
-    if client.kind != "gradient" or client.batch_norm == "training" or not known:
+    if client.kind != "gradient" or distance.kind not in DISTANCES or not usable("program", next(network.parameters())):
         return None
     passes = trace(network, shape, PassOptions(together=True))
     return program_of(passes, shape) if passes else None

@@ -20,6 +20,7 @@ class CompiledObjective:
         self._program = program
         self._distance = distance.kind
         self._total_variation_weight = total_variation_weight
+        self.together = True
 
     def prepared(self, targets: Targets) -> Targets:
         """Return the targets with what the program reads of them."""

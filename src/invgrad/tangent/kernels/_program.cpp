@@ -314,6 +314,7 @@ class Block {
     V* memory;
     V *gradient, *expanded, *turned;
     const V* target = nullptr;
+    V scale{};  // of each trial's δ
     std::vector<int64_t> numbers;
     int64_t first = 0, trials = 0;
 
@@ -506,7 +507,8 @@ class Block {
         return found;
     }
 
-    // The probabilities take the logits' place; δ = (probabilities − expected)/n.
+    // The probabilities take the logits' place; δ = (probabilities − expected)/n, at unit scale where the distance does
+    // not depend on that of G.
     void begin_backward() {
         for (int64_t slot = 0; slot < slots; slot++) {
             V *z = at_logits(VALUE, slot), *d = at_logits(GRAD, slot), most = z[0], total{};
@@ -520,6 +522,28 @@ class Block {
             const V factor = share(slot);
             for (int64_t k = 0; k < p.classes; k++) d[k] *= factor;
         }
+        scale = V{} + S(1);
+        if (b.distance == COSINE || b.distance == LAYERWISE_COSINE) to_unit_scale();
+    }
+
+    // Bring the largest δ of each trial at the logits to [1/2, 1) by a power of two: see scale.py.
+    void to_unit_scale() {
+        V largest{};
+        for (int64_t slot = 0; slot < slots; slot++)
+            for (int64_t k = 0; k < p.classes; k++) {
+                const V d = at_logits(GRAD, slot)[k], size = d < V{} ? -d : d;
+                largest = size > largest ? size : largest;
+            }
+        for (int64_t lane = 0; lane < LANES; lane++) {
+            S of_trial = 0;
+            for (int64_t i = 0; i < b.spread; i++)
+                of_trial = std::max(of_trial, S(largest[lane / b.spread * b.spread + i]));
+            int exponent = 0;
+            std::frexp(std::max(of_trial, std::numeric_limits<S>::min()), &exponent);
+            if (of_trial > 0) scale[lane] = std::ldexp(S(1), -exponent);
+        }
+        for (int64_t slot = 0; slot < slots; slot++)
+            for (int64_t k = 0; k < p.classes; k++) at_logits(GRAD, slot)[k] *= scale;
     }
 
     // The tangent l of the log-probabilities takes the place of the logits'; δ̇ = probabilities · l / n.
@@ -528,7 +552,7 @@ class Block {
             const V* q = at_logits(VALUE, slot);
             V *l = at_logits(TANGENT, slot), *d = at_logits(GRAD_TANGENT, slot), mean{};
             for (int64_t k = 0; k < p.classes; k++) mean += q[k] * l[k];
-            const V factor = share(slot);
+            const V factor = scale * share(slot);
             for (int64_t k = 0; k < p.classes; k++) {
                 l[k] = (l[k] - mean) * factor;
                 d[k] = q[k] * l[k];
