@@ -20,7 +20,9 @@ from invgrad.objective.distances import squares
 from invgrad.objective.evaluation import Evaluation
 from invgrad.objective.settings import L1, Cosine, Distance, LayerwiseCosine, Maximum, SquaredEuclidean
 from invgrad.objective.targets import Targets
+from invgrad.tangent import registry
 from invgrad.tangent.kernels.library import library
+from invgrad.tangent.layers import Saved, Sigmoid
 
 pytestmark = [
     pytest.mark.skipif(library("program") is None, reason="installed without a C++ compiler"),
@@ -235,6 +237,19 @@ def test_a_layer_without_gradient_counts_as_the_distances_say() -> None:
         agrees(compiled(network, images, distance).gradient(images, labels, targets), expected)
 
 
+class OnRows(nn.Module):
+    """A linear layer of every row of a narrow image, and a convolution of what comes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.linear, self.second = nn.Conv2d(3, 1, (16, 1)), nn.Linear(16, 4), nn.Conv2d(1, 2, 1)
+        self.flatten, self.head = nn.Flatten(), nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.flatten(self.second(self.linear(self.first(images)))))
+        return logits
+
+
 def lenet() -> nn.Module:
     return build(LeNetZhu(), classes=5, size=16, seed=0)
 
@@ -250,13 +265,28 @@ def test_other_distances_take_the_passes(distance: Distance) -> None:
         nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"),
         nn.MaxPool2d(2, dilation=2),
         nn.Sequential(nn.Conv2d(3, 3, 1), nn.Linear(16, 4)),
+        OnRows(),
     ],
-    ids=["circular", "dilation", "linear of matrices"],
+    ids=["circular", "dilation", "linear of matrices", "linear of rows"],
 )
 def test_other_layers_take_the_passes(layer: nn.Module) -> None:
     features = nn.Sequential(layer, nn.Flatten())(torch.zeros(1, 3, 16, 16)).shape[1]
     network = nn.Sequential(layer, nn.Flatten(), nn.Linear(features, 5)).eval()
     assert isinstance(objective_for(network, GRADIENT, Cosine(), 0.1, (1, 3, 16, 16)), TangentObjective)
+
+
+class Doubled(Sigmoid):
+    """z = 2·σ(a): a user's layer that is made from one of ours."""
+
+    def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
+        outputs, saved = super().forward(inputs, trials)
+        return 2 * outputs, saved
+
+
+def test_a_users_layer_takes_the_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_MODULES", registry._MODULES.copy())
+    registry.layer_for(nn.Sigmoid)(lambda module, shape, options: Doubled())
+    assert isinstance(objective_for(lenet(), GRADIENT, Cosine(), 0.1, (1, 3, 16, 16)), TangentObjective)
 
 
 def test_other_clients_and_wide_networks_do_not() -> None:

@@ -42,6 +42,8 @@ class Step:
     """The sources that depend on parameters."""
     positions: tuple[int, ...]
     """Positions of the layer's parameters among the network's."""
+    shape: tuple[int, ...]
+    """Shape of the output for one trial, [n, …]."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from itertools import accumulate, product
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from invgrad.tangent.convolutions import Convolution
 from invgrad.tangent.kernels.library import SUFFIXES, library
@@ -48,6 +48,18 @@ class Kind(IntEnum):
     CONVOLUTION, LINEAR, BATCH_NORM, SIGMOID, RELU, ADD, MAX_POOL, AVERAGE_POOL = range(8)
 
 
+KINDS: dict[type[Layer], Kind] = {
+    Convolution: Kind.CONVOLUTION,
+    Linear: Kind.LINEAR,
+    BatchNorm: Kind.BATCH_NORM,
+    Sigmoid: Kind.SIGMOID,
+    ReLU: Kind.RELU,
+    Layer: Kind.ADD,
+    MaxPool: Kind.MAX_POOL,
+    AveragePool: Kind.AVERAGE_POOL,
+}
+"""The kinds of layers by class; a subclass may compute something else."""
+
 BY_NUMBER = (Kind.BATCH_NORM, Kind.SIGMOID, Kind.RELU, Kind.ADD)
 """Kinds that change numbers one by one: input and output have the same shape and border."""
 
@@ -61,6 +73,10 @@ IN_PLACE = {
 """Kinds that may share a buffer between input and output: their formulas need no more than one of both."""
 NEED_OUTPUT = {"value": (Kind.SIGMOID, Kind.RELU, Kind.MAX_POOL), "δ": (), "ȧ": (Kind.SIGMOID,), "δ̇": ()}
 """Kinds whose output may not be overwritten."""
+
+
+Shape = tuple[int, int, int]
+"""Channels, height and width, for one image."""
 
 
 def _structure(name: str, fields: str) -> type[ctypes.Structure]:
@@ -97,8 +113,7 @@ _CBatch = _structure(
 class _Value:
     """A value of the program: the images, or a layer's output."""
 
-    shape: tuple[int, int, int]
-    """Channels, height and width, for one image."""
+    shape: Shape
     moves: bool
     """Whether it depends on the parameters."""
     readers: int = 0
@@ -129,8 +144,8 @@ class _Layer:
     """A layer of the program."""
 
     kind: Kind
-    shape: tuple[int, int, int]
-    """Channels, height and width of its output."""
+    shape: Shape
+    """That of its output."""
     window: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
@@ -151,68 +166,38 @@ class _UnknownError(Exception):
     """A layer that the compiled code does not know."""
 
 
-def _described(layer: Layer, summands: int, shape: tuple[int, int, int]) -> _Layer:
-    """Describe a layer with inputs of `shape`. Raises `_UnknownError`."""
+def _described(step: Step, shape: Shape) -> _Layer:
+    """Describe the layer of a step with inputs of `shape`. Raises `_UnknownError`."""
+    layer = step.layer
+    if type(layer) not in KINDS:
+        raise _UnknownError
+    found = _Layer(kind=KINDS[type(layer)], shape=shape)
+    if found.kind not in BY_NUMBER:
+        channels, height, width, *_ = *step.shape[1:], 1, 1
+        found.shape = channels, height, width
     match layer:
-        case Convolution(border=(0, 0), kernel=window, stride=stride, padding=padding) if type(layer) is Convolution:
-            size = _output_size(shape, window, stride, padding)
-            found = _Layer(kind=Kind.CONVOLUTION, shape=(len(layer.weight), *size), window=window)
-            found.stride, found.padding, found.kernel, found.numbers = stride, padding, layer.weight, layer.bias
-        case Linear() if layer.weight[0].numel() == shape[0] * shape[1] * shape[2]:
-            found = _Layer(kind=Kind.LINEAR, shape=(len(layer.weight), 1, 1), window=shape[1:])
-            found.kernel, found.numbers = layer.weight.unflatten(1, shape), layer.bias
+        case Convolution(border=(0, 0)):
+            found.window, found.stride, found.padding = layer.kernel, layer.stride, layer.padding
+            found.kernel, found.numbers = layer.weight, layer.bias
+        case Linear() if len(step.shape) == 2:
+            found.window, found.kernel, found.numbers = shape[1:], layer.weight.unflatten(1, shape), layer.bias
+        case Convolution() | Linear():
+            raise _UnknownError
         case BatchNorm():
             slope = layer.scale * layer.rate
-            numbers = torch.cat([layer.mean, layer.rate, slope, layer.shift - layer.mean * slope]).flatten()
-            found = _Layer(kind=Kind.BATCH_NORM, shape=shape, numbers=numbers)
-        case Sigmoid():
-            found = _Layer(kind=Kind.SIGMOID, shape=shape)
-        case ReLU():
-            found = _Layer(kind=Kind.RELU, shape=shape)
-        case MaxPool() | AveragePool() if layer.module is None:
-            kind = Kind.MAX_POOL if isinstance(layer, MaxPool) else Kind.AVERAGE_POOL
-            found = _Layer(kind=kind, shape=(shape[0], 1, 1), window=shape[1:])
-        case MaxPool() | AveragePool():
-            found = _pool(layer, shape)
-        case _ if type(layer) is Layer and summands == 2:
-            found = _Layer(kind=Kind.ADD, shape=shape)
-        case _:
-            raise _UnknownError
+            found.numbers = torch.cat([layer.mean, layer.rate, slope, layer.shift - layer.mean * slope]).flatten()
+        case MaxPool(module=None) | AveragePool(module=None):
+            found.window = shape[1:]
+        case MaxPool(module=nn.MaxPool2d() as pool) | AveragePool(module=nn.AvgPool2d() as pool):
+            if getattr(pool, "dilation", 1) not in (1, (1, 1)):
+                raise _UnknownError
+            found.window, found.stride, found.padding = pair(pool.kernel_size), pair(pool.stride), pair(pool.padding)
+            found.with_padding = getattr(pool, "count_include_pad", False)
+            found.divisor = getattr(pool, "divisor_override", None) or 0
     return found
 
 
-def _pool(layer: MaxPool | AveragePool, shape: tuple[int, int, int]) -> _Layer:
-    pool = layer.module
-    assert pool is not None
-    if getattr(pool, "dilation", 1) not in (1, (1, 1)):
-        raise _UnknownError
-    window, stride, padding = pair(pool.kernel_size), pair(pool.stride), pair(pool.padding)
-    size = _output_size(shape, window, stride, padding, up=pool.ceil_mode)
-    kind = Kind.MAX_POOL if isinstance(layer, MaxPool) else Kind.AVERAGE_POOL
-    found = _Layer(kind=kind, shape=(shape[0], *size), window=window, stride=stride, padding=padding)
-    found.with_padding = bool(getattr(pool, "count_include_pad", False))
-    found.divisor = getattr(pool, "divisor_override", None) or 0
-    return found
-
-
-Pair = tuple[int, int]
-
-
-def _output_size(shape: tuple[int, int, int], window: Pair, stride: Pair, padding: Pair, *, up: bool = False) -> Pair:
-    """Return height and width of the windows' positions; `up` counts a last one that reaches beyond the padding."""
-
-    def positions(size: int, window: int, stride: int, padding: int) -> int:
-        reach = size + 2 * padding - window
-        if not up:
-            return reach // stride + 1
-        count = -(-reach // stride) + 1
-        return count - 1 if (count - 1) * stride >= size + padding else count
-
-    height, width = (positions(*each) for each in zip(shape[1:], window, stride, padding, strict=True))
-    return height, width
-
-
-def _listed(steps: Sequence[Step], shape: tuple[int, int, int]) -> tuple[list[_Value], list[_Layer]]:
+def _listed(steps: Sequence[Step], shape: Shape) -> tuple[list[_Value], list[_Layer]]:
     """List the values and layers of a program for images of `shape`. Raises `_UnknownError`."""
     values, layers, numbers = [_Value(shape, moves=False)], list[_Layer](), [0]
     for step in steps:
@@ -222,7 +207,7 @@ def _listed(steps: Sequence[Step], shape: tuple[int, int, int]) -> tuple[list[_V
             continue
         if len({values[each].shape for each in inputs}) > 1:
             raise _UnknownError
-        layer = _described(step.layer, len(inputs), values[inputs[0]].shape)
+        layer = _described(step, values[inputs[0]].shape)
         layer.inputs, layer.output, layer.positions = tuple(inputs), len(values), step.positions
         moves = bool(step.positions) or any(values[each].moves for each in inputs)
         numbers.append(len(values))

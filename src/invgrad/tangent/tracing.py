@@ -58,6 +58,7 @@ def trace(network: nn.Module, shape: tuple[int, ...], options: PassOptions) -> P
             sources=tuple(place[source] for source in sources),
             dependent=tuple(place[source] for source in sources if source in dependent),
             positions=tuple(numbers[id(parameter)] for parameter in layer.parameters),
+            shape=tuple(_shape(node)),
         )
         if step.dependent or step.positions:
             dependent.add(node)
