@@ -30,9 +30,9 @@ class PassOptions:
 
 def convolution(module: nn.Conv2d, shape: torch.Size, options: PassOptions) -> "Convolution":
     """Choose the formulas that suit inputs of this shape, [n, channels, height, width] for one trial."""
-    if options.together:
-        return Convolution(module)
     layer = Convolution(module)
+    if options.together:
+        return layer
     if options.products and layer.gram_pays(shape):
         return GramConvolution(module, shape)
     return WinogradConvolution(module) if layer.winograd_pays(shape) else layer

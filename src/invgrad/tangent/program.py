@@ -115,10 +115,10 @@ class _Value:
 
     shape: Shape
     moves: bool
-    """Whether it depends on the parameters."""
+    """True if it depends on the parameters."""
     readers: int = 0
     rests: bool = False
-    """Whether it does not depend on the parameters, but a layer reads its derivatives all the same."""
+    """True if it does not depend on the parameters, but a layer reads its derivatives all the same."""
     border: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Rows and columns of zeros: above, to the left, below, to the right."""
 
@@ -150,7 +150,7 @@ class _Layer:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     with_padding: bool = False
-    """Whether an average counts the pixels of the padding."""
+    """True if an average counts the pixels of the padding."""
     divisor: int = 0
     """The divisor of an average, if it is not the number of pixels."""
     kernel: Tensor | None = None
@@ -288,7 +288,7 @@ def _turned(layer: _Layer) -> Tensor:
 
 
 class Matched(NamedTuple):
-    """What trials are to reproduce; see `invgrad.objective.targets`."""
+    """The gradients that trials are to reproduce; see `invgrad.objective.targets`."""
 
     packed: Tensor
     """T, as `Program.packed` arranges it."""
