@@ -532,9 +532,8 @@ def test_trials_run_together_where_they_can(name: str) -> None:
 def attack(network: nn.Module, **options: Any) -> Tensor:
     """Attack a client whose gradient is that of the network within, if it is in a wrapper."""
     torch.manual_seed(0)
-    images, labels = torch.rand(1, 3, SIDE, SIDE), torch.tensor([3])
     gradient = [torch.randn_like(each) for each in network.parameters()]
-    shared = Shared.by_one_client(gradient, shape=tuple(images.shape[1:]), labels=labels)
+    shared = Shared.by_one_client(gradient, shape=(3, SIDE, SIDE), labels=[3])
     run = RunOptions(**options)
     return reconstruct(network, GradientClient(), shared, Attack(iterations=2), seed_key="zoo", options=run).images
 
@@ -555,6 +554,26 @@ def test_a_network_is_as_it_was_after_an_interruption() -> None:
 def test_a_wrapped_network_is_attacked_as_the_one_within(wrapped: Callable[[nn.Module], nn.Module]) -> None:
     network = built("GELU, Hardswish, SiLU").float()
     assert torch.equal(attack(wrapped(network).eval()), attack(network))
+
+
+@pytest.mark.parametrize("name", ["GELU, Hardswish, SiLU", "GRU"])
+@pytest.mark.parametrize("circumstance", [torch.no_grad(), torch.inference_mode(), torch.device("meta")], ids=str)
+def test_what_the_caller_has_switched_changes_nothing(name: str, circumstance: Any) -> None:
+    """Recording of gradients, or the device of new tensors: here one on which tensors hold no values."""
+    network = built(name).float()
+    expected = attack(network)
+    with circumstance:
+        found = attack(network)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("sure_of", [0, 1])
+def test_a_network_that_is_sure_of_another_class_is_attacked(sure_of: int) -> None:
+    """Its gradient at that class is exactly 0 in single precision."""
+    network = built("GELU, Hardswish, SiLU").float()
+    with torch.no_grad():
+        network[-1].bias[sure_of] += 200
+    assert attack(network).isfinite().all()
 
 
 def test_nothing_is_switched_off_for_good() -> None:

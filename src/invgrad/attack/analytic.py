@@ -81,7 +81,7 @@ def first_layer(network: nn.Module, shape: tuple[int, ...]) -> nn.Linear:
     Raises `SettingsError` if it is not a biased fully connected layer that gets the pixels as they are, in order.
     """
     parameter = next(network.parameters())
-    probe = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2]).to(parameter)
+    probe = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2], device="cpu").to(parameter)
     called: list[tuple[nn.Module, Tensor]] = []
     with ExitStack() as hooks:
         for module in network.modules():

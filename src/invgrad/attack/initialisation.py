@@ -17,11 +17,11 @@ def draw(start: Start, shape: tuple[int, ...], mean: PerChannel, std: PerChannel
     """
     match start:
         case Normal():
-            return torch.randn(shape, generator=generator)
+            return torch.randn(shape, generator=generator, device="cpu")
         case Uniform():
-            return torch.rand(shape, generator=generator) * 2 - 1
+            return torch.rand(shape, generator=generator, device="cpu") * 2 - 1
         case Zeros():
-            return torch.zeros(shape)
+            return torch.zeros(shape, device="cpu")
         case FromImage():
             return _read(start.path, shape, mean, std)
 

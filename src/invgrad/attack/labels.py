@@ -88,8 +88,8 @@ def _moved(
     generator = torch.Generator().manual_seed(0)
     parameters = trainable(network)
     like = next(iter(parameters.values()))
-    images = torch.randn(shape, generator=generator).to(like)
-    before, after = torch.randn(2, classes, generator=generator).softmax(-1).to(like)
+    images = torch.randn(shape, generator=generator, device="cpu").to(like)
+    before, after = torch.randn(2, classes, generator=generator, device="cpu").softmax(-1).to(like)
     compute = sharing(client, network)
     first, second = (compute(images, each.expand(len(images), -1))[0] for each in (before, after))
     moved = {name: b - a for name, a, b in zip(parameters, first, second, strict=True)}

@@ -89,7 +89,7 @@ class _Adam(_Elementwise):
         super().__init__(variables, step_size, signed)
         self._means = [torch.zeros_like(variable) for variable in variables]
         self._squares = [torch.zeros_like(variable) for variable in variables]
-        self._steps = torch.zeros((), dtype=torch.long)
+        self._steps = torch.zeros((), dtype=torch.long, device="cpu")
 
     def state(self) -> dict[str, Tensor]:
         return {**_numbered("mean", self._means), **_numbered("square", self._squares), "steps": self._steps}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from invgrad.attack.analytic import recover
@@ -17,6 +18,7 @@ from invgrad.settings import SettingsError
 
 
 @soon_asleep()
+@torch.inference_mode(mode=False)  # nor does it matter if the caller records no gradients
 def reconstruct(
     network: nn.Module,
     client: Client,

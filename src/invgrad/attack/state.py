@@ -18,8 +18,8 @@ class Snapshots:
         """Take ascending `moments`, in finished iterations, and the initial candidates `images`."""
         self._moments = moments
         points = len(images), len(moments)
-        self.images = torch.empty(*points, *images.shape[1:], dtype=torch.float16)
-        self.cost = torch.empty(points, dtype=images.dtype)
+        self.images = torch.empty(*points, *images.shape[1:], dtype=torch.float16, device="cpu")
+        self.cost = torch.empty(points, dtype=images.dtype, device="cpu")
         self.keep(0, images)
 
     def keep(self, done: int, images: Tensor) -> None:
@@ -108,6 +108,6 @@ def moments(attack: Attack) -> list[int]:
 
     A single one is the last, and no number appears twice.
     """
-    spread = torch.linspace(attack.iterations, 0, attack.snapshots, dtype=torch.float64)
+    spread = torch.linspace(attack.iterations, 0, attack.snapshots, dtype=torch.float64, device="cpu")
     kept: list[int] = spread.round().long().unique().tolist()
     return kept

@@ -115,7 +115,10 @@ class Trials:
         """Return class indices [trials, n], or drawn soft labels [trials, n, classes] to be optimised."""
         if self._labels is not None:
             return self._labels.to(self.device)[[number // self.attack.restarts for number in numbers]]
-        drawn = [torch.randn(images, self._classes, generator=self._generator("labels", n)) for n in numbers]
+        drawn = [
+            torch.randn(images, self._classes, generator=self._generator("labels", number), device="cpu")
+            for number in numbers
+        ]
         return torch.stack(drawn).to(self.device, self._dtype)
 
     def _generator(self, purpose: str, number: int) -> torch.Generator:

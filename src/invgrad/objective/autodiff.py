@@ -14,6 +14,7 @@ from invgrad.clients.differentiation import differentiable_twice, refusing_what_
 from invgrad.clients.loss import trainable
 from invgrad.clients.protocols import loss_of, sent_statistics, share
 from invgrad.clients.settings import Client
+from invgrad.networks.logits import logits_of
 from invgrad.networks.parallelism import runs_together
 from invgrad.objective.distances import distance_of
 from invgrad.objective.evaluation import Evaluation
@@ -60,8 +61,8 @@ class Objective:
         Raises `SettingsError` if the objective has no gradient.
         """
         parameter = next(iter(self._parameters.values()))
-        images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(parameter)
-        labels = torch.zeros(shape[0], dtype=torch.long, device=images.device)
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(0), device="cpu").to(parameter)
+        labels = logits_of(self._network, images).argmin(1)  # no gradient vanishes at the least likely classes
         with differentiable_twice(self._network), refusing_what_has_no_derivative():
             self._refuse_no_gradient(images.clone().requires_grad_(), labels)
         self.together = self.together and self._can_batch(images, labels)

@@ -27,7 +27,7 @@ def layer_mask(layers: Layers, target: Gradient, generator: torch.Generator) -> 
     """Return 1 for every layer that counts and 0 for the others, [layers] on the CPU. Raises `SettingsError` for a
     listed layer that the network does not have.
     """
-    mask = torch.zeros(len(target), dtype=target[0].dtype)
+    mask = torch.zeros(len(target), dtype=target[0].dtype, device="cpu")
     mask[list(_chosen(layers, target, generator))] = 1
     return mask
 
@@ -57,7 +57,7 @@ def _chosen(layers: Layers, target: Gradient, generator: torch.Generator) -> Seq
             norms = torch.stack([tensor.norm() for tensor in target])
             return norms.topk(min(count, len(target))).indices.tolist()
         case RandomLayers(count=count):  # without replacement
-            return torch.randperm(len(target), generator=generator)[:count].tolist()
+            return torch.randperm(len(target), generator=generator, device="cpu")[:count].tolist()
         case ListedLayers(layers=listed):
             if max(listed) >= len(target):
                 raise SettingsError(f"layer {max(listed)} does not exist; the last one is {len(target) - 1}")
