@@ -127,13 +127,36 @@ class Turned(nn.Module):
         ([nn.Flatten(), nn.Linear(48, 2, bias=False)], "not a Linear"),
         ([nn.Flatten(), nn.ReLU(inplace=True), nn.Linear(48, 2)], "not a Linear"),
         ([Turned(), nn.Linear(48, 2)], "not a Linear"),
-        ([nn.Flatten(0, 2), nn.Linear(4, 2)], r"not a Linear of \[4\]"),
+        ([nn.Flatten(0, 2), nn.Linear(4, 2), nn.Flatten(0), nn.Unflatten(0, (1, 24))], r"not a Linear of \[4\]"),
         ([nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 2)], "not a BatchNorm1d"),
     ],
 )
 def test_another_first_layer_is_refused(layers: list[nn.Module], what: str) -> None:
     with pytest.raises(SettingsError, match=f"first layer is a biased Linear of the flattened image, {what}"):
         first_layer(nn.Sequential(*layers).eval(), (3, 4, 4))
+
+
+class Functional(nn.Module):
+    """Counts its calls, and has a layer that it does not call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.calls = nn.Linear(48, 2), 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return F.linear(images.flatten(1), self.layer.weight, self.layer.bias)
+
+
+def test_the_network_stays_as_it_is_also_where_it_is_refused() -> None:
+    network = Functional().eval()
+    shared = shared_by(network, random_images(1, 1, 3, 4, 4).float(), torch.tensor([[1]]))
+    network.calls = 0
+    with pytest.raises(SettingsError, match="not a Functional of"):
+        attacked(network, shared)
+    assert network.calls == 0
+    with pytest.raises(SettingsError, match="takes no 5×5 images"):
+        attacked(network, replace(shared, shape=(3, 5, 5)))
 
 
 def test_the_first_layer_need_not_come_first_in_the_list_of_parameters() -> None:

@@ -20,7 +20,7 @@ from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.clients.shared import Shared
 from invgrad.objective.build import objective_for
 from invgrad.objective.settings import Cosine
-from invgrad.settings import SettingsError
+from invgrad.settings import Precision, SettingsError
 
 STEP = Attack(
     iterations=1, optimiser=SGD(step_size=1), total_variation=0, box=False, step_decay=False, precision="float64"
@@ -529,13 +529,15 @@ def test_trials_run_together_where_they_can(name: str) -> None:
     assert objective_for(network, GradientClient(), Cosine(), 0, shape).together == (name in BATCHED)
 
 
-def attack(network: nn.Module, **options: Any) -> Tensor:
+def attack(network: nn.Module, precision: Precision = "float32", **options: Any) -> Tensor:
     """Attack a client whose gradient is that of the network within, if it is in a wrapper."""
     torch.manual_seed(0)
     gradient = [torch.randn_like(each) for each in network.parameters()]
     shared = Shared.by_one_client(gradient, shape=(3, SIDE, SIDE), labels=[3])
     run = RunOptions(**options)
-    return reconstruct(network, GradientClient(), shared, Attack(iterations=2), seed_key="zoo", options=run).images
+    return reconstruct(
+        network, GradientClient(), shared, Attack(iterations=2, precision=precision), seed_key="zoo", options=run
+    ).images
 
 
 def test_a_network_is_as_it_was_after_an_interruption() -> None:
@@ -565,6 +567,24 @@ def test_what_the_caller_has_switched_changes_nothing(name: str, circumstance: A
     with circumstance:
         found = attack(network)
     assert torch.equal(found, expected)
+
+
+def test_a_network_of_several_precisions_is_attacked_in_that_of_the_settings() -> None:
+    """But for what torch has no precision for: imaginary parts stay."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        turned = torch.view_as_complex(x.unflatten(1, (8, 2))) * net.turn
+        return torch.view_as_real(turned).flatten(1).sin().to(net.head.weight.dtype)
+
+    network = dense(forward).eval()
+    network.register_buffer("turn", torch.polar(torch.ones(8), torch.arange(8.0)))
+    single = attack(network)
+    network.head.half()
+    found = attack(network)
+    network.head.float()
+    double = attack(network, precision="float64")
+    torch.testing.assert_close(found, single, atol=0.01, rtol=0)
+    torch.testing.assert_close(double.float(), single, atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("sure_of", [0, 1])

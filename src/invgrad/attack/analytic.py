@@ -7,6 +7,7 @@ may be negative; a row shows one image alone only if no other image of the batch
 that only this image activates).
 """
 
+import math
 from contextlib import ExitStack
 
 import torch
@@ -16,6 +17,8 @@ from invgrad.attack.result import Reconstruction
 from invgrad.attack.settings import Analytic
 from invgrad.clients.settings import Client
 from invgrad.clients.shared import Shared
+from invgrad.networks.copying import copied, unwrapped
+from invgrad.networks.logits import logits_of
 from invgrad.runtime.devices import dtype_of
 from invgrad.settings import SettingsError
 from invgrad.tangent.scale import at_unit_scale
@@ -33,6 +36,7 @@ def recover(network: nn.Module, client: Client, shared: Shared, attack: Analytic
     """
     if client.kind != "gradient":
         raise SettingsError(f"shares: an analytic attack needs a gradient, not {client.kind} (nearest: gradient)")
+    network = copied(unwrapped(network))  # since a forward pass may change it
     layer = first_layer(network, shared.shape)
     gradients = at_unit_scale([_gradient(network, shared, each) for each in (layer.weight, layer.bias)])
     weight, bias = (each.to(dtype_of(attack.precision)) for each in gradients)
@@ -81,16 +85,16 @@ def first_layer(network: nn.Module, shape: tuple[int, ...]) -> nn.Linear:
     Raises `SettingsError` if it is not a biased fully connected layer that gets the pixels as they are, in order.
     """
     parameter = next(network.parameters())
-    probe = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2], device="cpu").to(parameter)
+    probe = torch.linspace(-1, 1, math.prod(shape), device="cpu").to(parameter).reshape(1, *shape)
     called: list[tuple[nn.Module, Tensor]] = []
     with ExitStack() as hooks:
         for module in network.modules():
             if any(True for _ in module.parameters(recurse=False)):
                 hook = module.register_forward_pre_hook(lambda layer, inputs: called.append((layer, inputs[0].clone())))
                 hooks.enter_context(hook)
-        network(probe.clone().reshape(1, *shape))
-    layer, given = called[0]
-    if not isinstance(layer, nn.Linear) or layer.bias is None or not torch.equal(given, probe[None]):
+        logits_of(network, probe.clone())
+    layer, given = next(iter(called), (network, probe))
+    if not isinstance(layer, nn.Linear) or layer.bias is None or not torch.equal(given, probe.flatten(1)):
         raise SettingsError(
             "attack: an analytic one needs a network whose first layer is a biased Linear of the flattened image, not "
             f"a {type(layer).__name__} of {list(given.shape[1:])} (nearest: kind: optimisation)"

@@ -37,9 +37,8 @@ class Trials:
             raise SettingsError("batch_statistics: the clients sent no batch-norm statistics (nearest: 0)")
         parameter = next(network.parameters())
         self.device, self._dtype = parameter.device, dtype_of(attack.precision)
-        self.network = copied(unwrapped(network))  # since a forward pass may change it
-        if parameter.dtype != self._dtype:
-            self.network.to(self._dtype)
+        copy = copied(unwrapped(network))  # since a forward pass may change it
+        self.network = copy.double() if self._dtype == torch.float64 else copy.float()  # `to` drops imaginary parts
         self.attack, self._shared, self._seed_key = attack, shared, seed_key
         self._start = self._checked(start)
         mean, std = (parameter.new_tensor(each, dtype=self._dtype)[:, None, None] for each in (shared.mean, shared.std))
