@@ -53,8 +53,13 @@ def test_a_file_that_python_would_not_take_is_one_line(file: Path) -> None:
 
 
 def test_the_current_folder_is_importable(file: Path) -> None:
-    """Also from the script `invgrad`, beside which Python looks by itself, and not for who asks for safe paths."""
-    code = "import sys; sys.argv = ['invgrad', '--version']; sys.path.pop(0)\n{}\nimport nets_of_mine"
+    """Also from the script `invgrad`, beside which Python looks by itself, and not for who asks for safe paths.
+
+    A file of the name of one of Python's modules hides it from no command.
+    """
+    file.with_name("colorsys.py").touch()
+    imports = "import nets_of_mine\nfrom colorsys import rgb_to_hsv"
+    code = "import sys; sys.argv = ['invgrad', '--version']; sys.path.pop(0)\n{}\n" + imports
     program = "from invgrad.cli.main import main\ntry: main()\nexcept SystemExit: pass"
     command = [sys.executable, "-c", code.format(program)]
     subprocess.run(command, cwd=file.parent, capture_output=True, check=True)

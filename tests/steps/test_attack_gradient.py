@@ -216,6 +216,7 @@ class Code:
         ("gradient.pt", [*GREY, "--set", "snapshots=3"], "kept in the pipeline only"),
         ("gradient.pt", [*GREY, "--checkpoint", "gradient.pt"], "gradient.pt: does not fit the network"),
         ("gradient.pt", [*GREY, "--checkpoint", "short.pt"], "save network.state_dict()"),
+        ("gradient.pt", [*GREY, "--checkpoint", "numbered.pt"], "numbered.pt: does not fit the network"),
         ("gradient.pt", [], "--network: name one, or a checkpoint of ours"),
         (
             "gradient.pt",
@@ -229,6 +230,7 @@ def test_a_mistake_stops_before_any_file(file: str, options: list[str], words: s
     tensors = gradient()
     torch.save({**tensors, "1.weight": tensors["0.weight"]} if "gradient.pt" in options else tensors, "gradient.pt")
     torch.save([*tensors.values()][:3], "short.pt")
+    torch.save(dict(enumerate(tensors.values())), "numbered.pt")
     torch.save([Code()], "code.pt")
     np.savez("code.npz", np.array([Code()], dtype=object))
     for name in ("broken.pt", "broken.safetensors", "list.csv"):

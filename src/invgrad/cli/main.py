@@ -45,6 +45,16 @@ OwnNetwork = Annotated[
         "that returns one, file.py:function,width=32 or module:function; or " + JSON
     ),
 ]
+OwnCheckpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        "--victim",
+        exists=True,
+        dir_okay=False,
+        help="A victim's checkpoint, or parameters for --network: " + ARRAYS,
+    ),
+]
 OwnClasses = Annotated[int | None, typer.Option(help="Its number of classes, where no --dataset tells it.")]
 OwnSize = Annotated[int | None, typer.Option(help="Height and width of its images in pixels, likewise.")]
 OwnChannels = Annotated[int | None, typer.Option(help="Their channels; default: 3.")]
@@ -287,10 +297,7 @@ def reconstruct(
     image: Annotated[list[Path], typer.Option(help="An image file that the client holds; repeat it for several.")],
     out: Annotated[Path, typer.Option(help="The folder for images, tables and the record.")],
     network: OwnNetwork = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", "--victim", help="A victim's checkpoint, or parameters for --network: " + ARRAYS),
-    ] = None,
+    checkpoint: OwnCheckpoint = None,
     dataset: Annotated[
         str | None, typer.Option(help="The network's data set: cifar10 (default), cifar100 or imagenet.")
     ] = None,
@@ -331,10 +338,7 @@ def attack_gradient(
     gradient: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The gradient: " + ARRAYS)],
     out: Annotated[Path, typer.Option(help="The folder for the reconstruction and its record.")],
     network: OwnNetwork = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A victim's checkpoint, or parameters for --network: " + ARRAYS),
-    ] = None,
+    checkpoint: OwnCheckpoint = None,
     dataset: Annotated[str | None, typer.Option(help="The network's data set: cifar10, cifar100 or imagenet.")] = None,
     classes: OwnClasses = None,
     size: OwnSize = None,
@@ -532,8 +536,8 @@ def main() -> NoReturn:
     # Read when torch is imported. By default its threads wait for each other by spinning: where another process shares
     # the cores, a step of ResNet-18 took 0.9 s instead of 0.07 s (two threads, two cores).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if not sys.flags.safe_path and (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # for networks of the user's own; `python -m invgrad` has it there, too
+    if not sys.flags.safe_path:
+        sys.path.append("")  # the current folder, for networks of the user's own; last, so that it hides no module
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # of a terminal that cannot show every character
     try:

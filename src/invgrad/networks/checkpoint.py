@@ -106,8 +106,8 @@ def load_state(network: nn.Module, path: Path) -> None:
     state = read_arrays(path)
     if not isinstance(state, dict):
         raise SettingsError(f"{path}: holds a {type(state).__name__}; save network.state_dict()")
-    consume_prefix_in_state_dict_if_present(state, "module.")
     try:
+        consume_prefix_in_state_dict_if_present(state, "module.")
         network.load_state_dict(state)
     except (AttributeError, RuntimeError, TypeError) as error:  # not only for what is no tensor
         raise SettingsError(f"{path}: does not fit the network: {error}") from None
