@@ -143,6 +143,11 @@ def test_one_label_needs_no_list(label: Any) -> None:
     assert found.images == 1
 
 
+@pytest.mark.parametrize("number", [2, np.int64(2), torch.tensor(2)])
+def test_the_number_of_images_is_any_whole_number(number: Any) -> None:
+    assert shared(network(), gradient_of(network()), labels=None, images=number).images == 2
+
+
 @pytest.mark.parametrize("form", [list, tuple, np.array, torch.tensor])
 def test_mean_std_and_shape_are_taken_in_every_form(form: Callable[[list[float]], Any]) -> None:
     values = [0.25, 0.5, 0.75]
@@ -201,7 +206,7 @@ ARGUMENTS: dict[str, Mapping[str, Any]] = {
     r"must lie in 0..11, got 12 \(nearest: 11\)": {"labels": [3, 12]},
     r"labels: \[1, 2\] instead of \[1, 3\]": {"images": 3},
     r"images: 0 \(nearest: 1\)": {"images": 0},
-    r"images: 2.0 \(nearest: 1\)": {"images": 2.0},
+    r"images: 2.0; give a whole number": {"images": 2.0},
     r"shape: \(8, 8\); give three": {"shape": (8, 8)},
     "shape: 8; give three": {"shape": 8},
     "mean and std must have 3 values": {"mean": [0.5]},

@@ -133,7 +133,15 @@ def test_a_checkpoint_serves_as_well(pictures: list[Path], tmp_path: Path) -> No
 
 
 def test_a_checkpoint_that_is_not_there_is_named(pictures: list[Path], tmp_path: Path) -> None:
-    arguments = ["reconstruct", "--image", str(pictures[0]), "--checkpoint", "absent.pt", "--out", str(tmp_path / "out")]
+    arguments = [
+        "reconstruct",
+        "--image",
+        str(pictures[0]),
+        "--checkpoint",
+        "absent.pt",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert "'absent.pt' does not" in result.output

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Mapping
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -60,6 +61,14 @@ def class_indices(labels: Numbers) -> Tensor:
             f"labels: {list(found.shape)} of {found.dtype}; give one class index, a whole number, for each image"
         )
     return found.long().reshape(-1)
+
+
+def whole(number: SupportsIndex, what: str) -> int:
+    """Convert a whole number."""
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise SettingsError(f"{what}: {number}; give a whole number") from None
 
 
 def image_shape(shape: Iterable[int]) -> tuple[int, int, int]:

@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Self, SupportsIndex
 
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from invgrad.clients.forms import Held, Numbers, class_indices, image_shape, in_order, of_channels, real
+from invgrad.clients.forms import Held, Numbers, class_indices, image_shape, in_order, of_channels, real, whole
 from invgrad.clients.loss import trainable
 from invgrad.clients.settings import Client
 from invgrad.results.files import read_tensors
@@ -52,7 +52,7 @@ class Shared:
         *,
         shape: Iterable[int],
         labels: Numbers | None = None,
-        images: int | None = None,
+        images: SupportsIndex | None = None,
         mean: Numbers | None = None,
         std: Numbers | None = None,
         statistics: Sequence[Numbers] = (),
@@ -86,7 +86,7 @@ class Shared:
         *,
         shape: Iterable[int],
         labels: Numbers | None = None,
-        images: int | None = None,
+        images: SupportsIndex | None = None,
         mean: Numbers | None = None,
         std: Numbers | None = None,
         statistics: Sequence[Numbers] = (),
@@ -103,7 +103,7 @@ class Shared:
         channels, height, width = image_shape(shape)
         return cls(
             tensors=tuple(tensor[None] for tensor in converted),
-            images=(1 if indices is None else len(indices)) if images is None else images,
+            images=(1 if indices is None else len(indices)) if images is None else whole(images, "images"),
             shape=(channels, height, width),
             mean=(0,) * channels if mean is None else of_channels(mean, "mean"),
             std=(1,) * channels if std is None else of_channels(std, "std"),
