@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -344,6 +345,23 @@ def unfolded() -> nn.Module:
     )
 
 
+def replaced_forward() -> nn.Module:
+    net = flat(features=128)
+    net[-1].forward = MethodType(lambda layer, x: F.linear(x, layer.weight.sin(), layer.bias), net[-1])
+    return net
+
+
+def own_slope() -> nn.Module:
+    """A network that differentiates within its forward pass."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            return torch.autograd.grad(net.part(x).sin().sum(), x, create_graph=True)[0]
+
+    return dense(forward, part=nn.Linear(16, 16))
+
+
 BATCHED: dict[str, Callable[[], nn.Module]] = {
     "attention": attention,
     "transformer encoder layer": encoder_layer,
@@ -358,6 +376,8 @@ BATCHED: dict[str, Callable[[], nn.Module]] = {
     "registered buffer": registered_buffer,
     "lazy mask": lazy_mask,
     "Fourier": fourier,
+    "replaced forward": replaced_forward,
+    "slope of its own": own_slope,
     "LSTM cell": recurrent_cell,
     "tied weights": tied,
     "module with two names": used_twice,
@@ -608,6 +628,24 @@ def locked() -> nn.Module:
     return dense(lambda net, x: x.sin(), lock=threading.Lock())
 
 
+def in_a_list() -> nn.Module:
+    net = dense(lambda net, x: F.linear(x.sin(), net.held[0]), part=nn.Linear(16, 16))
+    net.held = [net.part.weight]
+    return net
+
+
+def in_a_closure() -> nn.Module:
+    part = nn.Linear(16, 16)
+    return dense(lambda net, x: part(x.sin()), part=part)
+
+
+def in_a_replaced_forward() -> nn.Module:
+    net = flat(features=128)
+    former = net[-1].forward
+    net[-1].forward = lambda x: 2 * former(x)  # type: ignore[method-assign]
+    return net
+
+
 def frozen() -> nn.Module:
     return dense(lambda net, x: x.sin()).requires_grad_(False)
 
@@ -632,6 +670,9 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "script": (lambda: torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES))), "ScriptModule"),
     "lock": (locked, "cannot be copied: cannot pickle '_thread.lock' object"),
+    "parameter in a list": (in_a_list, "not those of its modules"),
+    "parameter in a closure": (in_a_closure, "not those of its modules"),
+    "parameter in a replaced forward": (in_a_replaced_forward, "not those of its modules"),
     "frozen": (frozen, "no parameter requires a gradient"),
     "tuple": (
         lambda: Net(lambda net, x: net.part(x.flatten(1)), part=nn.LSTM(192, CLASSES)),

@@ -12,6 +12,7 @@ from invgrad.attack.labels import known_labels
 from invgrad.attack.optimisers import stepper
 from invgrad.attack.settings import Attack
 from invgrad.attack.state import BatchState, Snapshots, moments
+from invgrad.clients.differentiation import refuse_foreign_parameters
 from invgrad.clients.loss import Gradient
 from invgrad.clients.settings import Client
 from invgrad.clients.shared import Shared
@@ -44,7 +45,9 @@ class Trials:
         mean, std = (parameter.new_tensor(each, dtype=self._dtype)[:, None, None] for each in (shared.mean, shared.std))
         self.bounds = box(mean, std) if attack.box else None
         shape = (shared.images, *shared.shape)
-        self._classes = logits_of(self.network, parameter.new_zeros(shape, dtype=self._dtype)).shape[1]
+        images = parameter.new_zeros(shape, dtype=self._dtype)
+        self._classes = logits_of(self.network, images).shape[1]
+        refuse_foreign_parameters(self.network, images)
         self._labels = known_labels(self.network, client, shared, attack, self._classes)
         self.objective = objective_for(
             self.network, client, attack.distance, attack.total_variation, shape, attack.batch_statistics

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from invgrad.clients.loss import called, trainable
 from invgrad.settings import SettingsError, one_line
 
 
@@ -25,6 +27,24 @@ def differentiable_twice(network: nn.Module) -> Iterator[None]:
             stack.callback(setattr, torch.backends.cudnn, "enabled", torch.backends.cudnn.enabled)
             torch.backends.cudnn.enabled = False
         yield
+
+
+@torch.enable_grad()
+def refuse_foreign_parameters(network: nn.Module, images: Tensor) -> None:
+    """Raise `SettingsError` for a network that computes with parameters which others in their place do not reach."""
+    seen: set[Node] = set()
+    waiting = [called(network, trainable(network), images.clone()).grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if isinstance(getattr(node, "variable", None), nn.Parameter):
+            raise SettingsError(
+                "network: computes with parameters that are not those of its modules, as where a list, a closure or a "
+                "replaced forward() holds them; call the modules that have them"
+            )
+        seen.add(node)
+        waiting += [each for each, _ in node.next_functions]
 
 
 @contextmanager

@@ -32,8 +32,7 @@ def trace(network: nn.Module, shape: tuple[int, ...], options: PassOptions) -> P
     """Return the passes through a network in evaluation mode for images of `shape`, [n, 3, h, w] for one trial, or None
     if it does anything that is not registered.
     """
-    # Tracing does not see hooks.
-    if any(module.training or module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
+    if any(module.training or _is_changed(module) for module in network.modules()):
         return None
     first = next(network.parameters())
     try:
@@ -67,6 +66,11 @@ def trace(network: nn.Module, shape: tuple[int, ...], options: PassOptions) -> P
     used = sorted(position for step in steps for position in step.positions)
     each_parameter_once = used == list(range(len(numbers)))
     return Passes(steps) if each_parameter_once and output.args == (inner[-1],) else None
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Decide whether a module computes something else than its class, which tracing does not see."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 def _layer(node: fx.Node, network: nn.Module, options: PassOptions) -> Layer | None:
