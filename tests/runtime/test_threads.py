@@ -43,6 +43,16 @@ def test_otherwise_they_spin() -> None:
     assert seconds_of_cpu("awake") > 0.2
 
 
+def test_no_more_threads_are_kept_than_the_usable_cores_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of two cores of a node of many that a scheduler gives to a job."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5, 6})
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    before = threading.active_count()
+    with soon_asleep():
+        assert threading.active_count() == before + 1
+
+
 @soon_asleep()
 def computed(active_before: int) -> None:
     """Work whose waiting threads sleep; fails after it."""

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from invgrad import __version__
+from invgrad.runtime.cores import usable_cores
 
 VARIABLES = ("OMP_", "CUDA_", "SLURM_")
 """Prefixes of the names of the environment variables that are shown."""
@@ -79,8 +80,7 @@ def _processor() -> str:
 
 
 def _cores() -> str:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{usable} of {os.cpu_count()}"
+    return f"{usable_cores()} of {os.cpu_count()}"
 
 
 def _disk() -> str:

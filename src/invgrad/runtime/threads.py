@@ -1,11 +1,12 @@
 """Threads of OpenMP, and how they wait for each other."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
 import torch
+
+from invgrad.runtime.cores import usable_cores
 
 GRAIN = 2**15
 """Elements of a tensor for which torch takes one more thread."""
@@ -20,10 +21,12 @@ def soon_asleep() -> Iterator[None]:
     busy processes). GNU's OpenMP spins a thousandth of that while it has more threads than there are cores. So idle
     threads are kept beside those that compute; these are as many as before, and no result changes.
     """
-    count, cores, end = torch.get_num_threads(), os.cpu_count() or 1, Event()
-    teams = max(0, cores - count) // (count - 1) + 1 if count > 1 else 0  # each adds all its threads but the first
-    started = [_idle_team(count, end) for _ in range(teams)]
+    count, end, started = torch.get_num_threads(), Event(), list[Thread]()
+    # Each team adds all its threads but the first.
+    teams = max(0, usable_cores() - count) // (count - 1) + 1 if count > 1 else 0
     try:
+        for _ in range(teams):
+            started.append(_idle_team(count, end))
         yield
     finally:
         end.set()
