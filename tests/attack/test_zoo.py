@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from invgrad.attack.options import RunOptions
 from invgrad.attack.run import reconstruct
 from invgrad.attack.settings import SGD, Attack
+from invgrad.clients.differentiation import differentiable_twice
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.clients.shared import Shared
 from invgrad.objective.build import objective_for
@@ -619,9 +620,25 @@ def test_a_network_that_is_sure_of_another_class_is_attacked(sure_of: int) -> No
 def test_nothing_is_switched_off_for_good() -> None:
     for attempt in (lambda: attack(built("LSTM").float()), lambda: attack(built("attention").float())):
         attempt()
-        assert torch.backends.cudnn.enabled
-        assert torch.backends.mha.get_fastpath_enabled()
-        assert torch.backends.cuda.flash_sdp_enabled()
+        assert all(switched_on())
+
+
+def switched_on() -> list[bool]:
+    return [
+        torch.backends.cudnn.enabled,
+        torch.backends.mha.get_fastpath_enabled(),
+        torch.backends.cuda.flash_sdp_enabled(),
+    ]
+
+
+def test_what_several_threads_switch_off_is_on_again_after_the_last() -> None:
+    one, other = (differentiable_twice(built(name)) for name in ("LSTM", "GRU"))
+    with one:
+        other.__enter__()
+        assert not any(switched_on())
+    assert not any(switched_on())
+    other.__exit__(None, None, None)
+    assert all(switched_on())
 
 
 def locked() -> nn.Module:
