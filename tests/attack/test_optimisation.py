@@ -224,6 +224,16 @@ def test_batch_statistics_need_a_client_that_sends_them() -> None:
         reconstruct(net, GradientClient(), shared_by(net, IMAGES), Exact(batch_statistics=0.1), seed_key="k")
 
 
+def test_batch_statistics_must_be_those_of_the_networks_layers() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 2)).eval()
+    client, gradient = GradientClient(batch_norm="training", statistics="sent"), list(net.parameters())
+    shared = Shared.of(net, gradient, shape=(3, 8, 8), labels=[1], statistics=[[0.1, 0.2]])
+    with pytest.raises(
+        SettingsError, match=r"shapes \[\[2\]\] instead of \[\[2\], \[2\]\]; give the mean and the variance"
+    ):
+        reconstruct(net, client, shared, Attack(batch_statistics=0.1), seed_key="k")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -13,7 +13,8 @@ from invgrad.attack.optimisers import stepper
 from invgrad.attack.settings import Attack
 from invgrad.attack.state import BatchState, Snapshots, moments
 from invgrad.clients.differentiation import refuse_foreign_parameters
-from invgrad.clients.loss import Gradient
+from invgrad.clients.loss import Gradient, trainable
+from invgrad.clients.protocols import sent_statistics
 from invgrad.clients.settings import Client
 from invgrad.clients.shared import Shared
 from invgrad.networks.copying import copied, unwrapped
@@ -48,6 +49,8 @@ class Trials:
         images = parameter.new_zeros(shape, dtype=self._dtype)
         self._classes = logits_of(self.network, images).shape[1]
         refuse_foreign_parameters(self.network, images)
+        if attack.batch_statistics:
+            self._check_statistics(sent_statistics(client, self.network)(trainable(self.network), images))
         self._labels = known_labels(self.network, client, shared, attack, self._classes)
         self.objective = objective_for(
             self.network, client, attack.distance, attack.total_variation, shape, attack.batch_statistics
@@ -112,6 +115,15 @@ class Trials:
         if tuple(start.shape) != expected:
             raise SettingsError(f"start: {list(start.shape)} instead of {list(expected)}")
         return start.flatten(0, 1)
+
+    def _check_statistics(self, expected: Sequence[Tensor]) -> None:
+        """Raise `SettingsError` unless what the clients sent has the shapes of these."""
+        shapes = [list(each.shape) for each in expected]
+        if (sent := [list(each.shape[1:]) for each in self._shared.statistics]) != shapes:
+            raise SettingsError(
+                f"statistics: of shapes {sent} instead of {shapes}; give the mean and the variance of each batch-norm "
+                "layer's input in turn"
+            )
 
     def _start_labels(self, numbers: Sequence[int], images: int) -> Tensor:
         """Return class indices [trials, n], or drawn soft labels [trials, n, classes] to be optimised."""
