@@ -579,10 +579,17 @@ def test_a_wrapped_network_is_attacked_as_the_one_within(wrapped: Callable[[nn.M
     assert torch.equal(attack(wrapped(network).eval()), attack(network))
 
 
+CIRCUMSTANCES = {
+    "without gradients": torch.no_grad(),
+    "inference": torch.inference_mode(),
+    "lower precision": torch.autocast("cpu", torch.bfloat16),
+    "another default device": torch.device("meta"),  # on which tensors hold no values
+}
+
+
 @pytest.mark.parametrize("name", ["GELU, Hardswish, SiLU", "GRU"])
-@pytest.mark.parametrize("circumstance", [torch.no_grad(), torch.inference_mode(), torch.device("meta")], ids=str)
+@pytest.mark.parametrize("circumstance", CIRCUMSTANCES.values(), ids=CIRCUMSTANCES)
 def test_what_the_caller_has_switched_changes_nothing(name: str, circumstance: Any) -> None:
-    """Recording of gradients, or the device of new tensors: here one on which tensors hold no values."""
     network = built(name).float()
     expected = attack(network)
     with circumstance:

@@ -23,8 +23,8 @@ def dtype_of(precision: Precision) -> torch.dtype:
 def arithmetic(precision: Precision, deterministic: bool, device: torch.device) -> Iterator[None]:
     """Set the precision of products, and deterministic operations, within the context.
 
-    Products are rounded as `precision` says; torch's own default lets a GPU's convolutions use tf32. If
-    `deterministic`, only operations that always give the same bits are used.
+    Products are rounded as `precision` says; torch's own default lets a GPU's convolutions use tf32, and the caller may
+    be within `torch.autocast`. If `deterministic`, only operations that always give the same bits are used.
 
     Raises `SettingsError` for tf32 on a CPU. A network that needs an operation without a deterministic form makes torch
     raise a `RuntimeError` that names it.
@@ -41,7 +41,8 @@ def arithmetic(precision: Precision, deterministic: bool, device: torch.device) 
             each.fp32_precision = "tf32" if precision == "tf32" else "ieee"
         if switched:
             torch.use_deterministic_algorithms(True)
-        yield
+        with torch.autocast(device.type, enabled=False):
+            yield
     finally:
         for each, value in zip(products, before, strict=True):
             each.fp32_precision = value
