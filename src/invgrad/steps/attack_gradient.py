@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
 
 from invgrad.attack.result import Reconstruction
 from invgrad.attack.run import reconstruct_with_progress
@@ -80,10 +79,5 @@ def _say(result: Reconstruction, pictures: Sequence[Path], *, inferred: bool) ->
     selected = int(result.selected[0])
     loss = "averaged restarts" if selected < 0 else f"matching cost {result.matching_cost[0, selected].item():.4g}"
     words = loss if result.images[0].isfinite().all() else "every restart failed"
-    for path, label in zip(pictures, _labels(result.labels[0]), strict=True):
+    for path, label in zip(pictures, result.labels[0].tolist(), strict=True):
         print(f"{path}: label {label}, {'inferred' if inferred else 'as given'}; {words}")
-
-
-def _labels(labels: Tensor) -> list[int]:
-    found: list[int] = labels.tolist()
-    return found
