@@ -325,9 +325,10 @@ def test_the_report_says_where_the_hours_come_from(speed: Speed, gpu: Speed) -> 
 
 def test_more_devices_take_less_time_until_one_job_is_all_that_is_left(speed: Speed, gpu: Speed) -> None:
     seconds = [10.0, *[1.0] * 20]
-    assert [wall_seconds(seconds, gpu, number) for number in (1, 2, 3, 4)] == [30, 15, 10, 10]
-    one_core = replace(speed, threads=2)
-    assert [wall_seconds(seconds, one_core, number) for number in (1, 2, 4, 8)] == [60, 30, 15, 10]
+    assert [wall_seconds(seconds, gpu, number) for number in (1, 2, 4)] == [30, 20, 15]
+    assert wall_seconds(seconds, gpu, 10**6) == pytest.approx(10, rel=1e-4)
+    two_threads = replace(speed, threads=2)
+    assert [wall_seconds(seconds, two_threads, number) for number in (1, 2, 4, 8)] == [60, 30, 20, 15]
 
 
 def test_a_job_takes_its_time_besides_its_attack(speed: Speed, gpu: Speed) -> None:

@@ -41,7 +41,7 @@ JOB_SECONDS: Mapping[JobKind, float] = {
     "activations": 0.1,
     "describe": 0.2,
     "verdict": 0.3,
-    "notebook": 1.3,
+    "notebook": 3.5,
     "report": 0.2,
     "all": 12,
 }

@@ -73,9 +73,12 @@ def wall_time(plan: Plan, speed: Speed, number: int) -> str:
 
 
 def wall_seconds(seconds: Collection[float], speed: Speed, number: int) -> float:
-    """Estimate the time of jobs that each take the timed device so many seconds, on this number of cores or GPUs."""
-    timed = 1 if speed.on_gpu else speed.threads
-    return max(max(seconds), sum(seconds) * timed / number)
+    """Estimate the time of jobs that each take the timed device so many seconds, on this number of cores or GPUs.
+
+    It is what jobs in any order take at most (Graham 1966): in the end all may wait for the longest.
+    """
+    share = (1 if speed.on_gpu else speed.threads) / number
+    return sum(seconds) * share + max(seconds) * max(0, 1 - share)
 
 
 def report(table: pd.DataFrame, speed: Speed, gpu: Speed) -> str:
