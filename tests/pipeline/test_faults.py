@@ -124,10 +124,10 @@ def mounted(folder: Path, *how: str) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_a_full_disk(tmp_path: Path) -> None:
-    folder, begin = project(tmp_path, mini("lenet-trained-proposed")), ("snakemake", "--cores", "2", "datasets")
+    folder, begin = project(tmp_path, mini("lenet-untrained-proposed")), ("snakemake", "--cores", "2", "datasets")
     disk = folder / "results"
     disk.mkdir()
-    with mounted(disk, "-t", "tmpfs", "-o", "size=400k", "tmpfs"):
+    with mounted(disk, "-t", "tmpfs", "-o", "size=40k", "tmpfs"):
         result = run(folder, *begin)
         assert result.returncode != 0
         errors = errors_of(result)
