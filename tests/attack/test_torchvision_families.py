@@ -56,9 +56,11 @@ def in_range(network: nn.Module, images: torch.Tensor) -> nn.Module:
     network(torch.rand(8, *images.shape[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
     network.eval()
     *_, last = (module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d))
+    if not last.weight.any():  # as of an untrained vision transformer
+        nn.init.normal_(last.weight, generator=torch.Generator().manual_seed(2))
     size = network(images).abs().max()
-    last.weight /= size
-    last.bias /= size
+    for parameter in last.parameters():
+        parameter /= size
     return network
 
 

@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.textpath import TextPath
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from torch import Tensor
 
 from invgrad.metrics.image_pairs import ImagePairs
@@ -212,4 +213,5 @@ def _lines(text: str) -> int:
 @cache
 def _text_width(line: str) -> float:
     """Width of a line of text, in pixels."""
-    return float(TextPath((0, 0), line, size=FONT_POINTS).get_extents().width) * DPI / 72 if line else 0.0
+    width, _, _ = text_to_path.get_text_width_height_descent(line, FontProperties(size=FONT_POINTS), ismath=False)
+    return float(width) * DPI / 72
