@@ -91,7 +91,7 @@ def found(out: str) -> Tensor:
 def test_a_gradient_of_grey_images_gives_the_image() -> None:
     save_file(gradient(), "gradient.safetensors")
     said = attack("gradient.safetensors", "out", *GREY, "--set", "iterations=400", "--set", "restarts=2")
-    assert "out/reconstruction.png: label 3, inferred; matching cost" in said
+    assert "out/reconstruction.png: label 3, inferred; gradient-matching loss" in said
     assert psnr(found("out"), images()).item() > 25
     picture = Image.open("out/reconstruction.png")
     assert (picture.mode, picture.size) == ("L", (16, 16))
@@ -201,6 +201,7 @@ class Code:
         ("code.npz", GREY, "not readable: Object arrays cannot be loaded"),
         ("broken.pt", GREY, "broken.pt: "),
         ("broken.safetensors", GREY, "broken.safetensors: not readable"),
+        ("empty.pt", GREY, "empty.pt: not readable: EOFError"),
         ("list.csv", GREY, "unknown kind of file '.csv'; nearest: '.pt' (known: .npz, .pt, .pth, .safetensors)"),
         ("short.pt", GREY, "gradient: 3 tensors"),
         ("gradient.pt", NETWORK, "--classes: say how the network's images are"),
@@ -233,6 +234,7 @@ def test_a_mistake_stops_before_any_file(file: str, options: list[str], words: s
     torch.save(dict(enumerate(tensors.values())), "numbered.pt")
     torch.save([Code()], "code.pt")
     np.savez("code.npz", np.array([Code()], dtype=object))
+    Path("empty.pt").touch()
     for name in ("broken.pt", "broken.safetensors", "list.csv"):
         Path(name).write_bytes(b"PK\3\4 not this")
     with pytest.raises(SettingsError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from invgrad.settings import SettingsError, unknown
+from invgrad.settings import SettingsError, one_line, unknown
 
 
 def read_arrays(path: Path) -> Any:
@@ -27,7 +27,7 @@ def read_arrays(path: Path) -> Any:
             f"{path}: holds other things than tensors in lists and dictionaries, and reading these could run code"
         ) from None
     except Exception as error:  # of a broken or hostile file, the readers raise what they happen to
-        raise SettingsError(f"{path}: not readable: {error}") from None
+        raise SettingsError(f"{path}: not readable: {one_line(error) or type(error).__name__}") from None
 
 
 def _of_torch(path: Path) -> Any:
