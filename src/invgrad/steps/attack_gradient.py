@@ -77,7 +77,8 @@ def _attacked(step: GradientAttack, victim: Victim, gradient: Path) -> Reconstru
 
 def _say(result: Reconstruction, pictures: Sequence[Path], *, inferred: bool) -> None:
     selected = int(result.selected[0])
-    loss = "averaged restarts" if selected < 0 else f"matching cost {result.matching_cost[0, selected].item():.4g}"
+    least = f"gradient-matching loss {result.matching_cost[0, selected].item():.4g}"
+    loss = "averaged restarts" if selected < 0 else least
     words = loss if result.images[0].isfinite().all() else "every restart failed"
     for path, label in zip(pictures, result.labels[0].tolist(), strict=True):
         print(f"{path}: label {label}, {'inferred' if inferred else 'as given'}; {words}")

@@ -140,5 +140,5 @@ def _say_labels(step: ImageAttack, paths: Sequence[Path], labels: Iterable[int],
 
 def _say_measures(measures: pd.DataFrame) -> None:
     for row in measures.itertuples():
-        words = f"PSNR {row.psnr:.2f} dB, SSIM {row.ssim:.3f}, matching cost {row.matching_cost:.4g}"
+        words = f"PSNR {row.psnr:.2f} dB, SSIM {row.ssim:.3f}, gradient-matching loss {row.matching_cost:.4g}"
         print(f"{row.image}: {words if row.status == 'ok' else 'every restart failed'}")
