@@ -22,8 +22,8 @@ for cell, about in results.cells.items():
 names = {cell: about["variant"] if about["variant_of"] else "nothing changed" for cell, about in results.cells.items()}
 
 # %% [markdown]
-# The difference of every image from its reconstruction with nothing changed, the mean over network seeds. Noise
-# differs as well, since each cell draws its own.
+# The difference of every image from its reconstruction with nothing changed, which started from the same noise; the
+# mean over network seeds.
 
 # %%
 psnr = {cell: finite(rows).set_index(["seed", "image"])["psnr"] for cell, rows in results.by_cell.items()}

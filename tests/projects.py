@@ -26,6 +26,7 @@ TINY: dict[str, Any] = {
     "sources": {name: ["packaged"] for name in ("cifar10", "cifar100", "imagenet64", "photos10")},
     "victims": {
         "lenet-trained": {"dataset": "photos10", "training": {"epochs": 2}},
+        "lenet-trained-half-loss": {"training": {"epochs": 0}},
         "resnet20-4-*": {"network": {"width": 4}},
         "resnet20-4-trained": {"training": {"epochs": 0}},
         "resnet18-*": {"network": {"width": 2}},
@@ -38,6 +39,7 @@ TINY: dict[str, Any] = {
         "*": {"seeds": [0], "targets": {"count": 1}},
         "lenet-untrained": {"seeds": [0, 1], "targets": {"count": 3}, "clients_per_shard": 2},
         "lenet-trained": {"targets": {"count": 2}},
+        "*-others": {"targets": {"start": 0}},
         "imagenet-*": {"targets": {"every": 1}},
         "imagenet-resnet18-notebooks": {"targets": {"indices": [2]}},
         "imagenet-resnet152-owl": {"targets": {"indices": [2]}},

@@ -69,10 +69,10 @@ def labelled(labels: list[int], first: int = 0) -> Split:
         dataset="toy",
         split="validation",
         source="made up",
-        lossy=False,
         images=torch.randint(0, 256, (n, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
         labels=torch.tensor(labels, dtype=torch.int64),
         index=torch.arange(n) + first,
+        lossy=torch.zeros(n, dtype=torch.bool),
         classes=10,
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.25, 0.3),
@@ -172,13 +172,13 @@ def test_folder_order_labels_and_encodings(tmp_path: Path) -> None:
     assert split.index.tolist() == [0, 2, 10]
     assert split.labels.tolist() == [8, 2, 8]
     assert split.source == "image folder (1 JPEG copies, 2 lossless)"
-    assert split.lossy
+    assert split.lossy.tolist() == [True, False, False]
     for row, seed in ((1, 2), (2, 10)):
         assert (pixels(split, row) == np.asarray(noise(seed))).all()
     last = load("cifar10", "validation", "folder", tmp_path, PACKAGED, indices=[10])
     assert torch.equal(last.images, split.images[2:])
     assert last.source == "image folder (0 JPEG copies, 1 lossless)"
-    assert not last.lossy
+    assert last.lossy.tolist() == [False]
 
 
 def test_only_what_is_asked_for_is_decoded(tmp_path: Path) -> None:

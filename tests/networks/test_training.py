@@ -4,6 +4,7 @@ training is all that its future depends on.
 
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from invgrad.data.splits import Split
 from invgrad.networks.build import build
 from invgrad.networks.settings import IRevNet, LeNetZhu, Network, ResNet, Training
 from invgrad.networks.training import State, accuracy, augment, train
+from invgrad.settings import SettingsError
 
 
 def coloured(count: int) -> Split:
@@ -24,10 +26,10 @@ def coloured(count: int) -> Split:
         dataset="coloured",
         split="train",
         source="made here",
-        lossy=False,
         images=images.to(torch.uint8),
         labels=labels,
         index=torch.arange(count),
+        lossy=torch.zeros(count, dtype=torch.bool),
         classes=3,
         mean=(0.3, 0.3, 0.3),
         std=(0.2, 0.2, 0.2),
@@ -85,6 +87,41 @@ def test_the_recipe_is_that_of_the_released_code() -> None:
         optimiser.step()
     for mine, plain in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-6)
+
+
+def test_half_of_the_loss_is_half_the_rate_and_twice_the_weight_decay() -> None:
+    """As the released code trained until March 2021: half of the cross-entropy, no batches that are not full."""
+    data = coloured(40)
+    recipe = Training(
+        epochs=2, batch_size=16, learning_rate=0.05, weight_decay=1e-3, crop_padding=0, flip=False, drop_last=True
+    )
+    ours, theirs = (build(LeNetZhu(), classes=3, size=32, seed=2) for _ in range(2))
+    state = State(ours, recipe, seed=0)
+    orders: list[Tensor] = []
+    curve = list(train(state, data, data, lambda: orders.append(state.under_way.order)))
+    assert len(orders) == 4
+    images = (data.images.float() / 255 - 0.3) / 0.2
+    optimiser = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    losses = []
+    for step, order in enumerate(orders):
+        batch = order[16 * (step % 2) : 16 * (step % 2) + 16]
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(theirs(images[batch]), data.labels[batch])
+        (0.5 * loss).backward()
+        optimiser.step()
+        losses.append(loss.item())
+    for mine, plain in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-6)
+    assert [epoch.training_loss for epoch in curve] == pytest.approx(
+        [np.mean(losses[:2]), np.mean(losses[2:])], rel=1e-4
+    )
+
+
+def test_a_batch_larger_than_the_data_is_refused_where_only_full_ones_count() -> None:
+    recipe = Training(epochs=1, batch_size=64, drop_last=True)
+    state = State(build(LeNetZhu(), classes=3, size=32, seed=2), recipe, seed=0)
+    with pytest.raises(SettingsError, match=r"batch_size: 64 images \(nearest: 40"):
+        list(train(state, coloured(40), coloured(40)))
 
 
 def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:

@@ -1,20 +1,23 @@
 """Steps from files to files: what they write, and what they refuse."""
 
+import io
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from examples import share_step
+from PIL import Image
 from torch import Tensor
 
 from invgrad.attack.settings import Analytic, AnyAttack, Attack, AttackStep
 from invgrad.clients.settings import FederatedAveraging, ShareStep
-from invgrad.data.images import normalise
+from invgrad.data.images import jpeg_copies, normalise
 from invgrad.data.sources import load
 from invgrad.data.splits import read_split, save_split
 from invgrad.metrics.image_pairs import read_image_pairs, read_trajectories
@@ -353,11 +356,33 @@ def test_a_failed_trial_is_a_row_without_measures(made: Path) -> None:
     assert table.seed.tolist() == [4, 4]
 
 
-@pytest.mark.parametrize("lossy", [False, True])
-def test_rows_say_whether_jpeg_copies_are_among_the_images(made: Path, lossy: bool) -> None:
+def test_rows_say_which_images_are_jpeg_copies(made: Path) -> None:
     data = made / "cifar10.safetensors"
-    save_split(replace(read_split(data), lossy=lossy), data)
-    assert measured(made, [0, 0]).lossy.tolist() == [lossy, lossy]
+    split = read_split(data)
+    save_split(replace(split, lossy=torch.arange(len(split.images)) == 1), data)
+    assert measured(made, [0, 0]).lossy.tolist() == [False, True]
+
+
+def test_clients_may_hold_jpeg_copies(made: Path) -> None:
+    split = read_split(made / "cifar10.safetensors")
+    share_into(made, share_step(jpeg_quality=75))
+    shared = read_tensors(made / "shared.safetensors")[0]
+    true = read_tensors(made / "truth.safetensors")[0]
+    copies = true["images"].flatten(0, 1)
+    for position, copy in zip(true["index"].flatten().tolist(), copies, strict=True):
+        file = io.BytesIO()
+        Image.fromarray(split.images[split.index.tolist().index(position)].permute(1, 2, 0).numpy()).save(
+            file, "JPEG", quality=75
+        )
+        assert np.array_equal(copy.permute(1, 2, 0), np.asarray(Image.open(file)))
+    assert true["lossy"].all()
+    save_split(replace(split, images=jpeg_copies(split.images, 75)), made / "cifar10.safetensors")
+    share_into(made, share_step())
+    assert all(torch.equal(each, shared[name]) for name, each in read_tensors(made / "shared.safetensors")[0].items())
+
+
+def test_settings_without_copies_are_as_before() -> None:
+    assert "jpeg_quality" not in share_step().model_dump_json()
 
 
 def test_averaged_restarts_have_no_matching_cost(made: Path) -> None:

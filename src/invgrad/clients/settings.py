@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from invgrad.data.settings import JpegQuality
 from invgrad.networks.settings import Custom
 from invgrad.settings import Settings
 
@@ -109,6 +110,7 @@ class ShareStep(Settings):
     distinct_labels: bool
     labels_known: bool
     swapped_rows: bool = False
+    jpeg_quality: JpegQuality = None
     custom: Custom | None = None
     first: NonNegativeInt
     last: PositiveInt

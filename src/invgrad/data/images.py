@@ -1,5 +1,6 @@
 """Conversion of images between files, uint8 pixels and normalised network inputs."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,17 @@ def pixels_of(image: Image.Image, channels: int = 3) -> Tensor:
         raise SettingsError(f"a picture has 1 or 3 channels, not {channels}")
     pixels = np.array(image if channels == 3 else image.convert("L"))
     return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)
+
+
+def jpeg_copies(images: Tensor, quality: int) -> Tensor:
+    """Copy uint8 RGB images [n, 3, height, width] as JPEG files of this quality hold them."""
+    return torch.stack([_jpeg_copy(image, quality) for image in images])
+
+
+def _jpeg_copy(image: Tensor, quality: int) -> Tensor:
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
+    return pixels_of(Image.open(file))
 
 
 def _per_channel(values: PerChannel, dtype: torch.dtype, device: torch.device | str) -> Tensor:

@@ -1,13 +1,18 @@
-"""Settings of a prepared split, which its record holds. Imports no torch."""
+"""Settings of a prepared split, which its record holds, and of copies of its images. Imports no torch."""
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from invgrad.data.availability import is_folder, known_source
 from invgrad.data.folders import folder_digest
 from invgrad.data.registry import describe
+
+JpegQuality = Annotated[int | None, Field(ge=1, le=95, exclude_if=lambda quality: quality is None)]
+"""Pillow's quality of the JPEG copies that clients hold in place of the images; None: the images as they are."""
 
 
 def settings_of_split(

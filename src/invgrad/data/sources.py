@@ -55,19 +55,19 @@ def load(
     listing = SOURCES[supplier](dataset, data, name, root)
     rows = _rows(listing.index, limit, indices, f"{dataset} {split} from source '{source}'")
     if isinstance(listing.images, Tensor):
-        files, images = [], listing.images[rows].contiguous()
+        files, images, lossy = [], listing.images[rows].contiguous(), [False] * len(rows)
     else:
         files = [listing.images[row] for row in rows]
-        images = _decode(files, data)
+        images, lossy = _decode(files, data), list(map(is_lossy, files))
     mean, std = _statistics(dataset, data, supplier, root)
     return Split(
         dataset=dataset,
         split=name,
         source=data.sources[supplier].sentence(files),
-        lossy=any(map(is_lossy, files)),
         images=images,
         labels=torch.tensor([listing.labels[row] for row in rows], dtype=torch.int64),
         index=torch.tensor([listing.index[row] for row in rows], dtype=torch.int64),
+        lossy=torch.tensor(lossy),
         classes=data.classes,
         mean=mean,
         std=std,

@@ -10,7 +10,7 @@ from invgrad.data.registry import Channels, SplitName
 from invgrad.results.files import read_tensors, write_tensors
 from invgrad.settings import SettingsError
 
-TENSORS = ("images", "labels", "index")
+TENSORS = ("images", "labels", "index", "lossy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,14 +21,14 @@ class Split:
     split: SplitName
     source: str
     """Origin of the images, in one sentence for a reader."""
-    lossy: bool
-    """True if JPEG copies, which are not exactly the published images, are among them."""
     images: Tensor
     """Images, uint8 [n, 3, height, width], RGB."""
     labels: Tensor
     """Labels, int64 [n], in 0..classes-1."""
     index: Tensor
     """Position of each image in the full published split, int64 [n] (of packaged ImageNet: the sample's number)."""
+    lossy: Tensor
+    """True for each image that is a JPEG copy, not exactly the published one; bool [n]."""
     classes: int
     mean: Channels
     """Mean per channel, over the data set's training images with values in [0, 1]; `std` likewise."""

@@ -240,9 +240,14 @@ class Plan:
         )
 
     def attack_json(self, cell: str, seed: int) -> str:
-        """Settings of `invgrad attack`, as JSON. The noise depends on the cell, the network seed and the image."""
+        """Settings of `invgrad attack`, as JSON.
+
+        The noise depends on the victim, the network seed, the image and the restart, so that attacks on one victim are
+        compared from the same starts.
+        """
         chosen = self.cells[cell]
-        return _json(AttackStep(attack=chosen.attack, seed_key=f"{cell}/{seed}", custom=self.custom(chosen.clients)))
+        key = f"{self.clients[chosen.clients].victim}/{seed}"
+        return _json(AttackStep(attack=chosen.attack, seed_key=key, custom=self.custom(chosen.clients)))
 
     def activation_options(self, cell: str) -> str:
         """Options of `invgrad activations` for the shards of a cell, ready for the shell."""

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, mode
 from invgrad.attack.settings import AnyAttack
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.data.registry import describe
+from invgrad.data.settings import JpegQuality
 from invgrad.networks.settings import Network, Training
 from invgrad.settings import LONGEST_NAME, Distinct, File, Settings, SettingsError, unknown
 
@@ -68,7 +69,7 @@ class TargetImages(Settings):
     """Images of the clients: `count` clients hold `images_per_client` images each.
 
     They are taken one after another from the published split: every `every`-th image from the position `start` on, or
-    those at the positions `indices`.
+    those at the positions `indices`. With `jpeg_quality` the clients hold copies of them, compressed by that quality.
     """
 
     split: Literal["train", "validation"] = "validation"
@@ -78,6 +79,7 @@ class TargetImages(Settings):
     count: PositiveInt
     images_per_client: PositiveInt = Field(default=1, le=100_000)
     distinct_labels: bool = True
+    jpeg_quality: JpegQuality = None
 
     def positions(self) -> list[int] | None:
         """All positions in the split that are taken; None if they depend on the labels."""
@@ -190,8 +192,11 @@ class Experiments(Settings):
             return
         must_exist(base, self.cells, "cell", f"cells.{name}.variant_of")
         mine, others = self.cells[name].clients, self.cells[base].clients
-        if mine != others:
-            raise ValueError(f"cells.{name}.variant_of: '{base}' attacks the clients '{others}', not '{mine}'")
+        if self.clients[mine].victim != self.clients[others].victim or self.epoch(mine) != self.epoch(others):
+            raise ValueError(
+                f"cells.{name}.variant_of: '{base}' attacks the clients '{others}', which have another network than "
+                f"'{mine}'"
+            )
 
     def epoch(self, clients: str) -> int:
         """The number of epochs of training after which these clients get their network."""

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import operator
 import re
 from pathlib import Path
 from types import ModuleType
@@ -254,6 +255,8 @@ class Training(Settings):
     milestones: tuple[PositiveInt, ...] = (44, 74, 105)
     crop_padding: int = Field(default=4, ge=0, le=1000)
     flip: bool = True
+    drop_last: bool = Field(default=False, exclude_if=operator.not_)
+    """True if an epoch leaves out the images at its end that do not fill a batch, as in the released code."""
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 1."""

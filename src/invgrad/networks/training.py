@@ -15,6 +15,7 @@ from invgrad.data.images import normalise
 from invgrad.data.splits import Split
 from invgrad.networks.checkpoint import copied_state, restore_state
 from invgrad.networks.settings import Training
+from invgrad.settings import SettingsError
 
 EVALUATION_BATCH = 500
 
@@ -107,14 +108,18 @@ def train(
     Whenever an epoch is yielded, the network is in evaluation mode and `state` is that after the epoch; whenever
     `after_step` is called, `state` is that after a step of the optimiser.
     """
-    while len(state.curve) < state.training.epochs:
+    training = state.training
+    seen = len(data.images) - (len(data.images) % training.batch_size if training.drop_last else 0)
+    if not seen and training.epochs:
+        raise SettingsError(f"batch_size: {training.batch_size} images (nearest: {len(data.images)}, all there are)")
+    while len(state.curve) < training.epochs:
         number = len(state.curve) + 1
         one_pass(state, data, number, after_step)
         state.network.eval()
         epoch = Epoch(
             epoch=number,
-            training_loss=_stacked(state.under_way.losses).sum().item() / len(data.images),
-            training_accuracy=_stacked(state.under_way.correct).sum().item() / len(data.images),
+            training_loss=_stacked(state.under_way.losses).sum().item() / seen,
+            training_accuracy=_stacked(state.under_way.correct).sum().item() / seen,
             validation_accuracy=accuracy(state.network, validation),
         )
         state.curve.append(epoch)
@@ -133,7 +138,7 @@ def one_pass(state: State, data: Split, number: int, after_step: Callable[[], ob
         state.under_way.order = torch.randperm(len(data.images), generator=state.random)
     under_way = state.under_way
     for position, batch in enumerate(under_way.order.split(training.batch_size)):
-        if position < len(under_way.losses):
+        if position < len(under_way.losses) or (training.drop_last and len(batch) < training.batch_size):
             continue
         images = augment(data.images[batch], training, state.random)
         with _dropout(state.seed, number, position, _device(network)):

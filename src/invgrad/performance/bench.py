@@ -167,7 +167,7 @@ def _training(case: Case, problem: _Problem) -> Callable[[], object]:
     """A pass over one batch, which is cropped and flipped on the CPU, as in a training."""
     images = torch.randint(256, (case.images, 3, case.size, case.size), dtype=torch.uint8)
     labels, index = torch.randint(case.classes, (case.images,)), torch.arange(case.images)
-    data = Split("cifar10", "train", "random", False, images, labels, index, case.classes, (0.0,) * 3, (1.0,) * 3)
+    data = Split("cifar10", "train", "random", images, labels, index, index < 0, case.classes, (0.0,) * 3, (1.0,) * 3)
     state = State(copy.deepcopy(problem.network), Training(batch_size=case.images), seed=0)
 
     def step() -> None:

@@ -34,7 +34,7 @@ def rows(cell: str, seed: int, reconstruction: Path, truth: Path) -> pd.DataFram
             "dataset": source["dataset"],
             "split": source["split"],
             "source": source["source"],
-            "lossy": source["lossy"],
+            "lossy": true["lossy"].flatten().tolist(),
             "client": true["index"][:, 0].repeat_interleave(images).tolist(),
             "image": true["index"].flatten().tolist(),
             "shared_norm": true["shared_norm"].repeat_interleave(images).tolist(),

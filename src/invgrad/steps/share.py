@@ -13,7 +13,7 @@ from invgrad.clients.assignment import clients
 from invgrad.clients.loss import trainable
 from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import ShareStep
-from invgrad.data.images import normalise
+from invgrad.data.images import jpeg_copies, normalise
 from invgrad.data.splits import read_split
 from invgrad.networks.checkpoint import load_victim
 from invgrad.networks.settings import source_files
@@ -42,7 +42,8 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
         raise SettingsError(f"{data}: holds {split.dataset}, but the victim {victim} is for {about.dataset}")
     walk = step.model_dump(include={"start", "every", "indices", "images_per_client", "distinct_labels"})
     held = clients(split, count=step.last, **walk)[step.first :]
-    labels = split.labels[torch.tensor(held)]
+    taken = torch.tensor(held)
+    own, labels = _held_images(split.images[taken], step.jpeg_quality), split.labels[taken]
     seen = swapped(labels, split.classes) if step.swapped_rows else labels
     try:
         compute = sharing(step.shares, network)
@@ -50,8 +51,8 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
         raise SettingsError(f"--settings: shares: {error}") from None
     shares, statistics = [], []
     with arithmetic("float32", False, device):
-        for rows, classes in zip(held, seen, strict=True):
-            images = normalise(split.images[rows], split.mean, split.std, torch.float32, device)
+        for each, classes in zip(own, seen, strict=True):
+            images = normalise(each, split.mean, split.std, torch.float32, device)
             shared, sent = compute(images, classes.to(device))
             shares.append(shared)
             statistics.append(sent)
@@ -59,7 +60,7 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
     tensors = {f"shared.{name}": each for name, each in zip(trainable(network), stacked, strict=True)}
     for number, each in enumerate(zip(*statistics, strict=True)):
         tensors[f"statistics.{number:04d}"] = torch.stack(each)
-    index = split.index[torch.tensor(held)]
+    index = split.index[taken]
     public = {
         "shares": step.shares.model_dump(mode="json"),
         "images": step.images_per_client,
@@ -71,11 +72,17 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
     }
     known = {"labels": seen} if step.labels_known else {}
     write_tensors(out, known | tensors, public)
-    secret = {"dataset": split.dataset, "split": split.split, "source": split.source, "lossy": split.lossy}
-    true = {"images": split.images[torch.tensor(held)], "labels": labels, "index": index}
+    secret = {"dataset": split.dataset, "split": split.split, "source": split.source}
+    lossy = split.lossy[taken] | (step.jpeg_quality is not None)
+    true = {"images": own, "lossy": lossy, "labels": labels, "index": index}
     write_tensors(truth, true | {"shared_norm": norms(tensors)}, secret)
     record.write(out)
     record.write(truth)
+
+
+def _held_images(images: Tensor, jpeg_quality: int | None) -> Tensor:
+    """Images that clients hold, uint8 [clients, images, 3, height, width]: these, or JPEG copies of them."""
+    return images if jpeg_quality is None else torch.stack([jpeg_copies(each, jpeg_quality) for each in images])
 
 
 def swapped(labels: Tensor, classes: int) -> Tensor:
