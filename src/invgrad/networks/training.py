@@ -132,6 +132,8 @@ def train(
 def one_pass(state: State, data: Split, number: int, after_step: Callable[[], object] = lambda: None) -> None:
     """Train on the rest of this epoch's pass over the data; arguments as for `train`."""
     network, optimiser, training = state.network.train(), state.optimiser, state.training
+    device = _device(network)
+    images, labels = data.images.to(device), data.labels.to(device)  # all at once, so that no step waits for a copy
     for group in optimiser.param_groups:
         group["lr"] = training.rate(number)
     if not len(state.under_way.order):
@@ -140,15 +142,15 @@ def one_pass(state: State, data: Split, number: int, after_step: Callable[[], ob
     for position, batch in enumerate(under_way.order.split(training.batch_size)):
         if position < len(under_way.losses) or (training.drop_last and len(batch) < training.batch_size):
             continue
-        images = augment(data.images[batch], training, state.random)
-        with _dropout(state.seed, number, position, _device(network)):
-            logits, labels = _logits(network, images, data), data.labels[batch].to(_device(network))
-            loss = F.cross_entropy(logits, labels)
+        which = batch.to(device)
+        with _dropout(state.seed, number, position, device):
+            logits = _logits(network, augment(images[which], training, state.random), data)
+            loss = F.cross_entropy(logits, labels[which])
             optimiser.zero_grad()
             loss.backward()
         optimiser.step()
         under_way.losses.append(loss.detach() * len(batch))
-        under_way.correct.append((logits.argmax(1) == labels).sum())
+        under_way.correct.append((logits.argmax(1) == labels[which]).sum())
         after_step()
 
 
@@ -165,18 +167,18 @@ def _dropout(seed: int, epoch: int, step: int, device: torch.device) -> Iterator
 
 
 def augment(images: Tensor, training: Training, random: torch.Generator) -> Tensor:
-    """Crop each image [n, 3, h, w] (uint8) at random after padding with black, and flip it with probability ½."""
+    """Crop each image [n, 3, h, w] (uint8) at random after padding with black, and flip it with probability ½.
+
+    The random numbers are drawn on the CPU, so that they are the same for images on any device.
+    """
     count, _, height, width = images.shape
     pad = training.crop_padding
     padded = F.pad(images, (pad, pad, pad, pad))
-    down, right = torch.randint(2 * pad + 1, (2, count), generator=random)
-    flipped = training.flip & (torch.rand(count, generator=random) < 0.5)
-    rows = down[:, None] + torch.arange(height)
-    columns = right[:, None] + torch.arange(width)
-    columns = torch.where(flipped[:, None], columns.flip(1), columns)
-    image = torch.arange(count)[:, None, None, None]
-    channel = torch.arange(3)[None, :, None, None]
-    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    down, right = torch.randint(2 * pad + 1, (2, count), generator=random).to(images.device)
+    flipped = (training.flip & (torch.rand(count, generator=random) < 0.5)).to(images.device)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    crops = windows[torch.arange(count, device=images.device), :, down, right]
+    return torch.where(flipped[:, None, None, None], crops.flip(3), crops)
 
 
 @torch.no_grad()
