@@ -34,6 +34,7 @@ TINY: dict[str, Any] = {
         "convnet*": {"network": {"width": 2}},
         "resnet32-10": {"network": {"width": 2}, "training": {"epochs": 0}},
         "imagenet-*": {"dataset": "imagenet64", "network": {"weights": None}},
+        "efficientnet-lite0": {"dataset": "imagenet64", "network": {"weights": None}},
     },
     "clients": {
         "*": {"seeds": [0], "targets": {"count": 1}},
@@ -42,6 +43,7 @@ TINY: dict[str, Any] = {
         "*-others": {"targets": {"start": 0}},
         "imagenet-*": {"targets": {"every": 1}},
         "imagenet-resnet18-notebooks": {"targets": {"indices": [2]}},
+        "efficientnet-lite0": {"targets": {"indices": [2]}},
         "imagenet-resnet152-owl": {"targets": {"indices": [2]}},
         "resnet32-10": {"targets": {"start": 0, "images_per_client": 6}},
     },

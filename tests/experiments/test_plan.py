@@ -328,7 +328,7 @@ def test_a_settings_hash_is_of_what_its_artefact_shows() -> None:
 
 
 def test_the_scale_and_the_sources_of_the_data_are_in_the_settings_hash() -> None:
-    assert changed_hashes(scale="small") == set(hashes())
+    assert changed_hashes(scale="paper") == set(hashes())
     every = plan()
     moved = Plan(replace(every.project, sources={**every.project.sources, "cifar100": "folder"}))
     differing = {name for name in every.artefacts if settings_hash(every, name) != settings_hash(moved, name)}
