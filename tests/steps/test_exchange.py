@@ -44,7 +44,7 @@ def other(**changes: object) -> Plan:
 def packed(plan: Plan, tmp_path: Path) -> Path:
     """Rows that were made elsewhere by the same plan, packed."""
     make_rows(other())
-    pack(other(), tmp_path / "packed")
+    list(pack(other(), tmp_path / "packed"))
     shutil.rmtree("elsewhere")
     return tmp_path / "packed"
 
@@ -135,11 +135,24 @@ def test_what_was_accepted_holds_for_the_code_at_hand_alone(
     assert list(Agreement(plan.files.root, expected(plan)).disagreements().values()) == ["the code has changed"]
 
 
+def test_of_an_unfinished_run_what_is_finished_is_packed(plan: Plan, tmp_path: Path) -> None:
+    more = Plan(load(read_yaml(CONFIG) | {"override": {"clients": {"lenet-untrained": {"seeds": [0, 1]}}}}))
+    first, second = more.rows(CELL)
+    make_rows(plan)
+    assert list(pack(more, tmp_path / "packed"))[1:] == [f"{second}: is not there"]
+    assert files(tmp_path / "packed") == [f"metrics/rows/{CELL}/seed0.csv", f"metrics/rows/{CELL}/seed0.json"]
+    shutil.copyfile(first, second)
+    projects.recorded(more, second)
+    lines = list(pack(more, tmp_path / "packed"))
+    assert [line.partition(" packed")[0] for line in lines] == ["2 of 2 results"]
+    assert len(files(tmp_path / "packed")) == 4
+
+
 def test_what_is_not_as_the_plan_expects_is_not_packed(plan: Plan, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"seed0\.csv: is not there; run snakemake first"):
-        pack(plan, tmp_path / "packed")
+    with pytest.raises(SettingsError, match=r"no results to pack; .*seed0\.csv: is not there"):
+        list(pack(plan, tmp_path / "packed"))
     path = make_rows(plan)
     record_path(path).unlink()
-    with pytest.raises(SettingsError, match=r"seed0\.csv: it has no record of this version"):
-        pack(plan, tmp_path / "packed")
+    with pytest.raises(SettingsError, match=r"no results to pack; .*seed0\.csv: it has no record of this version"):
+        list(pack(plan, tmp_path / "packed"))
     assert not (tmp_path / "packed").exists()

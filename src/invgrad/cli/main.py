@@ -443,12 +443,12 @@ def pack(
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: scale=small …")] = None,
 ) -> None:
-    """Copy what tables and pictures are made from to a folder that is small enough for git."""
+    """Copy what is there of what tables and pictures are made from to a folder that is small enough for git."""
     from invgrad.experiments.plan import Plan
     from invgrad.steps.exchange import pack as run
 
-    copies = run(Plan(_project(setting)), out)
-    print(f"{len(copies)} files in {out}: {sum(path.stat().st_size for path in copies) / 2**20:.1f} MiB")
+    for line in run(Plan(_project(setting)), out):
+        print(line)
 
 
 @app.command()

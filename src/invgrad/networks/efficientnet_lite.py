@@ -39,6 +39,9 @@ MEAN, STD = 0.5, 0.5
 class Renormalise(nn.Module):
     """Change of images normalised by a data set's mean and std to images normalised by `MEAN` and `STD`."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Take the data set's mean and std per channel."""
         super().__init__()

@@ -179,6 +179,10 @@ def accepts(commit: str, facts: Mapping[str, Any]) -> bool:
     return str(facts["commit"]).startswith(name) and bool(facts["uncommitted_changes"]) == bool(changed)
 
 
+REMADE = "; made anew if needed"
+"""End of each of `summary`'s lines."""
+
+
 def summary(reasons: Mapping[Path, str]) -> Iterator[str]:
     """Say in one line for each reason which results are made anew."""
     by_reason: dict[str, list[Path]] = {}
@@ -187,7 +191,7 @@ def summary(reasons: Mapping[Path, str]) -> Iterator[str]:
     for reason, paths in by_reason.items():
         if not reason.endswith(FOLLOWS):
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            yield f"{paths[0]}{more}: {reason}; made anew if needed"
+            yield f"{paths[0]}{more}: {reason}{REMADE}"
 
 
 def _words(part: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from invgrad.experiments.expected import expected
 from invgrad.experiments.plan import Plan
-from invgrad.results.agreement import Agreement, Expected, summary
+from invgrad.results.agreement import REMADE, Agreement, Expected, summary
 from invgrad.results.files import sha256, write, write_json
 from invgrad.results.provenance import has_record, read_record, record_path
 from invgrad.settings import SettingsError
@@ -18,24 +18,26 @@ COMPUTED = ("data", "train", "share", "attack", "measure", "activations")
 """Steps whose results are exchanged; tables and figures are made from these in no time."""
 
 
-def pack(plan: Plan, out: Path) -> list[Path]:
-    """Copy to the folder `out` what tables, verdicts and pictures are made from, and return the copies.
+def pack(plan: Plan, out: Path) -> Iterator[str]:
+    """Copy to a folder what tables and pictures are made from, as far as it is there; say in a few lines what is not.
 
     These are the rows with their records, the tensors that pictures show, and the records of trainings whose curves are
-    shown. Raises `SettingsError`, before anything is written, if one is missing or is not as the plan expects.
+    shown. Of an unfinished run what is finished is packed; packed again later, the folder gets the rest. Raises
+    `SettingsError` if there is nothing.
     """
     root = plan.files.root
     shown = [path for name in plan.project.artefacts for path in (*plan.shown(name), *plan.described(name))]
     results = [path for path in dict.fromkeys(shown) if path.is_relative_to(root) and path != plan.files.description()]
     reasons = Agreement(root, expected(plan)).disagreements()
-    for path in results:
-        if not path.exists() or path in reasons:
-            raise SettingsError(f"{path}: {reasons.get(path, 'is not there')}; run snakemake first")
-    files = [each for path in results for each in (path, record_path(path)) if each.exists()]
-    copies = {path: out / path.relative_to(root) for path in files}
-    for path, copy in copies.items():
-        write(copy, partial(shutil.copyfile, path))
-    return list(copies.values())
+    reasons = {path: reasons.get(path, "is not there") for path in results if path in reasons or not path.exists()}
+    files = [each for path in results if path not in reasons for each in (path, record_path(path)) if each.exists()]
+    if not files:
+        raise SettingsError(f"{root}: no results to pack; {next(iter(reasons))}: {next(iter(reasons.values()))}")
+    for path in files:
+        write(out / path.relative_to(root), partial(shutil.copyfile, path))
+    size = sum(path.stat().st_size for path in files) / 2**20
+    yield f"{len(results) - len(reasons)} of {len(results)} results packed in {out}: {size:.1f} MiB"
+    yield from (line.removesuffix(REMADE) for line in summary(reasons))
 
 
 def bring_in(plan: Plan, folder: Path, accepted: str | None = None) -> Iterator[str]:
@@ -64,7 +66,7 @@ def bring_in(plan: Plan, folder: Path, accepted: str | None = None) -> Iterator[
         other = _accepted(here[path], record, here, record["lineage"]) if accepted else {}
         write_json(record_path(path), record | {"accepted": record.get("accepted", {}) | other})
     yield f"{len(offered) - len(refused)} of {len(offered)} results taken from {folder}"
-    yield from (line.removesuffix("; made anew if needed") for line in summary(refused))
+    yield from (line.removesuffix(REMADE) for line in summary(refused))
 
 
 def _moved(each: Expected, places: dict[Path, Path]) -> Expected:
