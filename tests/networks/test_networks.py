@@ -20,7 +20,7 @@ from invgrad.clients.protocols import share
 from invgrad.clients.settings import GradientClient
 from invgrad.networks import resnet
 from invgrad.networks.build import build, outline
-from invgrad.networks.checkpoint import VictimFile, copied_state, load_victim, save_victim
+from invgrad.networks.checkpoint import VictimFile, copied_state, load_state, load_victim, save_victim
 from invgrad.networks.settings import (
     MLP,
     ConvNet,
@@ -533,3 +533,17 @@ def test_parameters_that_are_no_numbers_are_named(ending: str, value: float, tmp
     write_tensors(path, tensors, about.model_dump(mode="json"))
     with pytest.raises(SettingsError, match=f"'{name}' holds what is not a finite number"):
         load_victim(path, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("level", [None, "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "net."])
+def test_a_checkpoint_of_a_training_framework_is_understood(level: str | None, prefix: str, tmp_path: Path) -> None:
+    saved, network = (build(LeNetZhu(), classes=10, size=32, seed=seed) for seed in (1, 2))
+    state: dict[str, Any] = {prefix + name: tensor for name, tensor in saved.state_dict().items()}
+    torch.save({level: state, "epoch": 3} if level else state, tmp_path / "a.ckpt.pt")
+    load_state(network, tmp_path / "a.ckpt.pt")
+    assert all(torch.equal(each, mine) for each, mine in zip(saved.parameters(), network.parameters(), strict=True))
+    state.popitem()
+    torch.save({level: state} if level else state, tmp_path / "less.pt")
+    with pytest.raises(SettingsError, match=r"less\.pt: does not fit the network"):
+        load_state(network, tmp_path / "less.pt")

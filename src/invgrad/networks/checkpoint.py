@@ -1,11 +1,11 @@
 """Victim checkpoints: a network's parameters with all that is needed to build it again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from invgrad.data.registry import Channels, Classes, Side, Spreads, describe
 from invgrad.networks.build import build, initial, outline
@@ -13,6 +13,9 @@ from invgrad.networks.settings import Custom, Network
 from invgrad.results.arrays import read_arrays
 from invgrad.results.files import read_tensors, write_tensors
 from invgrad.settings import Settings, SettingsError, one_line, parse
+
+STATES = ("state_dict", "model_state_dict", "model", "network", "net")
+"""Names under which training frameworks and scripts save the state of a network among other things."""
 
 
 class VictimFile(Settings):
@@ -101,17 +104,29 @@ def load_victim(path: Path, device: torch.device, *, custom: Custom | None = Non
 def load_state(network: nn.Module, path: Path) -> None:
     """Load the parameters and buffers of a file of the user's own into the network; see `read_arrays`.
 
-    Raises `SettingsError` if it is not such a file, if it does not fit, or if it holds what is not a finite number.
+    They may lie one level down, as training frameworks save them, and their names may have a prefix. Raises
+    `SettingsError` if it is not such a file, if it does not fit, or if it holds what is not a finite number.
     """
-    state = read_arrays(path)
-    if not isinstance(state, dict):
-        raise SettingsError(f"{path}: holds a {type(state).__name__}; save network.state_dict()")
+    found = read_arrays(path)
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: holds a {type(found).__name__}; save network.state_dict()")
     try:
-        consume_prefix_in_state_dict_if_present(state, "module.")
-        network.load_state_dict(state)
+        network.load_state_dict(_without_prefix(_one_level_down(found), list(network.state_dict())))
     except (AttributeError, RuntimeError, TypeError) as error:  # not only for what is no tensor
         raise SettingsError(f"{path}: does not fit the network: {error}") from None
     _refuse_not_finite(network, path)
+
+
+def _one_level_down(found: dict[str, Any]) -> dict[str, Any]:
+    """Look up what frameworks call the state of the network; what is found itself, if there is no such entry."""
+    return next((found[name] for name in STATES if isinstance(found.get(name), dict)), found)
+
+
+def _without_prefix(state: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Take the tensors of these names out of a state whose names are the same behind a prefix, such as `module.`."""
+    ends = (each.removesuffix(names[0]) for each in map(str, state) if each.endswith(names[0]))
+    prefix = next((each for each in ends if all(each + name in state for name in names)), "")
+    return {name: state[prefix + name] for name in names} if prefix else state
 
 
 def _refuse_not_finite(network: nn.Module, path: Path) -> None:
