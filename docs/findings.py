@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import chdir
 from functools import cache
 from pathlib import Path
@@ -12,13 +13,19 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from simulation import TRUE_DIFFERENCE, rates
 
 from invgrad.experiments.config import CONFIG, load
 from invgrad.experiments.plan import Plan
-from invgrad.paper.verdicts import CONFIDENCE, RULE, Difference, compare
+from invgrad.experiments.summary import describe
+from invgrad.paper.cells import CellFacts
+from invgrad.paper.differences import CONFIDENCE, Difference, compare
+from invgrad.paper.values import PaperValue, read
+from invgrad.paper.verdicts import RULE
+from invgrad.paper.weights import MIN_SEEDS
 from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
 from invgrad.performance.estimate import costs
-from invgrad.report.tables import difference_and_interval, mean_and_spread
+from invgrad.report.tables import difference_and_interval, fixed, mean_and_spread
 from invgrad.settings import read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -50,13 +57,15 @@ def rendered(template: str) -> str:
 
 
 def wrapped(markdown: str) -> str:
-    """The same with every paragraph and item of a list filled to 120 characters a line."""
-    paragraph = re.compile(r"^(?![|#]|$)(- |\d+\. )?.*(?:\n(?![|#]|- |$).*)*", re.MULTILINE)
-    return paragraph.sub(lambda found: _filled(found[0], indent=" " * len(found[1] or "")), markdown)
+    """The same with every paragraph and item of a list filled to 120 characters a line; code stays."""
+    paragraph = re.compile(r"^(?![|#]|$)(- |\d+\. )?.*(?:\n(?![|#]|- |\d+\. |$).*)*", re.MULTILINE)
+    texts = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
+    texts[::2] = [paragraph.sub(_filled, text) for text in texts[::2]]
+    return "".join(texts)
 
 
-def _filled(text: str, indent: str) -> str:
-    words = " ".join(text.split())
+def _filled(found: re.Match[str]) -> str:
+    words, indent = " ".join(found[0].split()), " " * len(found[1] or "")
     return fill(words, width=120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
@@ -82,26 +91,63 @@ class Line(NamedTuple):
     cell: str
     paper: str
     ours: str
+    between_networks: str
     difference: str
     verdict: str
     why: str
 
 
+@cache
+def facts() -> dict[str, CellFacts]:
+    """Facts on every cell: those of the plan, except where the record of the verdicts has those of another one."""
+    recorded = json.loads((FIGURES / "verdicts.json").read_text(encoding="utf-8"))["settings"]
+    with chdir(ROOT):
+        cells = describe(Plan(load(read_yaml(CONFIG) | {"scale": "small"})))["cells"]
+    for fact, of_cells in recorded.items():
+        for cell in cells.keys() & of_cells.keys():
+            cells[cell][fact] = of_cells[cell]
+    return {cell: CellFacts.of(about) for cell, about in cells.items()}
+
+
 def table1() -> list[Line]:
     """Table 1: the paper's values, ours and the verdicts."""
-    deviations = json.loads((FIGURES / "verdicts.json").read_text(encoding="utf-8"))["settings"]["deviations"]
-    return [_line(verdict(cell), label, deviations[cell]) for cell, label in TABLE1.items()]
+    return [_line(verdict(cell), label, facts()[cell].deviations) for cell, label in TABLE1.items()]
 
 
-def _line(row: Any, label: str, deviations: list[str]) -> Line:
+def _line(row: Any, label: str, deviations: Sequence[str]) -> Line:
     return Line(
         cell=label,
         paper=mean_and_spread(row.paper_value, row.paper_std),
         ours=mean_and_spread(row.value, row.std_images),
-        difference=difference_and_interval(row.difference, row.ci_low, row.ci_high).replace("-", "−"),
+        between_networks=fixed(row.std_seeds),
+        difference=interval(row),
         verdict=row.verdict,
         why="; ".join(deviations),
     )
+
+
+def interval(compared: Any) -> str:
+    """A difference with its interval."""
+    return difference_and_interval(compared.difference, compared.ci_low, compared.ci_high).replace("-", "−")
+
+
+def former_verdicts() -> list[Any]:
+    """What the former rule said of the rows of its last day, where it did not find settings that differ."""
+    return list(pd.read_csv(ROOT / "docs/former-verdicts.csv").itertuples(index=False))
+
+
+def percent(share: float) -> str:
+    """`0.0525` as `5.2 %`."""
+    return f"{share:.1%}".replace("%", " %")
+
+
+def recalled_values() -> dict[str, list[PaperValue]]:
+    """The printed values that wait for a reader with the PDF, by where they stand in it."""
+    found: dict[str, list[PaperValue]] = {}
+    for value in read(ROOT / "data/paper_values.csv"):
+        if value.checked == "false":
+            found.setdefault(value.where, []).append(value)
+    return found
 
 
 def verdict(cell: str) -> Any:

@@ -10,6 +10,7 @@ import yaml
 from findings import rendered, wrapped
 
 from invgrad.experiments.config import CONFIG, load
+from invgrad.report.tables import fixed
 from invgrad.settings import read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -34,12 +35,12 @@ def with_table(page: str, name: str, table: str) -> str:
 
 def results_table(verdicts: Path) -> str:
     """Table 1 in short, as Markdown: the paper's values, ours and the verdicts."""
-    lines = ["| cell | paper, dB | ours, dB (images × seeds) | verdict |", "|---|---|---|---|"]
+    lines = ["| cell | paper, dB | ours, dB (images × seeds) | ± seeds | verdict |", "|---|---|---|---|---|"]
     table = pd.read_csv(verdicts)
     for row in table[table["id"] == "table1"].itertuples():
         paper = f"{row.paper_value:.2f} ± {row.paper_std:.2f}{'' if row.paper_checked else ' †'}"
         ours = f"{row.value:.2f} ± {row.std_images:.2f} ({row.n_images} × {row.n_seeds})"
-        lines.append(f"| `{row.cell}` | {paper} | {ours} | {row.verdict} |")
+        lines.append(f"| `{row.judged}` | {paper} | {ours} | {fixed(row.std_seeds)} | {row.verdict} |")
     return "\n".join(lines) + "\n"
 
 
@@ -103,7 +104,11 @@ PAGES = {
 """The pages with tables, and what writes these."""
 
 
-TEMPLATES = {"FINDINGS.md": "findings.md.jinja", "docs/verdicts.md": "verdicts.md.jinja"}
+TEMPLATES = {
+    "FINDINGS.md": "findings.md.jinja",
+    "docs/verdicts.md": "verdicts.md.jinja",
+    "docs/paper-values.md": "paper-values.md.jinja",
+}
 """The pages that are rendered whole, and their templates in this folder."""
 
 

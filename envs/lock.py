@@ -21,5 +21,9 @@ notice = "# Versions that were tested together; written by 'make lock'.\n"
 (HERE / "requirements.lock").write_text(notice + "".join(f"{pin}\n" for pin in pins), encoding="utf-8")
 
 python = ".".join(platform.python_version_tuple()[:2])
-environment = f"name: invgrad\nchannels: [conda-forge, nodefaults]\ndependencies:\n  - python={python}\n  - pip\n  - pip:\n"
-(HERE / "environment.yaml").write_text(notice + environment + "".join(f"      - {pin}\n" for pin in pins), encoding="utf-8")
+environment = (
+    f"name: invgrad\nchannels: [conda-forge, nodefaults]\ndependencies:\n  - python={python}\n  - pip\n  - pip:\n"
+)
+(HERE / "environment.yaml").write_text(
+    notice + environment + "".join(f"      - {pin}\n" for pin in pins), encoding="utf-8"
+)

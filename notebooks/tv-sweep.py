@@ -10,9 +10,10 @@ artefact = "tv-sweep"
 
 # %%
 from invgrad.attack.settings import Attack
+from invgrad.paper.weights import power
 from invgrad.report.charts import FAINT, flat_line, heading, legend_below, log_scale, mark, subplots
 from invgrad.report.artefact import ArtefactResults
-from invgrad.report.tables import NONE, comparison_text, count_excluded, power, sample_size, unlike_paper
+from invgrad.report.tables import NONE, comparison_text, count_excluded, sample_size, unlike_paper
 
 results = ArtefactResults.open(artefact)
 chosen_by_the_paper = Attack().total_variation

@@ -15,6 +15,7 @@ import yaml
 
 from invgrad.experiments.config import CONFIG, load
 from invgrad.paper import open_details
+from invgrad.paper.cells import CellFacts
 from invgrad.paper.verdicts import RULE, verdicts
 from invgrad.report.export import save_table
 from invgrad.report.page import FIRST, ReportedValue, Run, Table, compared, duration, judgement, plain, spent, versions
@@ -117,7 +118,7 @@ def tree(tmp_path: Path) -> Path:
         about = {"step": "measure", "lineage": {"a": attack, "b": {"step": "share"}}}
         (results / f"metrics/rows/good/seed{seed}.json").write_text(json.dumps(about))
     values = pd.read_csv(tmp_path / "paper.csv")
-    judged = verdicts(values, rows, {"good": ["iterations 300 instead of 4800"]})
+    judged = verdicts(values, rows, {"good": CellFacts(deviations=["iterations 300 instead of 4800"])})
     judged.to_csv(figures / "verdicts.csv", index=False)
     rows.to_csv(figures / "rows.csv", index=False)
     for name, device in (("table1", "cpu: fast"), ("fig2", "cuda: faster")):
@@ -447,7 +448,7 @@ def test_the_details_of_this_repository_are_valid() -> None:
     assert len({detail.question for detail in details}) == len(details)
     known = {
         *("fig1", "prop1", "table1", "fig2", "fig3", "fig4", "fig5", "fig6", "table2", "fig7", "ablation", "labelflip"),
-        *("batch100", "table2-images", "more-cifar", "more-imagenet", "hyperparameters", "all"),
+        *("batch100", "table2-images", "more-cifar", "more-imagenet", "hyperparameters", "variants", "all"),
     }
     assert {name for detail in details for name in detail.artefacts} <= known
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from invgrad.paper.weights import power
 from invgrad.report.artefact import PAPER
 from invgrad.report.export import save_table
 from invgrad.report.settings_table import settings_in_long_form, settings_table
@@ -19,7 +20,6 @@ from invgrad.report.tables import (
     marked,
     mean_and_spread,
     mean_psnr,
-    power,
     sample_size,
     unlike_paper,
 )

@@ -405,6 +405,18 @@ def _on_network(
 
 
 @app.command()
+def check_values(
+    looked_up: Annotated[Path, typer.Argument(help="CSV with the columns cell, measure, value, std.")],
+    paper_values: Annotated[Path, File] = Path("data/paper_values.csv"),
+) -> None:
+    """Take values that you looked up in the paper; docs/paper-values.md lists those to look up, and where."""
+    from invgrad.paper.values import correct
+
+    for line in correct(paper_values, looked_up):
+        print(line)
+
+
+@app.command()
 def bench(
     network: Annotated[list[str] | None, typer.Option(help="Only networks whose name contains this.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Number of timings of each; the median is shown.")] = 7,

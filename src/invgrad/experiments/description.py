@@ -21,6 +21,7 @@ class CellDescription(Settings):
     It has its names (`Experiments.names`), the cell that it is a variant of, its clients, their victim after `epoch`
     epochs of training, the network seeds, and the number of shards for each seed. `deviations` lists why its numbers
     are not comparable with the paper's, empty if they are. `left_out` is the reason why it is not run, None if it is.
+    `weight_known`, `alike` and `copies_of` are those of `invgrad.paper.cells.CellFacts`.
     """
 
     label: str
@@ -39,6 +40,9 @@ class CellDescription(Settings):
     total_variation: float | None
     step_decay: bool | None
     deviations: tuple[str, ...]
+    weight_known: bool = True
+    alike: str = ""
+    copies_of: str | None = None
     left_out: str | None = None
     settings: dict[str, Setting]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from invgrad.experiments.deviations import deviations, overridden
@@ -10,6 +11,19 @@ from invgrad.experiments.scales import leaves
 
 NO_SETTINGS = {"label", "variant", "variant_of", "clients", "victim", "clients_per_shard"}
 """Fields of a part on which no result depends."""
+GRID: Mapping[str, Any] = {
+    "clients": {"seeds": True, "clients_per_shard": True, "targets": {"start", "every", "indices", "count"}},
+    "cells": {
+        "label": True,
+        "variant": True,
+        "variant_of": True,
+        "clients": True,
+        "attack": {"total_variation", "snapshots"},
+    },
+}
+"""Settings, by kind of part, in which the cells of one grid over α may differ."""
+KNOWN = {"quoted", "code"}
+"""Sources that tell a setting of the paper; others recall or choose it."""
 
 
 def notebook_json(plan: Plan, name: str) -> str:
@@ -48,8 +62,7 @@ def settings_hash(plan: Plan, name: str) -> str:
         "sources": {dataset: plan.project.sources.get(dataset) for dataset in datasets},
         "override": plan.project.config.override if overridden(plan.project, name) else {},
     }
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return _digest(content)
 
 
 def about(plan: Plan) -> str:
@@ -109,6 +122,7 @@ def _summary(plan: Plan, cell: str) -> dict[str, Any]:
     """The facts on a cell that notebooks use; with `left_out` and `settings`, a `CellDescription`."""
     chosen = plan.cells[cell]
     clients = plan.clients[chosen.clients]
+    weight = getattr(chosen.attack, "total_variation", None)
     # A cell that the scale leaves out has the paper's names, not those of what the scale would have made of it.
     named = plan.project.paper if plan.project.left_out_by_scale(cell) else plan.project.experiments
     return {
@@ -121,10 +135,23 @@ def _summary(plan: Plan, cell: str) -> dict[str, Any]:
         "seeds": clients.seeds,
         "shards": len(clients.shards()),
         "images_per_client": clients.targets.images_per_client,
-        "total_variation": getattr(chosen.attack, "total_variation", None),
+        "total_variation": weight,
         "step_decay": getattr(chosen.attack, "step_decay", None),
         "deviations": deviations(plan.project, cell),
+        "weight_known": not weight or plan.project.written.source("cells", cell, "attack.total_variation") in KNOWN,
+        "alike": _alike(plan, cell),
+        "copies_of": chosen.variant_of if getattr(clients.targets, "jpeg_quality", None) else None,
     }
+
+
+def _alike(plan: Plan, cell: str) -> str:
+    """The digest that is equal for the cells of one grid: of their victim, and of all settings but those in `GRID`."""
+    chosen = plan.cells[cell]
+    settings = [
+        plan.clients[chosen.clients].model_dump(mode="json", exclude=GRID["clients"]),
+        chosen.model_dump(mode="json", exclude=GRID["cells"]),
+    ]
+    return _digest(settings)
 
 
 def _settings(plan: Plan, cell: str) -> dict[str, Any]:
@@ -142,6 +169,11 @@ def _settings(plan: Plan, cell: str) -> dict[str, Any]:
                 "paper": _text(before.get(key)) if before.get(key) != value else None,
             }
     return settings
+
+
+def _digest(content: Any) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _text(value: Any) -> str:

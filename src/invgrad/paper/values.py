@@ -1,8 +1,9 @@
-"""Reader of the values that the paper reports, from `data/paper_values.csv`, their only place."""
+"""The values that the paper reports, in `data/paper_values.csv`, their only place: how they are read and corrected."""
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -43,6 +44,8 @@ All reported values are of CIFAR-10; where one is below this, the paper itself s
 
 
 COLUMNS = list(PaperValue.model_fields)
+LOOKED_UP = ["cell", "measure", "value", "std"]
+"""Columns of a file of values that a reader has looked up in the PDF."""
 
 
 def read(path: Path) -> list[PaperValue]:
@@ -51,6 +54,58 @@ def read(path: Path) -> list[PaperValue]:
     Raises `SettingsError` naming the line and the column for a missing or unknown column, a value of the wrong type and
     a (cell, measure) that is given twice.
     """
+    values: list[PaperValue] = []
+    lines: dict[tuple[str, str], int] = {}
+    for number, line in _lines(path, COLUMNS):
+        where = f"{path}: line {number}"
+        value = _parsed(line, where)
+        first = lines.setdefault((value.cell, value.measure), number)
+        if first != number:
+            raise SettingsError(f"{where}: cell, measure: '{value.cell}', '{value.measure}' is already in line {first}")
+        values.append(value)
+    return values
+
+
+def correct(path: Path, looked_up: Path) -> list[str]:
+    """Write what a reader has looked up to the file of values, marked as checked, and tell what each was.
+
+    The file `looked_up` has the columns `LOOKED_UP`. Raises `SettingsError`, before anything is written, naming the
+    line, for a value that is not valid and a (cell, measure) that the paper does not report.
+    """
+    read(path)
+    lines = {(line["cell"], line["measure"]): line for _, line in _lines(path, COLUMNS)}
+    said = []
+    for number, found in _lines(looked_up, LOOKED_UP):
+        where = f"{looked_up}: line {number}"
+        key = (found["cell"], found["measure"])
+        if key not in lines:
+            raise SettingsError(f"{where}: {unknown('cell,measure', ','.join(key), map(','.join, lines))}")
+        before = _parsed(lines[key], where)
+        lines[key] |= found | {"checked": "true"}
+        value = _parsed(lines[key], where)
+        lines[key]["note"] = _note(value)
+        same = (before.value, before.std) == (value.value, value.std)
+        said.append(f"{','.join(key)}: {'confirmed' if same else f'{_shown(before)} is now {_shown(value)}'}")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines.values())
+    return said
+
+
+def _note(value: PaperValue) -> str:
+    """The note on a value that was looked up; what it says of a standard error follows its standard deviation."""
+    _, printed, _ = value.note.partition("; printed as standard error")
+    error = f"{printed} {value.std / math.sqrt(value.n):.2f}" if printed and value.std else ""
+    return f"checked against the PDF{error}"
+
+
+def _shown(value: PaperValue) -> str:
+    return f"{value.value:g}" if value.std is None else f"{value.value:g} ± {value.std:g}"
+
+
+def _lines(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV file with these columns: number and cells of each line but the header."""
     try:
         # Spreadsheet programs put a byte-order mark before the header.
         text = path.read_text(encoding="utf-8-sig")
@@ -62,30 +117,17 @@ def read(path: Path) -> list[PaperValue]:
     except csv.Error as error:
         raise SettingsError(f"{path}: line {reader.line_num}: {error}") from None
     header = numbered.pop(0)[1] if numbered else []
-    _check_header(header, f"{path}: line 1")
-    values: list[PaperValue] = []
-    lines: dict[tuple[str, str], int] = {}
-    for number, cells in numbered:
-        where = f"{path}: line {number}"
-        value = _parse_line(header, cells, where)
-        first = lines.setdefault((value.cell, value.measure), number)
-        if first != number:
-            raise SettingsError(f"{where}: cell, measure: '{value.cell}', '{value.measure}' is already in line {first}")
-        values.append(value)
-    return values
-
-
-def _check_header(header: Sequence[str], where: str) -> None:
     for column in header:
-        if column not in COLUMNS:
-            raise SettingsError(f"{where}: {unknown('column', column, COLUMNS)}")
-    for column in COLUMNS:
-        if header.count(column) != 1:
-            raise SettingsError(f"{where}: column '{column}' must be there once, is there {header.count(column)} times")
+        if column not in columns:
+            raise SettingsError(f"{path}: line 1: {unknown('column', column, columns)}")
+    for column in columns:
+        if (times := header.count(column)) != 1:
+            raise SettingsError(f"{path}: line 1: column '{column}' must be there once, is there {times} times")
+    for number, cells in numbered:
+        if len(cells) != len(header):
+            raise SettingsError(f"{path}: line {number}: {len(cells)} cells for {len(header)} columns")
+    return [(number, dict(zip(header, cells, strict=True))) for number, cells in numbered]
 
 
-def _parse_line(header: Sequence[str], cells: Sequence[str], where: str) -> PaperValue:
-    if len(cells) != len(header):
-        raise SettingsError(f"{where}: {len(cells)} cells for {len(header)} columns")
-    data = {column: cell or None for column, cell in zip(header, cells, strict=True)}
-    return parse(PaperValue, data, where)
+def _parsed(line: Mapping[str, str], where: str) -> PaperValue:
+    return parse(PaperValue, {column: cell or None for column, cell in line.items()}, where)

@@ -5,20 +5,21 @@ All functions are pure, except that `read_values` reads a file. PSNR, difference
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
-from scipy import stats
 
 from invgrad.paper import values as paper_values
+from invgrad.paper.cells import CellFacts
+from invgrad.paper.differences import CONFIDENCE, CopyEffect, Difference, compare, copy_effect
+from invgrad.paper.weights import MIN_SEEDS, Grid, judged_cell
 from invgrad.settings import SettingsError, unknown
 
 Verdict = Literal["reproduced", "differs", "undecided", "not comparable", "not run"]
 Status = Literal["ok", "failed"]
 
-CONFIDENCE = 0.95
 SHOWN_MARGIN = 3.0
 """Largest difference, in dB, at which a single displayed image still counts as reproduced."""
 
@@ -27,44 +28,21 @@ RULE: Mapping[Verdict, str] = {
     f"the standard deviation that the paper prints, or {SHOWN_MARGIN:g} dB for a single displayed image. "
     "This says that no difference was found, not that there is none.",
     "differs": "The interval excludes 0.",
-    "undecided": "The interval includes 0, but the difference is beyond the margin; or there are too few images or "
-    "network seeds for an interval.",
+    "undecided": f"There are fewer than {MIN_SEEDS} network seeds, which do not tell how much networks differ; "
+    "or the interval includes 0, but the difference is beyond the margin; or there are too few images for an interval.",
     "not comparable": "A setting or the data differ from the paper's, or which image it shows is not known; "
     "the reason lists all.",
     "not run": "There are no reconstructions of this cell.",
 }
-"""The condition of each verdict, as `_decide` and `verdicts` apply it; shown in reports and documentation."""
+"""The condition of each verdict, as `decide` and `verdicts` apply it; shown in reports and documentation."""
 
 
 ROW_COLUMNS = ["cell", "seed", "image", "psnr", "status"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """Difference of our value from the paper's, with its interval; what cannot be computed is NaN.
-
-    `value` is the mean over network seeds of the per-seed mean over images. `std_images` is the standard deviation over
-    images within a seed, pooled over the seeds; `std_seeds` is that of the per-seed means. `n_images` counts the
-    distinct images and `n_seeds` the network seeds in `value`; `n_failed` and `n_exact` (infinite PSNR) the rows that
-    are not in it.
-    """
-
-    value: float
-    std_images: float
-    std_seeds: float
-    n_images: int
-    n_seeds: int
-    n_failed: int
-    n_exact: int
-    difference: float
-    ci_low: float
-    ci_high: float
-
-
 VERDICT_COLUMNS = [
-    *("id", "cell", "measure", "paper_value", "paper_std", "paper_n", "paper_checked"),
+    *("id", "cell", "measure", "paper_value", "paper_std", "paper_n", "paper_checked", "judged"),
     *Difference.__dataclass_fields__,
-    *("verdict", "reason"),
+    *("weights", "verdict", "reason"),
 ]
 
 
@@ -78,105 +56,93 @@ def read_values(path: Path) -> pd.DataFrame:
     return frame.astype({"value": float, "std": float, "n": int})
 
 
-def compare(rows: pd.DataFrame, value: float, std: float, n: int) -> Difference:
-    """Compute the difference of our rows of one cell from the paper's `value`, with its 95 % interval.
-
-    `rows` has the columns `seed`, `image`, `psnr`, `status`; several rows of one image under one seed count once, with
-    their mean. `std` is the paper's standard deviation over its `n` images. It is NaN for a single displayed image
-    (n = 1): its spread is then taken from our images, or left out if we attacked one image, taken to be the same.
-    """
-    failed = rows["status"] == "failed"
-    exact = ~failed & (rows["psnr"] == math.inf)
-    table = rows[~failed & ~exact].pivot_table(index="image", columns="seed", values="psnr", aggfunc="mean")
-    n_images, n_seeds = table.shape
-    seed_means = table.mean()
-    ours = float(seed_means.mean())
-    std_images, std_seeds = _pooled_std(table), float(seed_means.std())
-
-    image_variance = std_images**2 / n_images if n_images else math.nan
-    parts: list[tuple[float, int]] = []
-    if not math.isnan(std):
-        parts += [(std**2 / n, n - 1), (image_variance, n_images - 1)]
-    elif not _one_image(rows):
-        # One estimated spread for both sides is one source of error, not two independent ones.
-        parts.append((std_images**2 / n + image_variance, n_images - 1))
-    if n_seeds > 1:
-        # The 1 is the paper's own network, one draw from the same distribution.
-        parts.append((std_seeds**2 * (1 + 1 / n_seeds), n_seeds - 1))
-    half = _half_width(parts)
-    return Difference(
-        value=ours,
-        std_images=std_images,
-        std_seeds=std_seeds,
-        n_images=n_images,
-        n_seeds=n_seeds,
-        n_failed=int(failed.sum()),
-        n_exact=int(exact.sum()),
-        difference=ours - value,
-        ci_low=ours - value - half,
-        ci_high=ours - value + half,
-    )
-
-
-def verdicts(
-    values: pd.DataFrame,
-    rows: pd.DataFrame,
-    deviations: Mapping[str, Sequence[str]],
-    left_out: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
+def verdicts(values: pd.DataFrame, rows: pd.DataFrame, facts: Mapping[str, CellFacts]) -> pd.DataFrame:
     """Decide the verdicts, one row per reported value, with the columns `VERDICT_COLUMNS`.
 
     `values` is what `read_values` returns. `rows` holds the per-image rows of all our runs, with the columns
     `ROW_COLUMNS`: `psnr` is infinite for an exact reconstruction and ignored where `status` is "failed". If they also
-    have the column `lossy` (JPEG copies are among the data set's images), the reason names these copies.
-    `deviations[cell]` lists why a cell cannot be compared with the paper; it is empty or absent if it can.
-    `left_out[cell]` is the reason why a cell was left out on purpose. Raises `SettingsError` for a missing column or
-    identity, an unknown status, and a row that is "ok" without a PSNR.
+    have the column `lossy`, it tells which images are JPEG copies. `facts` are those on every cell; one that is not
+    there is comparable. `judged` names the cell that is judged, which has another α than that of the value if the
+    paper's is not known (see `invgrad.paper.weights`), and `weights` tells which α agree with print. Raises
+    `SettingsError` for a missing column or identity, an unknown status, and a row that is "ok" without a PSNR.
     """
     _check_rows(rows)
-    table = []
-    meant = left_out or {}
-    for paper in values.to_dict("records"):
-        mine = rows[rows["cell"] == paper["cell"]]
-        ours = compare(mine, paper["value"], paper["std"], paper["n"])
-        if mine.empty:
-            verdict, reason = "not run", meant.get(paper["cell"], "no rows of this cell")
-        else:
-            verdict, reason = _judge(mine, ours, paper["std"], deviations.get(paper["cell"], ()))
-        printed = {f"paper_{key}": paper[key] for key in ("value", "std", "n", "checked")}
-        identity = {key: paper[key] for key in ("id", "cell", "measure")}
-        table.append({**identity, **printed, **asdict(ours), "verdict": verdict, "reason": reason})
+    by_cell = {str(cell): each for cell, each in rows.groupby("cell", sort=False)}
+    table = [_judged(paper, rows.iloc[:0], by_cell, facts) for paper in values.to_dict("records")]
     return pd.DataFrame(table, columns=VERDICT_COLUMNS)
 
 
-def _judge(rows: pd.DataFrame, ours: Difference, paper_std: float, deviations: Sequence[str]) -> tuple[Verdict, str]:
+def _judged(
+    paper: Mapping[Any, Any], nothing: pd.DataFrame, rows: Mapping[str, pd.DataFrame], facts: Mapping[str, CellFacts]
+) -> dict[str, Any]:
+    """The row of one reported value; `nothing` is an empty table."""
+    cell, printed = paper["cell"], (paper["value"], paper["std"], paper["n"])
+    about = facts.get(cell, CellFacts())
+    copies = _copy_effect(about, rows, facts)
+    judged, weights, why = cell, "", ""
+    if cell in rows and not about.weight_known and not about.deviations and paper["n"] > 1:
+        grid = Grid.around(cell, facts, rows)
+        weights = grid.agreeing(*printed, copies)
+        judged, why = judged_cell(cell, facts, rows, grid)
+    mine = rows.get(judged, nothing)
+    ours = compare(mine, *printed, copies)
+    if mine.empty:
+        verdict, reason = "not run", about.left_out or "no rows of this cell"
+    else:
+        verdict, reasons = _judge(mine, ours, paper["std"], about.deviations, copies)
+        agreeing = f"mean and deviation agree with print for α = {weights}" if weights else ""
+        reason = "; ".join(filter(None, [*reasons, why, agreeing]))
+    identity = {key: paper[key] for key in ("id", "cell", "measure")}
+    identity |= {f"paper_{key}": paper[key] for key in ("value", "std", "n", "checked")}
+    return {**identity, "judged": judged, **asdict(ours), "weights": weights, "verdict": verdict, "reason": reason}
+
+
+def _copy_effect(
+    about: CellFacts, rows: Mapping[str, pd.DataFrame], facts: Mapping[str, CellFacts]
+) -> CopyEffect | None:
+    """Measure what JPEG copies change in cells like this one; None if there are no rows that tell."""
+    for name, each in facts.items():
+        original = each.copies_of
+        if original and name in rows and original in rows and facts[original].alike == about.alike:
+            return copy_effect(rows[name], rows[original])
+    return None
+
+
+def _judge(
+    rows: pd.DataFrame, ours: Difference, paper_std: float, deviations: Sequence[str], copies: CopyEffect | None
+) -> tuple[Verdict, list[str]]:
     shown = math.isnan(paper_std)
     blockers = list(deviations)
     if shown and not _one_image(rows):
         blockers.append("which image is shown is not known")
     margin = SHOWN_MARGIN if shown else paper_std
-    verdict, reasons = _decide(ours, margin, blockers)
+    verdict, reasons = decide(ours, margin, blockers)
     if shown and _one_image(rows):
         reasons.append("the image shown is taken to be ours, so the interval covers network seeds only")
     if ours.n_seeds == 1:
-        reasons.append("one network seed: its spread is not in the interval")
-    if "lossy" in rows and rows["lossy"].any():
-        reasons.append("JPEG copies are among the images of the data set")
+        reasons.append("the spread between networks is not in the interval")
+    if ours.lossy:
+        measured = f", {copies.change:+.2f} ± {copies.error:.2f} dB, is in the interval" if copies else " is not known"
+        reasons.append(f"{ours.lossy:.0%} of the images are JPEG copies, whose effect{measured}")
     if ours.n_failed:
         reasons.append(f"{ours.n_failed} failed, not in the mean")
     if ours.n_exact:
         reasons.append(f"{ours.n_exact} exact (infinite PSNR), not in the mean")
-    return verdict, "; ".join(reasons)
+    return verdict, reasons
 
 
-def _decide(ours: Difference, margin: float, blockers: list[str]) -> tuple[Verdict, list[str]]:
+def decide(ours: Difference, margin: float, blockers: Sequence[str]) -> tuple[Verdict, list[str]]:
+    """Decide the verdict on a value of which there are rows, with its reasons; `blockers` make it not comparable."""
     if blockers:
-        return "not comparable", blockers
+        return "not comparable", list(blockers)
     if ours.n_images == 0:
         return "undecided", ["no finite PSNR"]
+    if ours.n_seeds < MIN_SEEDS:
+        seeds = f"{ours.n_seeds} network seed{'s' * (ours.n_seeds > 1)}"
+        return "undecided", [f"{seeds}: it takes {MIN_SEEDS} to tell how much networks differ"]
     if math.isnan(ours.ci_low):
-        return "undecided", ["too few images or network seeds for an interval"]
-    if not ours.ci_low <= 0 <= ours.ci_high:
+        return "undecided", ["too few images for an interval"]
+    if not ours.includes_zero:
         return "differs", ["the interval excludes 0"]
     if abs(ours.difference) > margin:
         return "undecided", [f"the interval includes 0, but the difference is beyond ±{margin:.2f} dB"]
@@ -185,25 +151,6 @@ def _decide(ours: Difference, margin: float, blockers: list[str]) -> tuple[Verdi
 
 def _one_image(rows: pd.DataFrame) -> bool:
     return rows["image"].nunique() == 1
-
-
-def _pooled_std(table: pd.DataFrame) -> float:
-    """Standard deviation over images (rows), pooled over seeds (columns); NaN unless a seed has two images."""
-    freedom = int((table.count() - 1).sum())
-    squares = float(((table - table.mean()) ** 2).sum().sum())
-    return math.sqrt(squares / freedom) if freedom else math.nan
-
-
-def _half_width(parts: Sequence[tuple[float, int]]) -> float:
-    """Half the width of the interval for independent (variance, degrees of freedom); dB from dB².
-
-    The method is that of Welch (1947) and Satterthwaite (1946). NaN where no variance is known, or all are zero.
-    """
-    total = sum(variance for variance, _ in parts)
-    if not total > 0:
-        return math.nan
-    freedom = total**2 / sum(variance**2 / known for variance, known in parts)
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
 
 
 def _check_rows(rows: pd.DataFrame) -> None:

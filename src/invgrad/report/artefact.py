@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from invgrad.experiments.layout import Layout
 from invgrad.metrics.image_pairs import ImagePairs, read_image_pairs, read_trajectories
 from invgrad.networks.training import Epoch
+from invgrad.paper.cells import CellFacts
+from invgrad.paper.differences import compare
 from invgrad.paper.values import FLAT_PSNR
-from invgrad.paper.verdicts import compare, read_values, verdicts
+from invgrad.paper.verdicts import read_values, verdicts
 from invgrad.report.export import save_figure, save_table
 from invgrad.report.tables import flat_image, sample_size
 from invgrad.results.files import read_tables
@@ -82,16 +84,16 @@ class ArtefactResults:
         """One row per value that the paper reports of these cells, in their order (see `invgrad.paper.verdicts`)."""
         values = read_values(self._paper_values)
         values = values[values["cell"].isin(list(self.cells))]
-        deviations = {cell: about["deviations"] for cell, about in self.cells.items()}
+        facts = {cell: CellFacts.of(about) for cell, about in self.cells.items()}
         order = {cell: number for number, cell in enumerate(self.cells)}
-        judged = verdicts(values, self.rows, deviations)
+        judged = verdicts(values, self.rows, facts)
         return judged.sort_values("cell", key=lambda cells: cells.map(order), kind="stable").reset_index(drop=True)
 
     def comparison(self, measure: str = "psnr_mean") -> pd.DataFrame:
         """Our mean PSNR in dB of every cell, beside the paper's value of this `measure`, if it reports one.
 
         One row per cell, in their order: `cell`, its `NAMES` and `dataset`, the least and the largest `iterations` and
-        `restarts` of an image, the fields of `paper.verdicts.Difference`, `flat_psnr` (the mean over its images),
+        `restarts` of an image, the fields of `paper.differences.Difference`, `flat_psnr` (the mean over its images),
         `deviations`, and the verdict's columns `PAPER`.
         """
         reported = self.verdicts[self.verdicts["measure"] == measure].set_index("cell")[list(PAPER)]

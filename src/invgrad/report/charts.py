@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from invgrad.paper.weights import power
 from invgrad.report.image_grid import DPI, FONT_POINTS, GREY, wrapped
-from invgrad.report.tables import power
 
 Shared = Literal["none", "all", "row", "col"]
 

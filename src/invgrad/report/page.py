@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from invgrad.experiments.description import ArtefactDescription, CellDescription, Description
 from invgrad.paper.open_details import OpenDetails
 from invgrad.paper.verdicts import RULE, Verdict
-from invgrad.report.tables import RECALLED, mean_and_spread
+from invgrad.report.tables import RECALLED, fixed, mean_and_spread
 
 PAPER_SCALE = "paper"
 
@@ -113,6 +113,11 @@ class ReportedValue:
             return "–"
         counts = f"n = {self.row['n_images']} × {self.row['n_seeds']} seeds"
         return f"{mean_and_spread(self.row['value'], self.row['std_images'])} ({counts})"
+
+    @property
+    def between_networks(self) -> str:
+        """The standard deviation between the means of our network seeds."""
+        return fixed(self.row["std_seeds"])
 
     @property
     def difference(self) -> str:
@@ -299,8 +304,17 @@ def compared(table: Table, reported: Sequence[ReportedValue]) -> Table:
 def numbers(reported: Sequence[ReportedValue], said: str = "") -> Table:
     """The table of reported values; a reason that is part of what has been `said` is not repeated."""
     return Table(
-        columns=[CELL, "where", f"paper, dB ({RECALLED} recalled)", "ours, dB", "difference (95 % interval)"],
-        rows=[[each.label, each.where, each.paper, each.ours, each.difference] for each in reported],
+        columns=[
+            CELL,
+            "where",
+            f"paper, dB ({RECALLED} recalled)",
+            "ours, dB",
+            "± seeds",
+            "difference (95 % interval)",
+        ],
+        rows=[
+            [each.label, each.where, each.paper, each.ours, each.between_networks, each.difference] for each in reported
+        ],
         judged=[{each.verdict: "" if each.reason in said else each.reason} for each in reported],
     )
 

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from invgrad.data.registry import title
@@ -24,11 +23,6 @@ BELOW_FLAT = " ↓"
 def fixed(value: float) -> str:
     """Format a number as `18.00`; NaN as a dash."""
     return NONE if math.isnan(value) else f"{value:.2f}"
-
-
-def power(value: float) -> str:
-    """Format a number as the configuration writes small ones, e.g. `1e-6` or `2.5e-3`."""
-    return np.format_float_scientific(value, precision=3, trim="-", exp_digits=1)
 
 
 def mean_and_spread(mean: float, spread: float) -> str:

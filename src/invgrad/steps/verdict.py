@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from invgrad.paper.verdicts import ROW_COLUMNS, compare, read_values, verdicts
+from invgrad.paper.cells import CellFacts
+from invgrad.paper.differences import compare
+from invgrad.paper.verdicts import ROW_COLUMNS, read_values, verdicts
 from invgrad.results.files import read_tables, write_csv, write_json
 from invgrad.results.origin import Origin, numbered
 from invgrad.results.provenance import Record
@@ -19,15 +21,13 @@ def write_verdicts(
 ) -> None:
     """Write all per-image rows to `rows`, the verdicts to `out`, and a summary that compares two runs to `metrics`.
 
-    `description` says why a cell is not comparable, or was left out.
+    `description` has the facts on every cell, such as why it is not comparable, or was left out.
     """
     cells = json.loads(description.read_text(encoding="utf-8"))["cells"]
-    deviations = {cell: about["deviations"] for cell, about in cells.items()}
-    left_out = {cell: about["left_out"] for cell, about in cells.items() if about["left_out"]}
     inputs = {"paper values": paper_values, "description": description} | numbered("rows", tables)
     record = Record(Origin.of("verdict", {}, inputs, final=True))
     table = read_tables(tables) if tables else pd.DataFrame(columns=ROW_COLUMNS)
-    judged = verdicts(read_values(paper_values), table, deviations, left_out)
+    judged = verdicts(read_values(paper_values), table, {cell: CellFacts.of(about) for cell, about in cells.items()})
     write_csv(rows, table)
     write_csv(out, judged)
     write_json(metrics, summary(table, judged))
