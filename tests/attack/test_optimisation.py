@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from invgrad.attack.constraints import box
-from invgrad.attack.optimisers import stepper as make_stepper
 from invgrad.attack.options import RunOptions
 from invgrad.attack.result import Reconstruction
 from invgrad.attack.run import reconstruct
@@ -127,40 +126,6 @@ def test_inferred_labels_are_the_true_ones() -> None:
     assert result.labels.tolist() == shared.labels.tolist()
     with pytest.raises(ValueError, match="from a gradient only"):
         reconstruct(net, FederatedAveraging(steps=1), blind, Exact(iterations=1), seed_key="k")
-
-
-@pytest.mark.parametrize("offset", [0.0, 40.0])
-def test_batched_lbfgs_is_torchs_run_alone(offset: float) -> None:
-    """Rosenbrock valleys of different steepness; `offset` starts one where torch stops early."""
-    starts = torch.tensor([[-1.2, 1.0], [0.0, 0.0], [1.0 + offset, 1.0], [3.0, -2.0]], dtype=torch.float64)
-    steep = torch.tensor([1.0, 10.0, 3.0, 0.1], dtype=torch.float64)
-
-    def valley(x: Tensor, a: Tensor) -> Tensor:
-        return (1 - x[..., 0]) ** 2 + a * (x[..., 1] - x[..., 0] ** 2) ** 2
-
-    batch = starts.clone()
-    stepper = make_stepper(LBFGS(step_size=0.1), [batch])
-
-    def evaluate() -> tuple[Tensor, list[Tensor]]:
-        x = batch.detach().clone().requires_grad_()
-        cost = valley(x, steep)
-        return cost.detach(), list(torch.autograd.grad(cost.sum(), x))
-
-    for _ in range(8):
-        stepper.step(evaluate, decay=1.0)
-    for trial, start in enumerate(starts):
-        x = start.clone().requires_grad_()
-        alone = torch.optim.LBFGS([x], lr=0.1)
-
-        def closure(x: Tensor = x, a: Tensor = steep[trial], alone: torch.optim.LBFGS = alone) -> Tensor:
-            alone.zero_grad()
-            cost = valley(x, a)
-            cost.backward()
-            return cost
-
-        for _ in range(8):
-            alone.step(closure)
-        torch.testing.assert_close(batch[trial], x.detach(), rtol=1e-6, atol=1e-9)
 
 
 def test_labels_of_a_batch_are_inferred() -> None:

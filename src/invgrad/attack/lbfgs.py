@@ -1,10 +1,14 @@
 """L-BFGS for many independent trials at once, agreeing with `torch.optim.LBFGS` run on each trial alone."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from invgrad.tangent.kernels.lbfgs import CompiledMemory
+from invgrad.tangent.kernels.library import usable
 
 INNER_ITERATIONS = 20
 HISTORY = 100
@@ -25,10 +29,8 @@ class BatchedLBFGS:
         self._variables = variables
         self._step_size = step_size
         point = self._flat(variables)
-        self._memory = _Memory(point)
-        self._direction = torch.zeros_like(point)
-        self._length = point.new_zeros(len(point))
-        self._previous = torch.zeros_like(point)
+        self._memory = _memory(point)
+        self._step = torch.zeros_like(point)
         self._started = torch.zeros(len(point), dtype=torch.bool, device=point.device)
 
     def step(self, evaluate: Callable[[], tuple[Tensor, Sequence[Tensor]]], decay: float) -> Tensor:
@@ -40,38 +42,34 @@ class BatchedLBFGS:
             active = active & torch.isfinite(cost)
             if not active.any():
                 break
-            self._choose_direction(gradient, active, self._step_size * decay)
-            descent = (gradient * self._direction).sum(1)
-            active = active & (descent <= -CHANGE_TOLERANCE)
+            direction = self._choose_step(gradient, active, self._step_size * decay)
+            active = active & ((gradient * direction).sum(1) <= -CHANGE_TOLERANCE)
             self._move(active)
             if iteration == INNER_ITERATIONS - 1:
                 break
             before = cost
             cost, gradients = evaluate()
             gradient = self._flat(gradients)
-            shift = (self._direction * self._length[:, None]).abs().amax(1)
-            active = active & ~self._flat_at(gradient) & (shift > CHANGE_TOLERANCE)
+            active = active & ~self._flat_at(gradient) & (self._step.abs().amax(1) > CHANGE_TOLERANCE)
             active = active & ((cost - before).abs() >= CHANGE_TOLERANCE)
         return first_cost
 
     def state(self) -> dict[str, Tensor]:
         """Return the state, as `Stepper.state` does."""
-        own = {name: getattr(self, f"_{name}") for name in ("direction", "length", "previous", "started")}
+        own = {name: getattr(self, f"_{name}") for name in ("step", "started")}
         return {**own, **self._memory.state()}
 
-    def _choose_direction(self, gradient: Tensor, active: Tensor, step_size: float) -> None:
-        fresh = active & ~self._started
-        last_step = self._direction * self._length[:, None]
-        newton_step = -self._memory.apply(gradient, gradient - self._previous, last_step, active & self._started)
-        self._direction = torch.where(active[:, None], newton_step, self._direction)
-        first_length = (1 / gradient.abs().sum(1)).clamp(max=1) * step_size
-        length = torch.where(fresh, first_length, torch.full_like(first_length, step_size))
-        self._length = torch.where(active, length, self._length)
-        self._previous = torch.where(active[:, None], gradient, self._previous)
+    def _choose_step(self, gradient: Tensor, active: Tensor, step_size: float) -> Tensor:
+        """Choose the next step of the `active` trials; return their directions, before these get their lengths."""
+        direction = self._memory.direction(gradient, self._step, active)
+        first_length = (1 / gradient.abs().sum(1)).clamp(max=1)
+        length = torch.where(self._started, 1, first_length) * step_size
+        self._step = torch.where(active[:, None], direction * length[:, None], self._step)
         self._started = self._started | active
+        return direction
 
     def _move(self, active: Tensor) -> None:
-        shift = torch.where(active[:, None], self._direction * self._length[:, None], 0)
+        shift = torch.where(active[:, None], self._step, 0)
         offset = 0
         for variable in self._variables:
             size = variable[0].numel()
@@ -87,8 +85,25 @@ class BatchedLBFGS:
         return gradient.abs().amax(1) <= GRADIENT_TOLERANCE
 
 
-class _Memory:
-    """Curvature pairs of every trial: a ring of slots, filled trial by trial as pairs are accepted.
+class _Memory(Protocol):
+    """The curvature pairs of every trial."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the pairs and what is derived from them, [trials, …] each."""
+
+    def direction(self, gradient: Tensor, step: Tensor, which: Tensor) -> Tensor:
+        """Accept the last `step` [trials, d] of the trials `which` [trials], and the change of their gradient by it, as
+        a pair if its curvature is positive; return minus the inverse-Hessian estimate times `gradient` [trials, d], and
+        anything for other trials. Before the first call steps are zero, so it accepts nothing.
+        """
+
+
+def _memory(point: Tensor) -> _Memory:
+    return CompiledMemory(point, HISTORY, CURVATURE_FLOOR) if usable("lbfgs", point) else TorchMemory(point)
+
+
+class TorchMemory:
+    """The pairs in torch: a ring of slots, filled trial by trial as pairs are accepted.
 
     The two-loop recursion runs for all pairs at once. With the pairs (s, y) as the rows of S and Y, oldest first,
     R the upper triangle of SYᵀ and D its diagonal, the factors of the first loop solve Rα = Sg; from r = γ(g − Yᵀα)
@@ -100,6 +115,7 @@ class _Memory:
         trials, size = point.shape
         self._trials = torch.arange(trials, device=point.device)
         self._slots = torch.arange(HISTORY, device=point.device)
+        self._previous = torch.zeros_like(point)
         self._steps = point.new_zeros(trials, HISTORY, size)
         self._changes = point.new_zeros(trials, HISTORY, size)
         self._triangle = torch.eye(HISTORY, dtype=point.dtype, device=point.device).repeat(trials, 1, 1)
@@ -107,13 +123,14 @@ class _Memory:
         self._scale = point.new_ones(trials)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the pairs and what is derived from them, [trials, …] each."""
-        return {name: getattr(self, f"_{name}") for name in ("steps", "changes", "triangle", "count", "scale")}
+        """Return the state, as `_Memory.state` does."""
+        names = "previous", "steps", "changes", "triangle", "count", "scale"
+        return {name: getattr(self, f"_{name}") for name in names}
 
-    def apply(self, gradient: Tensor, change: Tensor, step: Tensor, which: Tensor) -> Tensor:
-        """Accept the pairs of gradient `change` and `step`, [trials, d] each, of the trials `which` [trials] if their
-        curvature is positive; return the inverse-Hessian estimate of every trial times its gradient, [trials, d].
-        """
+    def direction(self, gradient: Tensor, step: Tensor, which: Tensor) -> Tensor:
+        """Accept pairs and return directions, as `_Memory.direction` does."""
+        change = gradient - self._previous
+        self._previous = torch.where(which[:, None], gradient, self._previous)
         curvature = (change * step).sum(1)
         accepted = which & (curvature > CURVATURE_FLOOR)
         self._scale = torch.where(accepted, curvature / change.square().sum(1), self._scale)
@@ -123,7 +140,7 @@ class _Memory:
         places = self._trials[:, None], (self._count[:, None] + self._slots) % HISTORY  # from the oldest to the newest
         along_gradient, along_change = torch.stack([gradient, change], 1).bmm(self._steps.mT).unbind(1)
         self._extend(along_change[places], accepted)
-        return self._two_loops(gradient, along_gradient, places)
+        return -self._two_loops(gradient, along_gradient, places)
 
     def _extend(self, column: Tensor, accepted: Tensor) -> None:
         """Forget the oldest pair in R, for the newest, whose y has these products with every s, [trials, pairs]."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from invgrad.source_code import checksum
 
 HERE = Path(__file__).parent
-KINDS = ("program", "winograd")
+KINDS = ("lbfgs", "program", "winograd")
 FLAGS = ["-O3", "-std=c++17", "-fopenmp", "-Wno-psabi"]
 GENERATIONS = {"avx512": ["-march=x86-64-v4"], "avx2": ["-march=x86-64-v3"], "default": []}
 """The compiler's flags for each generation of x86 processors; other processors have the default alone."""
