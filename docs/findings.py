@@ -53,7 +53,9 @@ def rendered(template: str) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(places=places, signed=signed)
-    return wrapped(environment.get_template(template).render(globals(), rule=RULE, confidence=CONFIDENCE))
+    rule = {"rule": RULE, "confidence": CONFIDENCE, "min_seeds": MIN_SEEDS}
+    simulated = {"rates": rates, "true_difference": TRUE_DIFFERENCE}
+    return wrapped(environment.get_template(template).render(globals(), **rule, **simulated))
 
 
 def wrapped(markdown: str) -> str:

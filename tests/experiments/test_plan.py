@@ -152,6 +152,20 @@ def test_packaged_images_are_enough_for_every_client() -> None:
             clients(split, **group.targets.model_dump(exclude={"split", "jpeg_quality"}))
 
 
+def test_the_verdicts_know_which_cells_differ_in_alpha_and_images_alone() -> None:
+    cells = describe(plan(scale="paper"))["cells"]
+    mine = "lenet-untrained-proposed"
+    alike = {name for name, about in cells.items() if about["alike"] == cells[mine]["alike"]}
+    powers = [f"1e-{power}" for power in range(1, 7)]
+    grid = {f"lenet-untrained-{sweep}{power}" for sweep in ("tv", "others-tv") for power in powers}
+    assert alike == grid | {mine, "lenet-untrained-proposed-tv1e-3"}, "copies are other images"
+    copies = {name: about["copies_of"] for name, about in cells.items() if about["copies_of"]}
+    assert copies == {f"{victim}-copies": f"{victim}-tv1e-2" for victim in ("lenet-untrained", "lenet-trained")}
+    printed = {name: about["weight_known"] for name, about in cells.items() if name.endswith("trained-proposed")}
+    assert [name for name, known in printed.items() if known] == [mine], "quoted; the others are recalled"
+    assert cells["lenet-trained-lbfgs"]["weight_known"], "it has none"
+
+
 def test_attacks_on_one_victim_start_from_the_same_noise() -> None:
     every = plan(scale="paper")
 

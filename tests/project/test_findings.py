@@ -77,7 +77,7 @@ def test_table_1_has_every_value_of_the_verdicts() -> None:
         assert line.verdict == row.verdict
         numbers = [line.paper, line.ours, line.between_networks.replace("–", ""), line.difference]
         decimals = [float(text) for text in re.findall(r"[+-]?\d+\.\d+", " ".join(numbers).replace("−", "-"))]
-        spread = ["std_seeds"] * int(row.n_seeds > 1)
+        spread = ["std_seeds"] if row.n_seeds > 1 else []
         columns = ["paper_value", "paper_std", "value", "std_images", *spread, "difference", "ci_low", "ci_high"]
         assert decimals == [pytest.approx(row[column], abs=0.005001) for column in columns]
         assert (line.why == "") == (line.verdict != "not comparable")

@@ -140,7 +140,7 @@ def _summary(plan: Plan, cell: str) -> dict[str, Any]:
         "deviations": deviations(plan.project, cell),
         "weight_known": not weight or plan.project.written.source("cells", cell, "attack.total_variation") in KNOWN,
         "alike": _alike(plan, cell),
-        "copies_of": chosen.variant_of if getattr(clients.targets, "jpeg_quality", None) else None,
+        "copies_of": chosen.variant_of if clients.targets.jpeg_quality else None,
     }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from invgrad.tangent.kernels.library import SUFFIXES, library
 
 STATE = ("steps", "changes", "curvatures", "scale", "count", "previous")
-"""What a memory remembers, [trials, …] each: pairs, and their curvatures; γ; how many were ever accepted; the last
+"""Contents of a memory, [trials, …] each: pairs, and their curvatures; γ; how many were ever accepted; the last
 gradient.
 """
 
