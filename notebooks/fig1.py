@@ -16,9 +16,13 @@ results = ArtefactResults.open(artefact)
 
 # %% [markdown]
 # The first image of each cell stands beside its original, with the first network seed. Under each reconstruction is
-# its PSNR; the last line lists the deviations from the paper.
+# its PSNR, which hardly sees whether a photograph is recognised, and its structural similarity (SSIM), which does; the
+# last line lists the deviations from the paper.
 
 # %%
-shown = [(about["label"], results.gallery(cell, count=1)) for cell, about in results.cells.items()]
+similarity = {cell: rows["ssim"].iloc[0] for cell, rows in results.by_cell.items()}
+shown = [
+    (f"{about['label']}\nSSIM {similarity[cell]:.2f}", results.gallery(cell, count=1)) for cell, about in results.cells.items()
+]
 figure = image_grid([beside(shown)], results.caption, note=unlike_paper(results.cells))
 results.save_figure(figure)
