@@ -15,9 +15,9 @@ from invgrad.report.tables import unlike_paper
 results = ArtefactResults.open(artefact)
 
 # %% [markdown]
-# The first image of each cell stands beside its original, with the first network seed. Under each reconstruction is
-# its PSNR, which hardly sees whether a photograph is recognised, and its structural similarity (SSIM), which does; the
-# last line lists the deviations from the paper.
+# The first image of each cell stands beside its original, with the first network seed. Under each reconstruction are
+# its structural similarity (SSIM) and its PSNR. Neither sees whether a photograph is recognised: a flat image of the
+# mean colour may have more of both. The last line lists the deviations from the paper.
 
 # %%
 similarity = {cell: rows["ssim"].iloc[0] for cell, rows in results.by_cell.items()}
