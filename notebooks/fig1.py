@@ -21,8 +21,7 @@ results = ArtefactResults.open(artefact)
 
 # %%
 similarity = {cell: rows["ssim"].iloc[0] for cell, rows in results.by_cell.items()}
-shown = [
-    (f"{about['label']}\nSSIM {similarity[cell]:.2f}", results.gallery(cell, count=1)) for cell, about in results.cells.items()
-]
+labels = {cell: f"{about['label']}\nSSIM {similarity[cell]:.2f}" for cell, about in results.cells.items()}
+shown = [(label, results.gallery(cell, count=1)) for cell, label in labels.items()]
 figure = image_grid([beside(shown)], results.caption, note=unlike_paper(results.cells))
 results.save_figure(figure)

@@ -152,6 +152,19 @@ def test_packaged_images_are_enough_for_every_client() -> None:
             clients(split, **group.targets.model_dump(exclude={"split", "jpeg_quality"}))
 
 
+def test_a_figure_needs_the_images_of_the_first_network_seed_alone() -> None:
+    every = plan(scale="paper")
+    seeds = {
+        name: {path.name.partition("-")[0] for path in every.shown(name) if "reconstructions" in path.parts}
+        for name in ("fig2", "convergence")
+    }
+    assert seeds == {"fig2": {"seed0"}, "convergence": {f"seed{seed}" for seed in range(5)}}
+    rows = {
+        path.stem for path in every.shown("fig2") if "lenet-untrained-proposed" in path.parts and path.suffix == ".csv"
+    }
+    assert rows == {f"seed{seed}" for seed in range(20)}
+
+
 def test_the_verdicts_know_which_cells_differ_in_alpha_and_images_alone() -> None:
     cells = describe(plan(scale="paper"))["cells"]
     mine = "lenet-untrained-proposed"

@@ -157,16 +157,24 @@ class Plan:
         clients = self.cells[cell].clients
         return [self.files.truth(clients, shard.seed, shard.number) for shard in self._shards(cell, seed)]
 
+    def _images(self, cell: str, seed: int | None = None) -> list[Path]:
+        return [*self.reconstructions(cell, seed), *self.truths(cell, seed)]
+
     def rows(self, cell: str) -> list[Path]:
         """The rows of a cell, seed by seed."""
         return [self.files.rows(cell, seed) for seed in self.clients[self.cells[cell].clients].seeds]
 
     def shown(self, artefact: str) -> list[Path]:
-        """The results that an artefact's notebook reads, each with a record."""
+        """The results that an artefact's notebook reads, each with a record.
+
+        These are rows of every network seed, images of the first, trajectories of every one.
+        """
         chosen = self.artefacts[artefact]
         files = [path for cell in chosen.cells for path in self.rows(cell)]
         if "images" in chosen.reads:
-            files += [path for cell in chosen.cells for path in (*self.reconstructions(cell), *self.truths(cell))]
+            files += [path for cell in chosen.cells for path in self._images(cell, self.shards(cell)[0].seed)]
+        if "trajectories" in chosen.reads:
+            files += [path for cell in chosen.cells for path in self._images(cell)]
         if "activations" in chosen.reads:
             files += [self.files.activations(cell) for cell in chosen.cells]
         return list(dict.fromkeys(files))

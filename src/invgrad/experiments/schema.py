@@ -141,7 +141,7 @@ class Artefact(Settings):
     """Place in the paper, or "beyond the paper"."""
     about: str
     cells: Distinct[str] = ()
-    reads: Distinct[Literal["images", "activations", "curves", "description"]] = ()
+    reads: Distinct[Literal["images", "trajectories", "activations", "curves", "description"]] = ()
     """Inputs besides the rows of every cell: its images, its activation errors, its victim's training curve, or the
     description of all that is run.
     """

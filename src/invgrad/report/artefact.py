@@ -111,9 +111,9 @@ class ArtefactResults:
             )
         return pd.DataFrame(table).join(reported, on="cell")
 
-    def gallery(self, cell: str, *, seed: int | None = None, count: int | None = None) -> ImagePairs:
-        """The first `count` images of a cell (all, if None), with its first network seed unless one is given."""
-        return read_image_pairs(*self._image_files(cell, seed), count=count)
+    def gallery(self, cell: str, *, count: int | None = None) -> ImagePairs:
+        """The first `count` images of a cell (all, if None), with its first network seed."""
+        return read_image_pairs(*self._image_files(cell, self.seeds(cell)[0]), count=count)
 
     def trajectories(self, cell: str) -> pd.DataFrame:
         """PSNR and matching loss along the optimisation: the columns of `read_trajectories`, and `seed`."""
@@ -176,12 +176,11 @@ class ArtefactResults:
         save_table(table, numbers, self._stem, f"{self.caption} {note}".rstrip(), self._stamp)
         print(f"{self._stem}: csv, md, tex")
 
-    def _image_files(self, cell: str, seed: int | None) -> tuple[list[str], list[str]]:
-        """The files of reconstructions and of true images of one network seed; None: the first."""
+    def _image_files(self, cell: str, seed: int) -> tuple[list[str], list[str]]:
+        """The files of reconstructions and of true images of one network seed."""
         about = self.cells[cell]
-        chosen = about["seeds"][0] if seed is None else seed
         shards = range(about["shards"])
         return (
-            [str(self._files.reconstruction(cell, chosen, shard)) for shard in shards],
-            [str(self._files.truth(about["clients"], chosen, shard)) for shard in shards],
+            [str(self._files.reconstruction(cell, seed, shard)) for shard in shards],
+            [str(self._files.truth(about["clients"], seed, shard)) for shard in shards],
         )
