@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from PIL import Image
 
-from invgrad.tangent.kernels.builds import carried_checksum, source_checksum
+from invgrad.tangent.kernels.builds import KINDS, carried_checksum, find_build, generations, source_checksum
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -143,6 +143,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         else:
             copy.parent.mkdir(exist_ok=True)
             shutil.copy(source, copy)
+    _reuse_builds(folder / "source")
     pip = [sys.executable, "-m", "pip", "--quiet"]
     build = [
         *pip,
@@ -161,6 +162,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     (folder / "start/sitecustomize.py").write_text(ABSENT.format(names=_modules_of(EXTRAS["pipeline"])))
     (folder / "empty").mkdir()
     return Installed(folder / "package", folder / "empty")
+
+
+def _reuse_builds(source: Path) -> None:
+    """Put the set-up's builds of the kernels where the wheel's are made, so that only what is older than its source is
+    compiled, for half a minute; that a build is of this source, its checksum tells.
+    """
+    (source / "setup.cfg").write_text("[build]\nbuild_lib = build/lib\n[build_ext]\nforce = false\n")
+    for build in [find_build(kind, generation) for kind in KINDS for generation in generations()]:
+        if build:
+            copy = source / "build/lib" / build.relative_to(ROOT / "src")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(build, copy)
 
 
 def _modules_of(requirements: list[str]) -> set[str]:
