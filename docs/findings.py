@@ -21,15 +21,18 @@ from invgrad.experiments.summary import describe
 from invgrad.paper.cells import CellFacts
 from invgrad.paper.differences import CONFIDENCE, Difference, compare
 from invgrad.paper.values import PaperValue, read
-from invgrad.paper.verdicts import RULE
+from invgrad.paper.verdicts import RULE, read_values, verdicts
 from invgrad.paper.weights import MIN_SEEDS
 from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
 from invgrad.performance.estimate import costs
 from invgrad.report.tables import difference_and_interval, fixed, mean_and_spread
+from invgrad.results.files import read_tables
 from invgrad.settings import read_yaml
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "figures/small"
+FINISHED = ROOT / "data/results/small"
+"""What is finished of the run that takes the place of the figures, packed."""
 TABLE1 = {
     f"{network}-{training}-{attack}": f"{title}, {training}, {name}"
     for network, title in (("lenet", "LeNet (Zhu)"), ("resnet20-4", "ResNet20-4"))
@@ -100,15 +103,46 @@ class Line(NamedTuple):
 
 
 @cache
+def described() -> dict[str, Any]:
+    """Description of every cell at scale `small`, as it is configured now."""
+    with chdir(ROOT):
+        cells: dict[str, Any] = describe(Plan(load(read_yaml(CONFIG) | {"scale": "small"})))["cells"]
+    return cells
+
+
+@cache
 def facts() -> dict[str, CellFacts]:
     """Facts on every cell: those of the plan, except where the record of the verdicts has those of another one."""
     recorded = json.loads((FIGURES / "verdicts.json").read_text(encoding="utf-8"))["settings"]
-    with chdir(ROOT):
-        cells = describe(Plan(load(read_yaml(CONFIG) | {"scale": "small"})))["cells"]
+    cells = {cell: dict(about) for cell, about in described().items()}
     for fact, of_cells in recorded.items():
         for cell in cells.keys() & of_cells.keys():
             cells[cell][fact] = of_cells[cell]
     return {cell: CellFacts.of(about) for cell, about in cells.items()}
+
+
+@cache
+def finished() -> pd.DataFrame:
+    """The rows of every finished cell of the new run, of all its network seeds."""
+    rows = read_tables(sorted(FINISHED.glob("metrics/rows/*/*.csv")))
+    seeds = rows.groupby("cell")["seed"].nunique()
+    whole = [cell for cell, count in seeds.items() if count == len(described()[cell]["seeds"])]
+    return rows[rows["cell"].isin(whole)]
+
+
+@cache
+def new_verdicts() -> pd.DataFrame:
+    """The verdicts on the finished cells, by cell."""
+    known = {cell: CellFacts.of(about) for cell, about in described().items()}
+    found = verdicts(read_values(ROOT / "data/paper_values.csv"), finished(), known)
+    return found[found["verdict"] != "not run"].set_index("cell")
+
+
+def new(cell: str) -> Difference:
+    """Our mean PSNR of a finished cell beside the value printed for the proposed attack on its victim."""
+    printed_for = next(each for each in new_verdicts().index if cell.startswith(each.removesuffix("proposed")))
+    row = new_verdicts().loc[printed_for]
+    return compare(finished().query("cell == @cell"), row.paper_value, row.paper_std, row.paper_n)
 
 
 def table1() -> list[Line]:

@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, jvp, vjp, vmap
 
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.networks.build import build
+from invgrad.networks.efficientnet_lite import Renormalise
 from invgrad.networks.settings import MLP, ConvNet, LeNetZhu, Network, ResNet
 from invgrad.objective.autodiff import Objective
 from invgrad.objective.build import objective_for
@@ -170,10 +171,17 @@ LAYERS: dict[str, nn.Module] = {
     "conv-no-bias-strided": nn.Conv2d(3, 4, (3, 2), stride=(2, 3), padding=(1, 0), bias=False),
     "conv-circular": nn.Conv2d(3, 4, 5, stride=2, padding=(2, 1), padding_mode="circular"),
     "conv-1x1": nn.Conv2d(3, 4, 1, stride=2),
+    "conv-depthwise": nn.Conv2d(3, 3, 5, stride=2, padding=2, groups=3, bias=False),
+    "conv-groups": nn.Conv2d(3, 6, (3, 2), stride=(1, 2), padding=(0, 1), groups=3),
+    "conv-groups-circular": nn.Conv2d(3, 6, 3, stride=2, padding=(2, 1), padding_mode="circular", groups=3),
     "batch-norm": nn.BatchNorm2d(3),
     "linear": nn.Linear(9, 4),
     "sigmoid": nn.Sigmoid(),
     "relu": nn.ReLU(),
+    "relu6": nn.ReLU6(),
+    "zero-pad": nn.ZeroPad2d((0, 1, 2, 3)),
+    "zero-pad-negative": nn.ZeroPad2d((0, -1, 2, 0)),
+    "renormalise": Renormalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)),
     "max-pool": nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True),
     "max-pool-global": nn.AdaptiveMaxPool2d(1),
     "average-pool": nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False),
@@ -203,7 +211,7 @@ def test_formulas_of_a_layer(name: str, trials: int, size: int, way: str, monkey
     size = 9 if name == "linear" else size
     layer = layer_of(module, torch.Size((2, 3, size, size)), PassOptions(together=together))
     assert layer is not None
-    inputs, tangent = torch.randn(2, trials * 2, 3, size, size, dtype=torch.float64)
+    inputs, tangent = 4 * torch.randn(2, trials * 2, 3, size, size, dtype=torch.float64)
     outputs = module(inputs).detach()
     grad_output, grad_tangent = torch.randn(2, *outputs.shape, dtype=torch.float64)
     parameters = {key: value.detach() for key, value in module.named_parameters()}
@@ -465,7 +473,7 @@ class DoublingLinear(nn.Linear):
     "network",
     [
         nn.Sequential(nn.Flatten(), nn.Linear(768, 8), nn.LayerNorm(8), nn.Linear(8, 5)),
-        nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten(), nn.Linear(6 * 14 * 14, 5)),
+        nn.Sequential(nn.Conv2d(3, 6, 3, dilation=2, padding=1), nn.Flatten(), nn.Linear(6 * 14 * 14, 5)),
         nn.Sequential(nn.Flatten(), DoublingLinear(768, 5)),
         Overwriting(),
         OverwritingView(),
@@ -476,7 +484,7 @@ class DoublingLinear(nn.Linear):
     ],
     ids=[
         "layer-norm",
-        "groups",
+        "dilation",
         "subclass",
         "in-place",
         "in-place-view",

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from invgrad.data.registry import Package, describe
 from invgrad.networks.settings import EfficientNetLite
 from invgrad.settings import SettingsError
+from invgrad.tangent.layers import Scale
+from invgrad.tangent.registry import layer_for
 
 STAGES = [
     # blocks, kernel, stride of the first, expansion, channels
@@ -52,6 +54,11 @@ class Renormalise(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map [n, channels, h, w] to the same shape."""
         return images * self.scale + self.shift
+
+
+@layer_for(Renormalise)
+def _scale(module: Renormalise, shape: torch.Size, options: object) -> Scale:
+    return Scale(module.scale, module.shift)
 
 
 class Block(nn.Module):

@@ -30,6 +30,8 @@ class PassOptions:
 
 def convolution(module: nn.Conv2d, shape: torch.Size, options: PassOptions) -> "Convolution":
     """Choose the formulas that suit inputs of this shape, [n, channels, height, width] for one trial."""
+    if module.groups > 1:
+        return GroupedConvolution(module)
     layer = Convolution(module)
     if options.together:
         return layer
@@ -166,6 +168,54 @@ class Convolution(Layer):
                 shape = (*wrapped.shape[:dim], size, *wrapped.shape[dim + 1 :])
                 wrapped = wrapped.new_zeros(shape).index_add_(dim, _circle(size, border, wrapped.device), wrapped)
         return wrapped
+
+
+class GroupedConvolution(Convolution):
+    """The same formulas where channels are in groups: the kernels of several trials are those of more groups."""
+
+    def __init__(self, module: nn.Conv2d) -> None:
+        self.groups = module.groups
+        super().__init__(module)
+
+    def saved_tangent(self, input_tangent: Tensor, trials: int) -> Saved:
+        """Return ȧ, or a itself, with its circular border."""
+        return (self._wrap(input_tangent),)
+
+    def gradient(self, saved: Saved, grad_output: Tensor, trials: int) -> PerTrial:
+        """G_W = δ∗a, G_b = Σδ."""
+        inputs, outputs = (_side_by_side(each, trials) for each in (saved[0], grad_output))
+        shape = trials * len(self.weight), *self.weight.shape[1:]
+        geometry = {"stride": self.stride, "padding": self.padding, "groups": trials * self.groups}
+        weight = conv2d_weight(inputs, shape, outputs, **geometry).view(trials, *self.weight.shape)
+        return (weight,) if self.bias is None else (weight, of_trials(grad_output, trials).sum((1, 3, 4)))
+
+    def tangent_forward(self, saved: Saved, input_tangent: Tensor | None, direction: PerTrial) -> Tensor:
+        """ż = W∗ȧ + v_W∗a + v_b."""
+        trials = len(direction[0])
+        inputs, bias = _side_by_side(saved[0], trials), None if self.bias is None else direction[1].flatten()
+        every = F.conv2d(
+            inputs, direction[0].flatten(0, 1), bias, self.stride, self.padding, groups=trials * self.groups
+        )
+        outputs = _one_by_one(every, trials)
+        return outputs if input_tangent is None else outputs + self._convolve(self._wrap(input_tangent), self.weight)
+
+    def tangent_backward(
+        self, saved: Saved, input_tangent: Tensor | None, grad_output: Tensor, grad_tangent: Tensor, direction: PerTrial
+    ) -> Tensor:
+        """δ̇_in = Wᵀ∗δ̇ + v_Wᵀ∗δ."""
+        trials = len(direction[0])
+        outputs, shape = _side_by_side(grad_output, trials), _side_by_side(saved[0], trials).shape
+        geometry = {"stride": self.stride, "padding": self.padding, "groups": trials * self.groups}
+        by_direction = _one_by_one(conv2d_input(shape, direction[0].flatten(0, 1), outputs, **geometry), trials)
+        return self._unwrap(by_direction + self._transposed(saved, self.weight, grad_tangent))
+
+    def _convolve(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(inputs, weight, bias, self.stride, self.padding, groups=self.groups)
+
+    def _transposed(self, saved: Saved, weight: Tensor, grad_output: Tensor) -> Tensor:
+        shape = saved[0].shape
+        back: Tensor = conv2d_input(shape, weight, grad_output, self.stride, self.padding, groups=self.groups)
+        return back
 
 
 class GramConvolution(Convolution):
@@ -315,6 +365,16 @@ class WinogradConvolution(Convolution):
 def _circle(size: int, border: int, device: torch.device) -> Tensor:
     """Return the pixels along a side of `size` that continues by `border` with its opposite end."""
     return torch.arange(-border, size + border, device=device) % size
+
+
+def _side_by_side(each: Tensor, trials: int) -> Tensor:
+    """Reshape [trials·n, channels, height, width] to [n, trials·channels, height, width]."""
+    return of_trials(each, trials).transpose(0, 1).flatten(1, 2)
+
+
+def _one_by_one(each: Tensor, trials: int) -> Tensor:
+    """Apply the inverse of `_side_by_side`."""
+    return each.unflatten(1, (trials, -1)).transpose(0, 1).flatten(0, 1)
 
 
 def _columns(each: Tensor, trials: int) -> Tensor:

@@ -222,6 +222,52 @@ class ReLU(Layer):
         return saved[0] * input_tangent
 
 
+class ReLU6(ReLU):
+    """z = min(max(a, 0), 6), with derivative 0 at 0 and at 6."""
+
+    def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
+        """z = a within 0 to 6, else the nearer of both; saves the mask m."""
+        return inputs.clamp(0, 6), (((inputs > 0) & (inputs < 6)).to(inputs.dtype),)
+
+
+class Scale(Layer):
+    """z = s·a + t with numbers s, t that are no parameters, a channel's each."""
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        self.scale, self.shift = scale, shift
+
+    def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
+        """z = s·a + t."""
+        return inputs * self.scale + self.shift, ()
+
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
+        """δ_in = s·δ."""
+        return grad_output * self.scale
+
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
+        """ż = s·ȧ."""
+        return input_tangent * self.scale
+
+
+class Pad(Layer):
+    """z = a with a border of zeros; `border` are its widths left, right, above and below."""
+
+    def __init__(self, border: tuple[int, int, int, int]) -> None:
+        self.border = border
+
+    def forward(self, inputs: Tensor, trials: int) -> tuple[Tensor, Saved]:
+        """z = a with its border."""
+        return self.push((), inputs), ()
+
+    def backward(self, saved: Saved, grad_output: Tensor) -> Tensor:
+        """δ_in = δ without the border."""
+        return F.pad(grad_output, [-width for width in self.border])
+
+    def push(self, saved: Saved, input_tangent: Tensor) -> Tensor:
+        """ż = ȧ with a border of zeros."""
+        return F.pad(input_tangent, self.border)
+
+
 class MaxPool(Layer):
     """z = the largest of each window of a, or of the whole image."""
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from invgrad.tangent.convolutions import PassOptions, convolution
-from invgrad.tangent.layers import AveragePool, BatchNorm, Flatten, Layer, Linear, MaxPool, ReLU, Sigmoid
+from invgrad.tangent.layers import AveragePool, BatchNorm, Flatten, Layer, Linear, MaxPool, Pad, ReLU, ReLU6, Sigmoid
 
 ModuleFactory = Callable[[Any, torch.Size, PassOptions], Layer | None]
 """Function of a module, the shape [n, …] of one trial's inputs and options: its layer; None for unknown settings."""
@@ -77,7 +77,7 @@ def layer_of_call(function: object, arguments: tuple[object, ...]) -> Layer | No
 
 @layer_for(nn.Conv2d)
 def _conv2d(module: nn.Conv2d, shape: torch.Size, options: PassOptions) -> Layer | None:
-    plain = module.groups == 1 and module.dilation == (1, 1) and not isinstance(module.padding, str)
+    plain = module.dilation == (1, 1) and not isinstance(module.padding, str)
     known = plain and module.padding_mode in ("zeros", "circular")
     return convolution(module, shape, options) if known else None
 
@@ -95,6 +95,16 @@ def _linear(module: nn.Linear, shape: torch.Size, options: PassOptions) -> Layer
 @layer_for(nn.ReLU)
 def _relu_module(module: nn.ReLU, shape: torch.Size, options: PassOptions) -> Layer:
     return ReLU()
+
+
+@layer_for(nn.ReLU6)
+def _relu6(module: nn.ReLU6, shape: torch.Size, options: PassOptions) -> Layer:
+    return ReLU6()
+
+
+@layer_for(nn.ZeroPad2d)
+def _zero_pad(module: nn.ZeroPad2d, shape: torch.Size, options: PassOptions) -> Layer:
+    return Pad(module.padding)
 
 
 @layer_for(nn.Sigmoid)
