@@ -22,15 +22,53 @@ MOST_STEPS = 100_000
 """Most local steps of a client."""
 
 
+class Noise(Settings):
+    """Gaussian noise on an update that is clipped to the norm `clip`; standard deviation: `multiplier` · `clip`."""
+
+    kind: Literal["noise"] = "noise"
+    clip: float = Field(gt=0)
+    multiplier: float = Field(gt=0)
+
+
+class Pruning(Settings):
+    """Zeros in place of this share of the update's entries, those smallest in magnitude (rounded down)."""
+
+    kind: Literal["pruning"] = "pruning"
+    share: float = Field(ge=0, lt=1)
+
+
+class Quantisation(Settings):
+    """Rounding of the update's entries to 2^bits − 1 evenly spaced values between ± its largest magnitude."""
+
+    kind: Literal["quantisation"] = "quantisation"
+    bits: int = Field(ge=2, le=16)
+
+
+class Sign(Settings):
+    """The sign of each of the update's entries, times their mean magnitude."""
+
+    kind: Literal["sign"] = "sign"
+
+
+Defence = Annotated[Noise | Pruning | Quantisation | Sign, Field(discriminator="kind")]
+
+
 class ClientSettings(Settings):
     """Settings of a client's protocol: the computation of what it shares from its images.
 
     `batch_norm`: whether the client's network normalises by running statistics, as in the paper, or by those of its
-    own batch. `statistics`: whether it also sends the latter.
+    own batch. `statistics`: whether it also sends the latter. `defence`: what it does to its update before it shares it.
     """
 
     batch_norm: Literal["evaluation", "training"] = "evaluation"
     statistics: Literal["withheld", "sent"] = "withheld"
+    defence: Defence | None = Field(default=None, exclude_if=lambda defence: defence is None)
+
+    @model_validator(mode="after")
+    def _defends_all_that_it_sends(self) -> "ClientSettings":
+        if self.defence and self.statistics == "sent":
+            raise ValueError("defence: does not cover batch statistics; nearest: statistics: 'withheld'")
+        return self
 
     @model_validator(mode="after")
     def _sends_what_it_has(self) -> "ClientSettings":
@@ -70,6 +108,12 @@ class FederatedAveraging(ClientSettings):
     def _steps_or_epochs(self) -> "FederatedAveraging":
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _defends_a_difference(self) -> "FederatedAveraging":
+        if self.defence and self.shared == "parameters":
+            raise ValueError("defence: is for updates, not parameters; nearest: shared: 'difference'")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from invgrad.attack.run import reconstruct_with_progress
+from invgrad.clients.defences import defended
 from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import Client, GradientClient
 from invgrad.clients.shared import Shared
@@ -120,7 +121,7 @@ def _labels(step: ImageAttack, network: nn.Module, images: Tensor) -> Tensor:
 def _share(step: ImageAttack, network: nn.Module, about: Victim, images: Tensor, labels: Tensor) -> Shared:
     tensors, statistics = sharing(step.shares, network)(images, labels)
     return Shared(
-        tensors=tuple(tensor[None] for tensor in tensors),
+        tensors=tuple(each[None] for each in defended(step.shares.defence, tensors, "pictures", step.seed)),
         images=len(images),
         shape=about.shape,
         mean=about.mean,

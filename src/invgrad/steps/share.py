@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from invgrad.clients.assignment import clients
+from invgrad.clients.defences import defended
 from invgrad.clients.loss import trainable
 from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import ShareStep
@@ -49,26 +50,27 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
         compute = sharing(step.shares, network)
     except SettingsError as error:
         raise SettingsError(f"--settings: shares: {error}") from None
+    index = split.index[taken]
+    # A client's name comes from its first image, so that its noise does not depend on how clients are sharded.
+    names = [str(derive(split.dataset, split.split, first)) for first in index[:, 0].tolist()]
     shares, statistics = [], []
     with arithmetic("float32", False, device):
-        for each, classes in zip(own, seen, strict=True):
+        for name, each, classes in zip(names, own, seen, strict=True):
             images = normalise(each, split.mean, split.std, torch.float32, device)
             shared, sent = compute(images, classes.to(device))
-            shares.append(shared)
+            shares.append(defended(step.shares.defence, shared, name))
             statistics.append(sent)
     stacked = (torch.stack(each) for each in zip(*shares, strict=True))
     tensors = {f"shared.{name}": each for name, each in zip(trainable(network), stacked, strict=True)}
     for number, each in enumerate(zip(*statistics, strict=True)):
         tensors[f"statistics.{number:04d}"] = torch.stack(each)
-    index = split.index[taken]
     public = {
         "shares": step.shares.model_dump(mode="json"),
         "images": step.images_per_client,
         "shape": list(split.images.shape[1:]),
         "mean": split.mean,
         "std": split.std,
-        # A client's name comes from its first image, so that its noise does not depend on how clients are sharded.
-        "names": [str(derive(split.dataset, split.split, first)) for first in index[:, 0].tolist()],
+        "names": names,
     }
     known = {"labels": seen} if step.labels_known else {}
     write_tensors(out, known | tensors, public)
