@@ -57,7 +57,7 @@ class ClientSettings(Settings):
     """Settings of a client's protocol: the computation of what it shares from its images.
 
     `batch_norm`: whether the client's network normalises by running statistics, as in the paper, or by those of its
-    own batch. `statistics`: whether it also sends the latter. `defence`: what it does to its update before it shares it.
+    own batch. `statistics`: whether it also sends the latter. `defence`: what it does to its update before sharing it.
     """
 
     batch_norm: Literal["evaluation", "training"] = "evaluation"
