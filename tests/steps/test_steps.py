@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from invgrad.attack.settings import Analytic, AnyAttack, Attack, AttackStep
-from invgrad.clients.settings import FederatedAveraging, ShareStep
+from invgrad.clients.settings import FederatedAveraging, GradientClient, Noise, Pruning, ShareStep
 from invgrad.data.images import jpeg_copies, normalise
 from invgrad.data.sources import load
 from invgrad.data.splits import read_split, save_split
@@ -379,6 +379,28 @@ def test_clients_may_hold_jpeg_copies(made: Path) -> None:
     save_split(replace(split, images=jpeg_copies(split.images, 75)), made / "cifar10.safetensors")
     share_into(made, share_step())
     assert all(torch.equal(each, shared[name]) for name, each in read_tensors(made / "shared.safetensors")[0].items())
+
+
+def test_what_is_shared_is_defended_and_the_images_are_not(made: Path) -> None:
+    share_into(made, share_step())
+    plain, true = (read_tensors(made / f"{name}.safetensors")[0] for name in ("shared", "truth"))
+    pruned = share_step(shares=GradientClient(defence=Pruning(share=0.9)))
+    share_into(made, pruned)
+    tensors = read_tensors(made / "shared.safetensors")[0]
+    parts = [name for name in tensors if name.startswith("shared.")]
+    for client in range(2):
+        before, after = (torch.cat([each[name][client].flatten() for name in parts]) for each in (plain, tensors))
+        kept = after != 0
+        assert kept.sum() == len(after) - int(0.9 * len(after))
+        assert torch.equal(after[kept], before[kept])
+        assert before[~kept].abs().max() <= after[kept].abs().min()
+    assert torch.equal(read_tensors(made / "truth.safetensors")[0]["images"], true["images"])
+    noisy = share_step(shares=GradientClient(defence=Noise(clip=1.0, multiplier=0.01)))
+    share_into(made, noisy)
+    whole = read_tensors(made / "shared.safetensors")[0]
+    share_into(made, noisy.with_(first=1))
+    alone = read_tensors(made / "shared.safetensors")[0]
+    assert all(torch.equal(alone[name][0], whole[name][1]) for name in parts), "noise does not depend on the sharding"
 
 
 def test_settings_without_copies_are_as_before() -> None:

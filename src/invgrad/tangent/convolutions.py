@@ -374,7 +374,8 @@ def _side_by_side(each: Tensor, trials: int) -> Tensor:
 
 def _one_by_one(each: Tensor, trials: int) -> Tensor:
     """Apply the inverse of `_side_by_side`."""
-    return each.unflatten(1, (trials, -1)).transpose(0, 1).flatten(0, 1)
+    apart: Tensor = each.unflatten(1, (trials, -1))
+    return apart.transpose(0, 1).flatten(0, 1)
 
 
 def _columns(each: Tensor, trials: int) -> Tensor:
