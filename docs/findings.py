@@ -145,6 +145,12 @@ def new(cell: str) -> Difference:
     return compare(finished().query("cell == @cell"), row.paper_value, row.paper_std, row.paper_n)
 
 
+def extremes() -> tuple[float, float]:
+    """The lowest and the highest mean of a network, of the untrained LeNet in the new run."""
+    means = finished().query("cell == 'lenet-untrained-proposed'").groupby("seed")["psnr"].mean()
+    return float(means.min()), float(means.max())
+
+
 def table1() -> list[Line]:
     """Table 1: the paper's values, ours and the verdicts."""
     return [_line(verdict(cell), label, facts()[cell].deviations) for cell, label in TABLE1.items()]

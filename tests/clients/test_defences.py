@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_a_defence_covers_all_that_is_sent() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.31, 0.99])
 def test_pruning(seed: int, share: float) -> None:
     values = flat(update(seed))
-    for position in sorted(range(60), key=lambda each: abs(values[each]))[: math.floor(share * 60)]:
+    for position in sorted(range(60), key=lambda each: abs(values[each]))[: math.floor(Fraction(str(share)) * 60)]:
         values[position] = 0.0
     assert flat(defended(Pruning(share=share), update(seed))) == values
 

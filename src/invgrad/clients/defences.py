@@ -31,7 +31,8 @@ def _changed(defence: Defence, vector: Tensor, seed: tuple[object, ...]) -> Tens
             noise = torch.randn(len(vector), generator=generator("defence", *seed), dtype=torch.float64)
             return clipped + defence.multiplier * defence.clip * noise.to(vector.device)
         case Pruning():
-            smallest = vector.abs().argsort(stable=True)[: int(defence.share * len(vector))]
+            count = int(round(defence.share * len(vector), 6))  # 0.29 · 100 is 28.999… in binary
+            smallest = vector.abs().argsort(stable=True)[:count]
             return vector.index_fill(0, smallest, 0.0)
         case Quantisation():
             step = vector.abs().max() / (2 ** (defence.bits - 1) - 1)

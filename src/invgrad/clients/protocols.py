@@ -40,7 +40,7 @@ def sent_statistics(client: Client, network: nn.Module) -> Statistics:
 
 def sharing(client: Client, network: nn.Module) -> Callable[[Tensor, Tensor], tuple[Gradient, Gradient]]:
     """Return the function by which this client computes, from images and labels, what it shares: one tensor for each of
-    `trainable(network)`, and the batch statistics that it sends.
+    `trainable(network)`, before any defence, and the batch statistics that it sends.
 
     It raises `SettingsError` for a network without derivative, and this function as `loss_of` does.
     """
