@@ -112,7 +112,7 @@ def test_the_comparison_says_the_same_as_the_verdicts(results: ArtefactResults) 
 def test_the_caption_says_n_the_flat_image_scale_and_sources(results: ArtefactResults) -> None:
     assert results.caption == (
         "Table 1. n = 3 images × 1 network seed per cell. A flat image of the mean colour has 12.5 dB on these "
-        "images of CIFAR-10; where a result is below it (↓), nothing of the image was found. Scale tiny: few. "
+        "images of CIFAR-10; where a result is below it (↓), the PSNR sees nothing of the image. Scale tiny: few. "
         "Images: first 20 validation images."
     )
 

@@ -205,7 +205,7 @@ def test_both_forms_show_the_numbers_of_the_files(tree: Path) -> None:
             *(ours, difference, "18.00 ± 3.33 (n = 100)", "46.25 ± 12.66", "17.24 (displayed image) †"),
             *("A caption.", "007.50 ± 1.00", "10 rows more are in the file."),
             *("1 not comparable, 1 not run", "6 reconstructions, 1 failed, 1 exact"),
-            *("CIFAR-10: first 3 images", "a result is below it (↓), nothing of the image was found"),
+            *("CIFAR-10: first 3 images", "a result is below it (↓), the PSNR sees nothing of the image"),
             *("2 min 05 s on cpu: fast", "2 min 00 s on cpu: fast; 5.0 s on cuda: faster"),
             *("0000000000, 1111111111, 0123456789", "not the paper's settings: scale “demo”"),
             *("Printed numbers of artefacts that are not configured", *RULE.values()),

@@ -149,7 +149,7 @@ def test_the_flat_image_is_named_for_every_data_set_with_each_image_counted_once
     more = ROWS.assign(dataset="photos10", flat_psnr=ROWS["image"] + 10.0)
     assert flat_image(pd.concat([ROWS, more])) == (
         "A flat image of the mean colour has 15.5 dB on these images of CIFAR-10 and 11.0 dB on these images of "
-        "ten photographs; where a result is below it (↓), nothing of the image was found."
+        "ten photographs; where a result is below it (↓), the PSNR sees nothing of the image."
     )
     assert flat_image(ROWS.assign(flat_psnr=math.nan)) == ""
 

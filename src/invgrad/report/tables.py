@@ -17,7 +17,7 @@ OURS = ("value", "std_images", "flat_psnr")
 REPORTED = ("paper_value", "paper_std", "paper_checked")
 NONE = "–"
 BELOW_FLAT = " ↓"
-"""Mark of a PSNR below that of a flat image of the mean colour: nothing was found."""
+"""Mark of a PSNR below that of a flat image of the mean colour."""
 
 
 def fixed(value: float) -> str:
@@ -100,7 +100,7 @@ def flat_image(rows: pd.DataFrame) -> str:
     """A sentence on the PSNR of a flat image on each data set; empty if the rows lack it."""
     means = flat_psnrs(rows).items()
     has = " and ".join(f"{mean:.1f} dB on these images of {dataset}" for dataset, mean in means)
-    below = f"where a result is below it ({BELOW_FLAT.strip()}), nothing of the image was found"
+    below = f"where a result is below it ({BELOW_FLAT.strip()}), the PSNR sees nothing of the image"
     return f"A flat image of the mean colour has {has}; {below}." if has else ""
 
 
