@@ -1,5 +1,6 @@
 """Every command explains itself, and what the user can mend is one line."""
 
+import errno
 import os
 import re
 import subprocess
@@ -144,3 +145,29 @@ def test_a_log_holds_what_other_processes_write(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout + result.stderr == ""
     assert log.read_text().split() == ["one", "two", "three", "four"]
+
+
+def test_looked_up_values_are_written_whole_or_not_at_all(
+    invgrad: Invgrad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, looked_up = tmp_path / "values.csv", tmp_path / "looked-up.csv"
+    before = (ROOT / "data/paper_values.csv").read_text()
+    values.write_text(before)
+    command = ["check-values", str(looked_up), "--paper-values", str(values)]
+    header, right = "cell,measure,value,std\n", "fedavg-e1-n8-b8,psnr_mean,16.5,1.02\n"
+
+    looked_up.write_text(f"{header}{right}fedavg-e1-n8-b8,psnr_mean,many,1.02\n")
+    assert invgrad(*command).returncode == 2
+    looked_up.write_text(header + right)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", _fail)
+        assert "No space left" in invgrad(*command).stderr
+    assert (values.read_text(), sorted(tmp_path.iterdir())) == (before, [looked_up, values])
+
+    assert invgrad(*command) == Result(0, "fedavg-e1-n8-b8,psnr_mean: 16.49 ± 1.02 is now 16.5 ± 1.02\n", "")
+    changed = [line for line in values.read_text().splitlines() if line not in before.splitlines()]
+    assert changed == ["table2,fedavg-e1-n8-b8,psnr_mean,16.5,1.02,100,dB,Table 2,true,checked against the PDF"]
+
+
+def _fail(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from invgrad.paper.values import COLUMNS, correct, read
+from invgrad.paper.values import COLUMNS, corrected, read
 from invgrad.settings import SettingsError
 
 LINES = [
@@ -29,7 +29,9 @@ def looked_up(values: Path, *lines: str) -> Path:
 
 
 def test_what_was_looked_up_is_written_and_marked(values: Path) -> None:
-    said = correct(values, looked_up(values, "a,psnr_mean,18.00,3.33", "b,psnr_shown,20.1,", "c,psnr_mean,20.12,3.162"))
+    lines = ["a,psnr_mean,18.00,3.33", "", "b,psnr_shown,20.1,", "c,psnr_mean,20.12,3.162"]
+    text, said = corrected(values, looked_up(values, *lines))
+    values.write_text(text)
     assert said == [
         "a,psnr_mean: confirmed",
         "b,psnr_shown: 19.77 is now 20.1",
@@ -45,8 +47,8 @@ def test_what_was_looked_up_is_written_and_marked(values: Path) -> None:
 
 
 def test_other_lines_stay(values: Path) -> None:
-    correct(values, looked_up(values, "b,psnr_shown,20.1,"))
-    lines = values.read_text().splitlines()
+    text, _ = corrected(values, looked_up(values, "b,psnr_shown,20.1,"))
+    lines = text.splitlines()
     assert [lines[1], lines[3]] == [LINES[0], LINES[2]]
 
 
@@ -60,10 +62,9 @@ def test_other_lines_stay(values: Path) -> None:
         ("a,psnr_mean,many,3", "line 3: value: .*number.*'many'"),
         ("b,psnr_shown,20,3", "line 3: std: psnr_mean needs one"),
         ("a,psnr_mean,18", "line 3: 3 cells for 4 columns"),
+        ("c,psnr_mean,20.2,3", "line 3: cell, measure: 'c', 'psnr_mean' is already in line 2"),
     ],
 )
-def test_what_is_not_valid_is_named_and_nothing_written(values: Path, line: str, message: str) -> None:
-    before = values.read_text()
+def test_what_is_not_valid_is_named(values: Path, line: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        correct(values, looked_up(values, "b,psnr_shown,20.1,", line))
-    assert values.read_text() == before
+        corrected(values, looked_up(values, "c,psnr_mean,20.1,3", line))

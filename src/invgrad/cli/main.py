@@ -410,9 +410,12 @@ def check_values(
     paper_values: Annotated[Path, File] = Path("data/paper_values.csv"),
 ) -> None:
     """Take values that you looked up in the paper; docs/paper-values.md lists those to look up, and where."""
-    from invgrad.paper.values import correct
+    from invgrad.paper.values import corrected
+    from invgrad.results.files import write
 
-    for line in correct(paper_values, looked_up):
+    text, said = corrected(paper_values, looked_up)
+    write(paper_values, lambda partial: partial.write_text(text, encoding="utf-8"))
+    for line in said:
         print(line)
 
 

@@ -55,42 +55,48 @@ def read(path: Path) -> list[PaperValue]:
     a (cell, measure) that is given twice.
     """
     values: list[PaperValue] = []
-    lines: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, str], int] = {}
     for number, line in _lines(path, COLUMNS):
         where = f"{path}: line {number}"
         value = _parsed(line, where)
-        first = lines.setdefault((value.cell, value.measure), number)
-        if first != number:
-            raise SettingsError(f"{where}: cell, measure: '{value.cell}', '{value.measure}' is already in line {first}")
+        _refuse_again(first, (value.cell, value.measure), number, where)
         values.append(value)
     return values
 
 
-def correct(path: Path, looked_up: Path) -> list[str]:
-    """Write what a reader has looked up to the file of values, marked as checked, and tell what each was.
+def corrected(path: Path, looked_up: Path) -> tuple[str, list[str]]:
+    """The file of values with what a reader has looked up, marked as checked; and a line that tells what each was.
 
-    The file `looked_up` has the columns `LOOKED_UP`. Raises `SettingsError`, before anything is written, naming the
-    line, for a value that is not valid and a (cell, measure) that the paper does not report.
+    The file `looked_up` has the columns `LOOKED_UP`. Raises `SettingsError` naming the line for a value that is not
+    valid, and for a (cell, measure) that the paper does not report or that is given twice.
     """
     read(path)
     lines = {(line["cell"], line["measure"]): line for _, line in _lines(path, COLUMNS)}
     said = []
+    first: dict[tuple[str, str], int] = {}
     for number, found in _lines(looked_up, LOOKED_UP):
         where = f"{looked_up}: line {number}"
         key = (found["cell"], found["measure"])
         if key not in lines:
             raise SettingsError(f"{where}: {unknown('cell,measure', ','.join(key), map(','.join, lines))}")
+        _refuse_again(first, key, number, where)
         before = _parsed(lines[key], where)
         lines[key] |= found | {"checked": "true"}
         value = _parsed(lines[key], where)
         lines[key]["note"] = _note(value)
         same = (before.value, before.std) == (value.value, value.std)
         said.append(f"{','.join(key)}: {'confirmed' if same else f'{_shown(before)} is now {_shown(value)}'}")
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines.values())
-    return said
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines.values())
+    return text.getvalue(), said
+
+
+def _refuse_again(first: dict[tuple[str, str], int], key: tuple[str, str], number: int, where: str) -> None:
+    """Raise `SettingsError` for a (cell, measure) that is in an earlier line; `first` has the lines so far."""
+    if (earlier := first.setdefault(key, number)) != number:
+        raise SettingsError(f"{where}: cell, measure: '{key[0]}', '{key[1]}' is already in line {earlier}")
 
 
 def _note(value: PaperValue) -> str:
@@ -105,7 +111,7 @@ def _shown(value: PaperValue) -> str:
 
 
 def _lines(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Read a CSV file with these columns: number and cells of each line but the header."""
+    """Read a CSV file with these columns: number and cells of each line but the header and empty ones."""
     try:
         # Spreadsheet programs put a byte-order mark before the header.
         text = path.read_text(encoding="utf-8-sig")
@@ -113,7 +119,7 @@ def _lines(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     reader = csv.reader(io.StringIO(text))
     try:
-        numbered = [(reader.line_num, cells) for cells in reader]
+        numbered = [(reader.line_num, cells) for cells in reader if cells or reader.line_num == 1]
     except csv.Error as error:
         raise SettingsError(f"{path}: line {reader.line_num}: {error}") from None
     header = numbered.pop(0)[1] if numbered else []
