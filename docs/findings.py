@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from scipy import stats
 from simulation import TRUE_DIFFERENCE, rates
 
 from invgrad.experiments.config import CONFIG, load
@@ -21,7 +22,7 @@ from invgrad.experiments.summary import describe
 from invgrad.paper.cells import CellFacts
 from invgrad.paper.differences import CONFIDENCE, Difference, compare
 from invgrad.paper.values import PaperValue, read
-from invgrad.paper.verdicts import RULE, read_values, verdicts
+from invgrad.paper.verdicts import RULE, effect_of_copies, read_values, verdicts
 from invgrad.paper.weights import MIN_SEEDS
 from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
 from invgrad.performance.estimate import costs
@@ -130,11 +131,15 @@ def finished() -> pd.DataFrame:
     return rows[rows["cell"].isin(whole)]
 
 
+def new_facts() -> dict[str, CellFacts]:
+    """Facts on every cell of the new run."""
+    return {cell: CellFacts.of(about) for cell, about in described().items()}
+
+
 @cache
 def new_verdicts() -> pd.DataFrame:
     """The verdicts on the finished cells, by cell."""
-    known = {cell: CellFacts.of(about) for cell, about in described().items()}
-    found = verdicts(read_values(ROOT / "data/paper_values.csv"), finished(), known)
+    found = verdicts(read_values(ROOT / "data/paper_values.csv"), finished(), new_facts())
     return found[found["verdict"] != "not run"].set_index("cell")
 
 
@@ -142,7 +147,15 @@ def new(cell: str) -> Difference:
     """Our mean PSNR of a finished cell beside the value printed for the proposed attack on its victim."""
     printed_for = next(each for each in new_verdicts().index if cell.startswith(each.removesuffix("proposed")))
     row = new_verdicts().loc[printed_for]
-    return compare(finished().query("cell == @cell"), row.paper_value, row.paper_std, row.paper_n)
+    by_cell = {str(name): rows for name, rows in finished().groupby("cell")}
+    copies = effect_of_copies(new_facts()[cell], by_cell, new_facts())
+    return compare(by_cell[cell], row.paper_value, row.paper_std, row.paper_n, copies)
+
+
+def as_far(ours: Any) -> float:
+    """Probability that one network more lies as far from the mean of ours as print, on either side, by Student's t."""
+    further = ours.difference / (ours.std_seeds * math.sqrt(1 + 1 / ours.n_seeds))
+    return float(2 * stats.t.sf(abs(further), ours.n_seeds - 1))
 
 
 def extremes() -> tuple[float, float]:

@@ -3,13 +3,19 @@
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import findings
 import pandas as pd
 import pytest
 from findings import (
+    FINISHED,
     TABLE1,
+    as_far,
     hours,
     layer_errors,
+    new,
+    new_verdicts,
     ours,
     paired,
     places,
@@ -23,6 +29,7 @@ from findings import (
 from refresh import TEMPLATES
 
 from invgrad.paper.verdicts import RULE
+from invgrad.results.files import read_tables
 from invgrad.settings import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +102,25 @@ def test_a_mean_is_that_of_the_rows() -> None:
         rows("lenet-untrained-proposed", "image < 20")["psnr"].mean() - 18.0
     )
     assert math.isnan(ours("lenet-trained-tv1e-1").difference)
+
+
+def test_of_the_new_run_a_difference_is_that_of_its_verdict_also_with_the_effect_of_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    new_verdicts.cache_clear()
+    monkeypatch.setattr(findings, "finished", lambda: read_tables(sorted(FINISHED.glob("metrics/rows/lenet-*/*.csv"))))
+    judged = new_verdicts().loc["lenet-untrained-proposed"]
+    new_verdicts.cache_clear()
+    assert judged.reason.endswith("is in the interval")
+    found = new("lenet-untrained-proposed")
+    assert (found.ci_low, found.ci_high) == (judged.ci_low, judged.ci_high)
+    assert found.n_seeds == 20
+
+
+def test_print_is_as_far_from_the_mean_as_one_network_more() -> None:
+    # Student's t with 3 degrees of freedom is beyond ±3.182446 in 5 % of cases.
+    far = SimpleNamespace(difference=-3.182446 * 2 * math.sqrt(1 + 1 / 4), std_seeds=2, n_seeds=4)
+    assert as_far(far) == pytest.approx(0.05, abs=1e-6)
 
 
 def test_a_change_is_that_of_the_means() -> None:

@@ -78,7 +78,7 @@ def _judged(
     """The row of one reported value; `nothing` is an empty table."""
     cell, printed = paper["cell"], (paper["value"], paper["std"], paper["n"])
     about = facts.get(cell, CellFacts())
-    copies = _copy_effect(about, rows, facts)
+    copies = effect_of_copies(about, rows, facts)
     judged, weights, why = cell, "", ""
     if cell in rows and not about.weight_known and not about.deviations and paper["n"] > 1:
         grid = Grid.around(cell, facts, rows)
@@ -97,7 +97,7 @@ def _judged(
     return {**identity, "judged": judged, **asdict(ours), "weights": weights, "verdict": verdict, "reason": reason}
 
 
-def _copy_effect(
+def effect_of_copies(
     about: CellFacts, rows: Mapping[str, pd.DataFrame], facts: Mapping[str, CellFacts]
 ) -> CopyEffect | None:
     """Measure what JPEG copies change in cells like this one; None if there are no rows that tell."""
