@@ -115,7 +115,7 @@ def launch(folder: Path, variables: dict[str, str], *arguments: str) -> subproce
 
 def said(folder: Path, variables: dict[str, str], *arguments: str) -> tuple[int, str]:
     job = launch(folder, variables, *arguments)
-    words, _ = job.communicate(timeout=60)
+    words, _ = job.communicate(timeout=180)
     return job.returncode, words
 
 
@@ -141,14 +141,14 @@ def facts(folder: Path, variables: dict[str, str]) -> dict[str, object]:
 
 
 def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def wait_for(path: Path) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (path.exists() and path.stat().st_size):
         assert time.monotonic() < deadline, path
         time.sleep(0.02)
