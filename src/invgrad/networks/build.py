@@ -53,6 +53,12 @@ takes the number of channels.
 """
 
 
+PUBLISHED: dict[type[NetworkSettings], Callable[..., None]] = {
+    Torchvision: load_published,
+    EfficientNetLite: load_packaged,
+}
+"""Function that puts published parameters into a network, if its settings name some, by settings class."""
+
 MOST_PARAMETERS = 2**32
 """Most parameters of a network: 16 GiB of them, and as much again for each gradient."""
 
@@ -63,10 +69,8 @@ def build(network: Network, *, classes: int, size: int, seed: int, channels: int
     It is that of `initial`, but with published parameters if its settings name some; these may be downloaded.
     """
     built = initial(network, classes=classes, size=size, seed=seed, channels=channels)
-    if isinstance(network, Torchvision):
-        load_published(network, built)
-    if isinstance(network, EfficientNetLite):
-        load_packaged(network, built)
+    if load := PUBLISHED.get(type(network)):
+        load(network, built)
     return built
 
 
