@@ -1,6 +1,7 @@
 """Attacks on images of the user's own, from the command line to the files."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from invgrad.cli.main import app
 from invgrad.cli.parsing import nested, short_form
+from invgrad.clients.defences import delta_of
 from invgrad.data.images import fit_image, to_unit
 from invgrad.data.registry import describe
 from invgrad.data.sources import load
@@ -118,6 +120,19 @@ def test_the_options_reach_the_attack(pictures: list[Path], tmp_path: Path) -> N
     reconstruct(pictures[:1], tmp_path / "b", *LENET, *SHORT, "--set", "optimiser.kind=lbfgs", "--attack", "{}")
     settings = json.loads((tmp_path / "b/metrics.json").read_text())["settings"]
     assert settings["attack"]["optimiser"] == {"kind": "lbfgs", "step_size": 1.0}
+
+
+def test_a_client_may_defend_what_it_shares(pictures: list[Path], tmp_path: Path) -> None:
+    options = [*LENET, *SHORT, "--label", "3"]
+    defence = {"kind": "noise", "clip": 1.0, "multiplier": 2.0}
+    shares = json.dumps({"kind": "gradient", "defence": defence})
+    said = reconstruct(pictures[:1], tmp_path / "a", *options, "--shares", shares)
+    epsilon = float(re.search(r"this update is \(([\d.]+), 1e-05\)-differentially private", said)[1])  # type: ignore[index]
+    assert delta_of(epsilon, 2.0) == pytest.approx(1e-5, rel=0.02)
+    assert json.loads((tmp_path / "a/metrics.json").read_text())["settings"]["shares"]["defence"] == defence
+    assert "private" not in reconstruct(pictures[:1], tmp_path / "b", *options)
+    costs = [pd.read_csv(tmp_path / f"{name}/metrics.csv").matching_cost[0] for name in ("a", "b")]
+    assert costs[0] > costs[1], "noise is not matched"
 
 
 def test_a_checkpoint_serves_as_well(pictures: list[Path], tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from invgrad.attack.run import reconstruct_with_progress
-from invgrad.clients.defences import defended
+from invgrad.clients.defences import defended, epsilon_of
 from invgrad.clients.protocols import sharing
-from invgrad.clients.settings import Client, GradientClient
+from invgrad.clients.settings import Client, Defence, GradientClient, Noise
 from invgrad.clients.shared import Shared
 from invgrad.data.images import fit_image, normalise
 from invgrad.metrics.activations import activation_errors
@@ -23,6 +23,9 @@ from invgrad.runtime.devices import arithmetic
 from invgrad.settings import SettingsError
 from invgrad.steps.pictures import numbered_pngs, refuse_existing, shown, write_pngs
 from invgrad.steps.victim import AttackOnNetwork, Victim, victim_of
+
+DELTA = 1e-5
+"""The δ for which the ε of a client's noise is told."""
 
 
 class ImageAttack(AttackOnNetwork):
@@ -42,8 +45,8 @@ def attack_images(
 
     The files are `original.png` and `reconstruction.png` in the network's resolution (for several images
     `original-1.png` …), `metrics.csv` with a row for each, its record `metrics.json`, and `activation_errors.csv`.
-    Prints how images were cropped, their labels and the metrics. Raises `SettingsError` before any iteration if an
-    argument cannot be used, or if a file that would be written exists.
+    Prints how images were cropped, their labels, what a defence's noise promises, and the metrics. Raises
+    `SettingsError` before any iteration if an argument cannot be used, or if a file that would be written exists.
     """
     files = _files(out, len(paths))
     inputs = {"victim": checkpoint} | numbered("image", paths)
@@ -56,6 +59,7 @@ def attack_images(
         images = normalise(pixels, about.mean, about.std, torch.float32, device)
         labels = _labels(step, network, images)
         _say_labels(step, paths, labels.tolist(), about.class_names)
+        _say_defence(step.shares.defence)
         shared = _share(step, network, about, images, labels)
         result = reconstruct_with_progress(
             "attack", network, step.shares, shared, step.attack, seed_key=f"pictures/{step.seed}"
@@ -129,6 +133,12 @@ def _share(step: ImageAttack, network: nn.Module, about: Victim, images: Tensor,
         labels=labels[None] if step.labels_known else None,
         statistics=tuple(each[None] for each in statistics),
     )
+
+
+def _say_defence(defence: Defence | None) -> None:
+    if isinstance(defence, Noise):
+        epsilon = epsilon_of(DELTA, defence.multiplier)
+        print(f"noise: sent once, this update is ({epsilon:.3g}, {DELTA:g})-differentially private as a whole")
 
 
 def _say_labels(step: ImageAttack, paths: Sequence[Path], labels: Iterable[int], names: Sequence[str]) -> None:
