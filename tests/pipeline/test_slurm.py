@@ -209,6 +209,12 @@ def test_dvc_and_the_whole_dag_go_to_the_cluster(tmp_path: Path, monkeypatch: py
     assert not scheduler(folder / "results/mini/metrics/rows/lenet-trained-proposed/seed0.json")
 
 
+def end_time_of(job: str) -> None:
+    """Let a job's time be up. SLURM looks for such jobs every half a minute, and ends them as any other."""
+    # A time that is past when SLURM reads it is refused: on a busy machine that may be a second later.
+    done(run(ROOT, "scontrol", "update", f"job={job}", "EndTime=now+5"))
+
+
 def survive_a_night(tmp_path: Path, *options: str) -> None:
     """The submitting process dies; then a job is cancelled, one hangs until its time is up, the node is drained, a job
     is requeued. In the morning there are figures, and the bytes are those of a quiet night.
@@ -238,8 +244,7 @@ def survive_a_night(tmp_path: Path, *options: str) -> None:
     until(lambda: cancelled not in running(shared), "the cancelled job is gone")
     time.sleep(3)
     assert list(running(shared).values()).count("RUNNING") == 1, "a drained node takes no job"
-    # Its time is up now. SLURM looks for such jobs every half a minute, and ends them as any other.
-    done(run(ROOT, "scontrol", "update", f"job={hanging}", "EndTime=now"))
+    end_time_of(hanging)
     done(run(ROOT, "scontrol", "update", f"node={node}", "state=resume"))
     (requeued,) = stopped(shared, 1, besides=at_work)
     done(run(ROOT, "scontrol", "requeue", requeued))
@@ -278,7 +283,7 @@ def test_a_group_is_one_process_and_goes_on_where_its_time_was_up(tmp_path: Path
     )
     assert len(list(folder.glob("results/mini/reconstructions/*/*.safetensors"))) == 1
     (stopped_job,) = running(folder)
-    done(run(ROOT, "scontrol", "update", f"job={stopped_job}", "EndTime=now"))
+    end_time_of(stopped_job)
     said, _ = night.communicate()
     assert night.returncode == 0, said
 
