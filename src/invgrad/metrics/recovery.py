@@ -33,7 +33,7 @@ def judge(reconstructions: Tensor, originals: Tensor, others: Tensor) -> pd.Data
 
     - *recovered*: it is nearer to its original than to any of the others, its squared error is at most half of the
       flat image's (3 dB more PSNR), and its SSIM at least halfway from the flat image's to 1;
-    - *partly*: it is nearer to its original than to any of the others, and better than the flat image in PSNR or in SSIM;
+    - *partly*: it is nearer to its original than to any of the others, and better than the flat image in PSNR or SSIM;
     - *not recovered*: all else, and a failed reconstruction.
 
     The flat image has the mean colour of the others. Nearness is `correlation`, which neither brightness, contrast nor
