@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from invgrad.data.splits import Split
+from invgrad.defences.settings import Defence, Noise, Pruning, Quantisation, Sign
 from invgrad.networks.build import build
 from invgrad.networks.settings import IRevNet, LeNetZhu, Network, ResNet, Training
 from invgrad.networks.training import State, accuracy, augment, train
+from invgrad.seeds import generator
 from invgrad.settings import SettingsError
 
 
@@ -115,6 +117,59 @@ def test_half_of_the_loss_is_half_the_rate_and_twice_the_weight_decay() -> None:
     assert [epoch.training_loss for epoch in curve] == pytest.approx(
         [np.mean(losses[:2]), np.mean(losses[2:])], rel=1e-4
     )
+
+
+def slowly_defended(defence: Defence, vector: np.ndarray, step: int) -> np.ndarray:
+    """What a client shares in place of its gradient, by the definitions; `step`: from 0, two in each of two epochs."""
+    match defence:
+        case Noise():
+            drawn = generator("defence", "training", 0, 1 + step // 2, step % 2)
+            noise = torch.randn(len(vector), generator=drawn, dtype=torch.float64).numpy()
+            norm = sum(value * value for value in vector.tolist()) ** 0.5
+            return vector / max(1.0, norm / defence.clip) + defence.multiplier * defence.clip * noise
+        case Pruning():
+            kept = sorted(np.abs(vector))[int(defence.share * len(vector)) :]
+            return np.where(np.abs(vector) >= kept[0], vector, 0)
+        case Quantisation():
+            levels = np.linspace(-1, 1, 2**defence.bits - 1) * np.abs(vector).max()
+            return np.array([levels[np.abs(levels - value).argmin()] for value in vector])
+        case Sign():
+            return np.where(vector > 0, 1, -1) * np.abs(vector).mean()
+
+
+@pytest.mark.parametrize(
+    "defence", [Noise(clip=0.5, multiplier=0.01), Pruning(share=0.75), Quantisation(bits=4), Sign()]
+)
+def test_every_step_is_by_the_defended_gradient_of_its_batch(defence: Defence) -> None:
+    """Against plain SGD that is written out, with weight decay and momentum after the defence."""
+    data = coloured(40)
+    recipe = Training(
+        epochs=2, batch_size=20, learning_rate=0.05, weight_decay=1e-3, crop_padding=0, flip=False, defence=defence
+    )
+    ours, slow = (build(LeNetZhu(), classes=3, size=32, seed=2) for _ in range(2))
+    state = State(ours, recipe, seed=0)
+    orders: list[Tensor] = []
+    list(train(state, data, data, lambda: orders.append(state.under_way.order)))
+    images = (data.images.float() / 255 - 0.3) / 0.2
+    parameters = list(slow.parameters())
+    momentum = np.zeros(sum(each.numel() for each in parameters))
+    for step, order in enumerate(orders):
+        batch = order[20 * (step % 2) : 20 * (step % 2) + 20]
+        loss = torch.nn.functional.cross_entropy(slow(images[batch]), data.labels[batch])
+        gradient = torch.nn.utils.parameters_to_vector(torch.autograd.grad(loss, parameters)).double().numpy()
+        weights = torch.nn.utils.parameters_to_vector(parameters).detach().double().numpy()
+        change = slowly_defended(defence, gradient, step) + 1e-3 * weights
+        momentum = 0.9 * momentum + change
+        weights = weights - 0.05 * (change + 0.9 * momentum)
+        torch.nn.utils.vector_to_parameters(torch.tensor(weights, dtype=torch.float32), parameters)
+    for mine, written_out in zip(ours.parameters(), parameters, strict=True):
+        torch.testing.assert_close(mine, written_out, rtol=1e-3, atol=1e-5)
+
+
+def test_a_training_without_defence_has_the_settings_of_before() -> None:
+    assert "defence" not in Training().model_dump()
+    recipe = Training(defence=Pruning(share=0.9))
+    assert Training.model_validate_json(recipe.model_dump_json()) == recipe
 
 
 def test_a_batch_larger_than_the_data_is_refused_where_only_full_ones_count() -> None:

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from invgrad.cli.main import app
 from invgrad.cli.parsing import nested, short_form
-from invgrad.clients.defences import delta_of
 from invgrad.data.images import fit_image, to_unit
 from invgrad.data.registry import describe
 from invgrad.data.sources import load
+from invgrad.defences.updates import delta_of
 from invgrad.metrics.image_quality import psnr
 from invgrad.networks.checkpoint import save_victim, untrained
 from invgrad.networks.settings import LeNetZhu

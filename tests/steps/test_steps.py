@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from invgrad.attack.settings import Analytic, AnyAttack, Attack, AttackStep
-from invgrad.clients.settings import FederatedAveraging, GradientClient, Noise, Pruning, ShareStep
+from invgrad.clients.settings import FederatedAveraging, GradientClient, ShareStep
 from invgrad.data.images import jpeg_copies, normalise
 from invgrad.data.sources import load
 from invgrad.data.splits import read_split, save_split
+from invgrad.defences.settings import Noise, Pruning
 from invgrad.metrics.image_pairs import read_image_pairs, read_trajectories
 from invgrad.metrics.image_quality import psnr
 from invgrad.networks.checkpoint import load_victim, save_victim, untrained

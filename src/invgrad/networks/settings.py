@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from invgrad.defences.settings import Defence
 from invgrad.networks.catalogue import catalogue
 from invgrad.results.fingerprints import own_code
 from invgrad.settings import Settings, SettingsError, one_line, unknown
@@ -260,6 +261,10 @@ class Training(Settings):
 
     `milestones` are the epochs after which the learning rate falls by 10. They are written for 120 epochs and not
     rescaled when fewer are run, as in the released code. No epochs leave a network as it is initialised.
+
+    With a `defence`, the network learns from what clients share under it: each step has one client, which holds the
+    step's batch, and the server gets its defended gradient (weight decay and momentum come after). So noise is drawn
+    once for each update and clipping is of the whole update, which is not DP-SGD and not its guarantee.
     """
 
     epochs: int = Field(default=120, ge=0, le=10**6)
@@ -272,6 +277,7 @@ class Training(Settings):
     flip: bool = True
     drop_last: bool = Field(default=False, exclude_if=operator.not_)
     """True if an epoch leaves out the images at its end that do not fill a batch, as in the released code."""
+    defence: Defence | None = Field(default=None, exclude_if=lambda defence: defence is None)
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 1."""

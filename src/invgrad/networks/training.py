@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from invgrad import seeds
 from invgrad.data.images import normalise
 from invgrad.data.splits import Split
+from invgrad.defences.updates import defended
 from invgrad.networks.checkpoint import copied_state, restore_state
 from invgrad.networks.settings import Training
 from invgrad.settings import SettingsError
@@ -148,10 +149,19 @@ def one_pass(state: State, data: Split, number: int, after_step: Callable[[], ob
             loss = F.cross_entropy(logits, labels[which])
             optimiser.zero_grad()
             loss.backward()
+        _defend(network, training, state.seed, number, position)
         optimiser.step()
         under_way.losses.append(loss.detach() * len(batch))
         under_way.correct.append((logits.argmax(1) == labels[which]).sum())
         after_step()
+
+
+def _defend(network: nn.Module, training: Training, *step: int) -> None:
+    """Put what the client of this step shares in place of the gradient of its batch."""
+    held = {each: each.grad for each in network.parameters() if each.grad is not None}
+    shared = defended(training.defence, tuple(held.values()), "training", *step)
+    for parameter, gradient in zip(held, shared, strict=True):
+        parameter.grad = gradient
 
 
 @contextmanager

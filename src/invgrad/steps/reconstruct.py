@@ -9,11 +9,12 @@ from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from invgrad.attack.run import reconstruct_with_progress
-from invgrad.clients.defences import defended, epsilon_of
 from invgrad.clients.protocols import sharing
-from invgrad.clients.settings import Client, Defence, GradientClient, Noise
+from invgrad.clients.settings import Client, GradientClient
 from invgrad.clients.shared import Shared
 from invgrad.data.images import fit_image, normalise
+from invgrad.defences.settings import Defence, Noise
+from invgrad.defences.updates import defended, epsilon_of
 from invgrad.metrics.activations import activation_errors
 from invgrad.metrics.image_pairs import compare
 from invgrad.results.files import sha256, write_csv

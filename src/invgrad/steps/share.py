@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from invgrad.clients.assignment import clients
-from invgrad.clients.defences import defended
 from invgrad.clients.loss import trainable
 from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import ShareStep
 from invgrad.data.images import jpeg_copies, normalise
 from invgrad.data.splits import read_split
+from invgrad.defences.updates import defended
 from invgrad.networks.checkpoint import load_victim
 from invgrad.networks.settings import source_files
 from invgrad.results.files import write_tensors

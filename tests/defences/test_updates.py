@@ -10,8 +10,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from scipy import integrate, stats
 
-from invgrad.clients.defences import defended, delta_of, epsilon_of
-from invgrad.clients.settings import Client, FederatedAveraging, GradientClient, Noise, Pruning, Quantisation, Sign
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
+from invgrad.defences.settings import Noise, Pruning, Quantisation, Sign
+from invgrad.defences.updates import defended, delta_of, epsilon_of
 
 
 def update(seed: int = 0, size: int = 60) -> tuple[torch.Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Defences of a client: what it does to its gradient or update before it shares it.
+"""Updates and gradients under a defence, and what its noise promises.
 
 An attack knows nothing of them: it compares its candidates' gradients with what was shared.
 """
@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 from torch import Tensor
 
-from invgrad.clients.settings import Defence, Noise, Pruning, Quantisation, Sign
+from invgrad.defences.settings import Defence, Noise, Pruning, Quantisation, Sign
 from invgrad.seeds import generator
 
 

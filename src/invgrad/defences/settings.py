@@ -1,0 +1,38 @@
+"""Settings of defences. Imports no torch, so that a plan is made without it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from invgrad.settings import Settings
+
+
+class Noise(Settings):
+    """Gaussian noise on an update that is clipped to the norm `clip`; standard deviation: `multiplier` · `clip`."""
+
+    kind: Literal["noise"] = "noise"
+    clip: float = Field(gt=0)
+    multiplier: float = Field(gt=0)
+
+
+class Pruning(Settings):
+    """Zeros in place of this share of the update's entries, those smallest in magnitude (rounded down)."""
+
+    kind: Literal["pruning"] = "pruning"
+    share: float = Field(ge=0, lt=1)
+
+
+class Quantisation(Settings):
+    """Rounding of the update's entries to 2^bits − 1 evenly spaced values between ± its largest magnitude."""
+
+    kind: Literal["quantisation"] = "quantisation"
+    bits: int = Field(ge=2, le=16)
+
+
+class Sign(Settings):
+    """The sign of each of the update's entries, times their mean magnitude."""
+
+    kind: Literal["sign"] = "sign"
+
+
+Defence = Annotated[Noise | Pruning | Quantisation | Sign, Field(discriminator="kind")]
