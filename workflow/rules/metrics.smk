@@ -8,6 +8,7 @@ rule measure:
     input:
         reconstructions=ancient(lambda w: plan.reconstructions(w.cell, int(w.seed))),
         truths=ancient(lambda w: plan.truths(w.cell, int(w.seed))),
+        others=ancient(lambda w: plan.others(w.cell)),
         anew=anew(files.rows("{cell}", "{seed}")),
     output:
         rows=files.rows("{cell}", "{seed}"),
@@ -19,9 +20,13 @@ rule measure:
     params:
         reconstructions=lambda w, input: options("reconstruction", input.reconstructions),
         truths=lambda w, input: options("truth", input.truths),
+        judging=lambda w, input: [
+            *options("others", input.others),
+            *options("judged-among", plan.judging(w.cell).values()),
+        ],
     shell:
         "exec python -m invgrad --log {log} measure --cell {wildcards.cell} --seed {wildcards.seed} {params.reconstructions} {params.truths}"
-        " --out {output.rows}"
+        " {params.judging} --out {output.rows}"
 
 
 rule activations:

@@ -183,12 +183,16 @@ def measure(
     reconstruction: Annotated[list[Path], File],
     truth: Annotated[list[Path], File],
     out: Out,
+    others: Annotated[
+        Path | None, typer.Option(exists=True, help="A split, to judge among its images whether one was recovered.")
+    ] = None,
+    judged_among: Annotated[int | None, typer.Option(min=1, help="Only the first so many of them.")] = None,
 ) -> None:
     """Compare the reconstructions of a cell and network seed with the truth: one row per image."""
     from invgrad.steps.measure import measure as run
 
     _one_of_each_a_shard(reconstruction=reconstruction, truth=truth)
-    run(cell, seed, reconstruction, truth, out)
+    run(cell, seed, reconstruction, truth, out, others, judged_among)
 
 
 @app.command(rich_help_panel=STEPS)

@@ -118,7 +118,9 @@ def _rows(plan: Plan, cell: str) -> Iterator[Expected]:
     for seed, path in zip(plan.clients[plan.cells[cell].clients].seeds, plan.rows(cell), strict=True):
         compared = {"reconstruction": plan.reconstructions(cell, seed), "truth": plan.truths(cell, seed)}
         inputs = {name: each for part, paths in compared.items() for name, each in numbered(part, paths).items()}
-        yield Expected(path, "measure", _as_json(partial(dict, cell=cell, seed=seed)), inputs)
+        inputs |= dict(zip(["others"], plan.others(cell), strict=False))
+        settings = {"cell": cell, "seed": seed} | plan.judging(cell)
+        yield Expected(path, "measure", _as_json(partial(dict, settings)), inputs)
 
 
 def _activations(plan: Plan, cell: str) -> Expected:

@@ -157,6 +157,11 @@ class Plan:
         clients = self.cells[cell].clients
         return [self.files.truth(clients, shard.seed, shard.number) for shard in self._shards(cell, seed)]
 
+    def others(self, cell: str) -> list[Path]:
+        """The split among whose images a cell's reconstructions are judged; empty if they are not."""
+        chosen = self.cells[cell]
+        return [self.data_for_clients(chosen.clients)] if chosen.judged_among else []
+
     def _images(self, cell: str, seed: int | None = None) -> list[Path]:
         return [*self.reconstructions(cell, seed), *self.truths(cell, seed)]
 
@@ -256,6 +261,10 @@ class Plan:
         chosen = self.cells[cell]
         key = f"{self.clients[chosen.clients].victim}/{seed}"
         return _json(AttackStep(attack=chosen.attack, seed_key=key, custom=self.custom(chosen.clients)))
+
+    def judging(self, cell: str) -> dict[str, int]:
+        """Settings of `invgrad measure` that say among how many images it judges; none if it does not."""
+        return self.cells[cell].model_dump(include={"judged_among"})
 
     def activation_options(self, cell: str) -> str:
         """Options of `invgrad activations` for the shards of a cell, ready for the shell."""

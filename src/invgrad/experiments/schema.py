@@ -131,6 +131,10 @@ class Cell(Settings):
     """The cell with which it is compared image by image; only the variant's setting differs."""
     clients: str
     attack: AnyAttack
+    judged_among: PositiveInt | None = Field(default=None, exclude_if=lambda number: number is None)
+    """Number of images of the split, the first ones, among which a reconstruction has to point to its own original to
+    count as recovered (`invgrad.metrics.recovery`); None: that is not judged.
+    """
 
 
 class Artefact(Settings):
