@@ -26,6 +26,7 @@ _MODULES = {
         "LayerwiseCosine",
         "ListedLayers",
         "Maximum",
+        "PrunedCosine",
         "RandomLayers",
         "SquaredEuclidean",
     ),

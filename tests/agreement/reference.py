@@ -237,6 +237,10 @@ def distance(
             norm = sum(w * (g * g).sum() for g, _, w in layers).sqrt()
             target_norm = sum(w * (t * t).sum() for _, t, w in layers).sqrt()
             return 1 - inner / (norm * target_norm)
+        case "pruned-cosine":
+            inner = sum(w * (g * t).sum() for g, t, w in layers)
+            norm = sum(w * (g[t != 0] ** 2).sum() for g, t, w in layers).sqrt()
+            return 1 - inner / (norm * sum(w * (t * t).sum() for _, t, w in layers).sqrt())
         case "layerwise-cosine":
             return sum(1 - w * (g * t).sum() / (g.norm().clamp(1e-10) * t.norm().clamp(1e-10)) for g, t, w in layers)
 

@@ -37,6 +37,7 @@ from invgrad.objective.settings import (
     LayerwiseCosine,
     ListedLayers,
     Maximum,
+    PrunedCosine,
     RandomLayers,
     SquaredEuclidean,
 )
@@ -180,7 +181,7 @@ def attacks(layers: int, picture: Path) -> st.SearchStrategy[Attack]:
     step, count, listed = st.sampled_from([0.01, 0.1, 0.5]), st.integers(1, 6), st.integers(0, layers - 1)
     return st.builds(
         partial(Attack, precision="float64"),
-        distance=st.sampled_from([Cosine(), SquaredEuclidean(), L1(), Maximum(), LayerwiseCosine()]),
+        distance=st.sampled_from([Cosine(), SquaredEuclidean(), L1(), Maximum(), LayerwiseCosine(), PrunedCosine()]),
         layers=st.one_of(
             st.just(AllLayers()),
             *(st.builds(kind, count=count) for kind in (FirstLayers, LastLayers, LargestLayers, RandomLayers)),

@@ -31,6 +31,7 @@ from invgrad.objective.settings import (
     Layers,
     LayerwiseCosine,
     Maximum,
+    PrunedCosine,
     SquaredEuclidean,
     Weighting,
 )
@@ -46,7 +47,7 @@ SHAPE = (2, 3, 16, 16)
 EVERY_LAYER = AllLayers()
 COSINE = Cosine()
 GRADIENT = GradientClient()
-DISTANCES: list[Distance] = [SquaredEuclidean(), L1(), Maximum(), Cosine(), LayerwiseCosine()]
+DISTANCES: list[Distance] = [SquaredEuclidean(), L1(), Maximum(), Cosine(), LayerwiseCosine(), PrunedCosine()]
 NETWORKS: dict[str, Network] = {
     "lenet": LeNetZhu(),
     "convnet-zeros": ConvNet(width=4),

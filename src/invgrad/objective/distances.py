@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from invgrad.clients.loss import Gradient
-from invgrad.objective.settings import L1, Cosine, Distance, LayerwiseCosine, Maximum, SquaredEuclidean
+from invgrad.objective.settings import L1, Cosine, Distance, LayerwiseCosine, Maximum, PrunedCosine, SquaredEuclidean
 from invgrad.settings import Settings
 from invgrad.tangent.scale import at_unit_scale
 
@@ -106,12 +106,19 @@ class _LayerwiseCosine(InnerProductDistance):
         return ((1 - inner / norms * weights) * chosen).sum(-1)
 
 
+class _PrunedCosine(DistanceFunction):
+    def __call__(self, gradient: Gradient, target: Gradient, weights: Tensor, chosen: Tensor) -> Tensor:
+        kept = tuple(g * (t != 0) for g, t in zip(gradient, target, strict=True))
+        return _Cosine()(kept, target, weights, chosen)
+
+
 FUNCTIONS: dict[type[Settings], DistanceFunction] = {
     SquaredEuclidean: _SquaredEuclidean(),
     L1: _L1(),
     Maximum: _Maximum(),
     Cosine: _Cosine(),
     LayerwiseCosine: _LayerwiseCosine(),
+    PrunedCosine: _PrunedCosine(),
 }
 """The function of each member of `Distance`."""
 

@@ -44,8 +44,17 @@ class LayerwiseCosine(Settings):
     kind: Literal["layerwise-cosine"] = "layerwise-cosine"
 
 
+class PrunedCosine(Settings):
+    """1 − cosine similarity over the entries that are not 0 in the shared gradient, in [0, 2].
+
+    It is for an attacker who knows that clients prune what they share.
+    """
+
+    kind: Literal["pruned-cosine"] = "pruned-cosine"
+
+
 Distance = Annotated[
-    SquaredEuclidean | L1 | Maximum | Cosine | LayerwiseCosine,
+    SquaredEuclidean | L1 | Maximum | Cosine | LayerwiseCosine | PrunedCosine,
     Field(discriminator="kind"),
 ]
 """Distance between the shared gradient and a simulated one."""
