@@ -33,6 +33,7 @@ TINY: dict[str, Any] = {
         "resnet18-trained": {"training": {"epochs": 0}},
         "convnet*": {"network": {"width": 2}},
         "resnet32-10": {"network": {"width": 2}, "training": {"epochs": 0}},
+        "defences-*": {"training": {"epochs": 0}},
         "imagenet-*": {"dataset": "imagenet64", "network": {"weights": None}},
         "efficientnet-lite0": {"dataset": "imagenet64", "network": {"weights": None}},
     },
@@ -46,6 +47,7 @@ TINY: dict[str, Any] = {
         "efficientnet-lite0": {"targets": {"indices": [2]}},
         "imagenet-resnet152-owl": {"targets": {"indices": [2]}},
         "resnet32-10": {"targets": {"start": 0, "images_per_client": 6}},
+        "defences-*-images16": {"targets": {"images_per_client": 6}},
     },
     "cells": {
         "*": {"attack": {"iterations": 4, "restarts": 1}},
@@ -68,6 +70,7 @@ TINY: dict[str, Any] = {
         "tv-sweep": {"cells": ["lenet-untrained-tv1e-6", "lenet-untrained-tv1e-2"]},
         "variants": {"cells": ["lenet-untrained-tv1e-2", "lenet-untrained-unboxed"]},
         "training-curve": {"cells": ["lenet-epoch1", "lenet-last-epoch"]},
+        "defences": {"cells": ["defences-untrained-none", "defences-untrained-sign", "defences-trained-none"]},
         "convergence": {"cells": ["lenet-untrained-convergence"]},
     },
 }

@@ -17,6 +17,7 @@ from invgrad.data.sources import load as load_split
 from invgrad.experiments.allocation import Allocation, may_use_gpu
 from invgrad.experiments.config import load
 from invgrad.experiments.deviations import overridden
+from invgrad.experiments.expected import expected as expected_results
 from invgrad.experiments.plan import Plan
 from invgrad.experiments.summary import describe, notebook_json, settings_hash
 from invgrad.networks.settings import TrainStep
@@ -163,6 +164,16 @@ def test_a_figure_needs_the_images_of_the_first_network_seed_alone() -> None:
         path.stem for path in every.shown("fig2") if "lenet-untrained-proposed" in path.parts and path.suffix == ".csv"
     }
     assert rows == {f"seed{seed}" for seed in range(20)}
+
+
+def test_only_cells_that_ask_for_it_are_judged_among_other_images() -> None:
+    every = plan(scale="small")
+    rows = {each.path: each for each in expected_results(every) if each.step == "measure"}
+    plain, judged = (rows[every.rows(cell)[0]] for cell in ("lenet-untrained-proposed", "defences-untrained-none"))
+    assert json.loads(plain.settings()) == {"cell": "lenet-untrained-proposed", "seed": 0}
+    assert "others" not in plain.inputs
+    assert json.loads(judged.settings()) == {"cell": "defences-untrained-none", "seed": 0, "judged_among": 1000}
+    assert judged.inputs["others"] == every.data_for_clients("defences-untrained-none")
 
 
 def test_the_verdicts_know_which_cells_differ_in_alpha_and_images_alone() -> None:

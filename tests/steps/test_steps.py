@@ -27,12 +27,12 @@ from invgrad.networks.checkpoint import load_victim, save_victim, untrained
 from invgrad.networks.settings import MLP, LeNetZhu, Network, Training, TrainStep
 from invgrad.results.files import read_tensors, write_tensors
 from invgrad.results.origin import Origin
-from invgrad.results.provenance import Record
+from invgrad.results.provenance import Record, read_record
 from invgrad.runtime.checkpoints import Checkpoint, remove_states
 from invgrad.runtime.settings import CheckpointInterval
 from invgrad.settings import SettingsError, parse
 from invgrad.steps.attack import attack_shard
-from invgrad.steps.measure import rows
+from invgrad.steps.measure import measure, rows
 from invgrad.steps.share import share_shard, swapped
 from invgrad.steps.train import take_trained, train_victim
 
@@ -475,6 +475,20 @@ def test_an_analytic_attack_is_measured_like_any_other(made: Path) -> None:
         table[["restarts", "selected_restart", "iterations", "attacked_label"]].to_numpy().tolist()
         == [[1, 0, 0, -1]] * 2
     )
+
+
+def test_rows_say_what_was_recovered_if_they_are_asked(made: Path) -> None:
+    attack_into(made, Analytic(), MLP(widths=(16,)))
+    found, truth, others = (made / f"{name}.safetensors" for name in ("found", "truth", "cifar10"))
+    out = made / "rows.csv"
+    measure("cell", 4, [found], [truth], out)
+    before = list(pd.read_csv(out))
+    assert read_record(out)["settings"] == {"cell": "cell", "seed": 4}
+    measure("cell", 4, [found], [truth], out, others=others, judged_among=15)
+    table = pd.read_csv(out)
+    assert set(table) - set(before) == {"recovery", "correlation", "nearest_other"}
+    assert table["recovery"].tolist() == ["recovered", "recovered"]
+    assert read_record(out)["settings"] == {"cell": "cell", "seed": 4, "judged_among": 15}
 
 
 def test_an_analytic_attack_needs_a_network_that_it_can_invert(made: Path) -> None:
