@@ -26,7 +26,6 @@ _MODULES = {
         "LayerwiseCosine",
         "ListedLayers",
         "Maximum",
-        "PrunedCosine",
         "RandomLayers",
         "SquaredEuclidean",
     ),

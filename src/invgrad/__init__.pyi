@@ -22,7 +22,6 @@ from invgrad.objective.settings import LastLayers as LastLayers
 from invgrad.objective.settings import LayerwiseCosine as LayerwiseCosine
 from invgrad.objective.settings import ListedLayers as ListedLayers
 from invgrad.objective.settings import Maximum as Maximum
-from invgrad.objective.settings import PrunedCosine as PrunedCosine
 from invgrad.objective.settings import RandomLayers as RandomLayers
 from invgrad.objective.settings import SquaredEuclidean as SquaredEuclidean
 from invgrad.settings import SettingsError as SettingsError
