@@ -253,6 +253,31 @@ def layer_errors(cell: str) -> "pd.Series[float]":
     return table("activation-error.csv").query("cell == @cell").set_index("number")["relative_error"]
 
 
+class Defence(NamedTuple):
+    """A defence under which a network was trained, and what the attack found of the images of its clients."""
+
+    name: str
+    recovered: float
+    """Share of the images that count as recovered."""
+    most: float
+    """Upper end of its 95 % interval."""
+    partly: float
+    images: int
+    accuracy: float
+
+
+def defences() -> list[Defence]:
+    """The defences of `defences.csv`, of the networks that were trained under them, and no defence, by accuracy."""
+    found = table("defences.csv").query("cell.str.match('defences-(alike-[a-z0-9-]+(?<!-known)|trained-none)$')")
+    return [
+        Defence(
+            f"{row.defence} ({row.strength})" if isinstance(row.strength, str) else row.defence,
+            *(row.recovered, row.recovered_high, row.partly, row.n_images, row.validation_accuracy),
+        )
+        for row in found.sort_values("validation_accuracy", ascending=False).itertuples()
+    ]
+
+
 @cache
 def costs_of(scale: str) -> pd.DataFrame:
     """The table of `invgrad plan` for this scale."""

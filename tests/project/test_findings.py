@@ -1,5 +1,6 @@
 """FINDINGS.md and docs/verdicts.md are what their templates say of the committed results."""
 
+import csv
 import math
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from findings import (
     FINISHED,
     TABLE1,
     as_far,
+    defences,
     hours,
     layer_errors,
     new,
@@ -136,6 +138,19 @@ def test_tables_of_an_artefact_are_read() -> None:
     errors = layer_errors("lenet-untrained-proposed")
     assert errors.index.tolist() == list(range(1, 9))
     assert errors[1] > 10 * errors[8]
+
+
+def test_defences_are_those_of_the_networks_that_were_trained_under_them() -> None:
+    found = defences()
+    assert {each.name.partition(" (")[0] for each in found} == {"none", "noise", "pruning", "quantisation"}
+    assert len(found) == 11
+    with (ROOT / "figures/small/defences.csv").open(encoding="utf-8") as file:
+        rows = {row["cell"]: row for row in csv.DictReader(file)}
+    noise = rows["defences-alike-noise1e-2"]
+    mine = next(each for each in found if each.name == "noise (0.01)")
+    assert mine.accuracy == pytest.approx(float(noise["validation_accuracy"]))
+    assert mine.recovered == pytest.approx(float(noise["recovered"]))
+    assert [each.accuracy for each in found] == sorted((each.accuracy for each in found), reverse=True)
 
 
 def test_hours_of_artefacts_add_up() -> None:
