@@ -12,6 +12,7 @@ artefact = "defences"
 # %%
 import pandas as pd
 
+from invgrad.defences.updates import epsilon_of
 from invgrad.metrics.recovery import PARTLY, RECOVERED, interval
 from invgrad.report.charts import PALETTE, flat_line, heading, legend_below, subplots
 from invgrad.report.artefact import ArtefactResults
@@ -70,6 +71,9 @@ note = (
     "Accuracy: of networks whose every step took one client's defended gradient of 128 images; larger batches and local "
     "steps were not trained with. Bars: 95 % intervals."
 )
+noise = sorted(set(numbers.loc[numbers["defence"] == "noise", "strength"]), key=float)
+promises = ", ".join(f"{epsilon_of(1e-5, float(strength)):,.0f} for {strength}" for strength in noise)
+note += f" ε of one update with noise (δ = 1e-5): {promises}; what helps here may promise nothing."
 note += f" {unlike_paper(results.cells)}" + (f" Not drawn: {missing}." if (missing := count_excluded(results.rows)) else "")
 figure, axes = subplots(3, len(COLUMNS), results.caption, note=note, width=2.0, height=1.6, share_x="col", share_y="row")
 for (upper, middle, lower), (defence, (axis, nothing)) in zip(axes.T, COLUMNS.items()):
