@@ -253,6 +253,15 @@ def layer_errors(cell: str) -> "pd.Series[float]":
     return table("activation-error.csv").query("cell == @cell").set_index("number")["relative_error"]
 
 
+DEFENCES = {
+    "none": "none",
+    "noise": "noise of {} clipping norms",
+    "pruning": "pruning of {}",
+    "quantisation": "quantisation to {}",
+}
+"""Names of the defences of `defences.csv`, with their strength."""
+
+
 class Defence(NamedTuple):
     """A defence under which a network was trained, and what the attack found of the images of its clients."""
 
@@ -271,11 +280,16 @@ def defences() -> list[Defence]:
     found = table("defences.csv").query("cell.str.match('defences-(alike-[a-z0-9-]+(?<!-known)|trained-none)$')")
     return [
         Defence(
-            f"{row.defence} ({row.strength})" if isinstance(row.strength, str) else row.defence,
+            DEFENCES[row.defence].format(row.strength),
             *(row.recovered, row.recovered_high, row.partly, row.n_images, row.validation_accuracy),
         )
         for row in found.sort_values("validation_accuracy", ascending=False).itertuples()
     ]
+
+
+def defence(cell: str) -> Any:
+    """The row of `defences.csv` on a cell."""
+    return table("defences.csv").query("cell == @cell").iloc[0]
 
 
 @cache

@@ -142,12 +142,12 @@ def test_tables_of_an_artefact_are_read() -> None:
 
 def test_defences_are_those_of_the_networks_that_were_trained_under_them() -> None:
     found = defences()
-    assert {each.name.partition(" (")[0] for each in found} == {"none", "noise", "pruning", "quantisation"}
+    assert {each.name.partition(" ")[0] for each in found} == {"none", "noise", "pruning", "quantisation"}
     assert len(found) == 11
     with (ROOT / "figures/small/defences.csv").open(encoding="utf-8") as file:
         rows = {row["cell"]: row for row in csv.DictReader(file)}
     noise = rows["defences-alike-noise1e-2"]
-    mine = next(each for each in found if each.name == "noise (0.01)")
+    mine = next(each for each in found if each.name == "noise of 0.01 clipping norms")
     assert mine.accuracy == pytest.approx(float(noise["validation_accuracy"]))
     assert mine.recovered == pytest.approx(float(noise["recovered"]))
     assert [each.accuracy for each in found] == sorted((each.accuracy for each in found), reverse=True)
