@@ -27,8 +27,8 @@ from invgrad.paper.weights import MIN_SEEDS
 from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
 from invgrad.performance.estimate import costs
 from invgrad.report.tables import difference_and_interval, fixed, mean_and_spread
-from invgrad.results.files import read_tables
 from invgrad.settings import read_yaml
+from invgrad.steps.verdict import every_row
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "figures/small"
@@ -125,7 +125,7 @@ def facts() -> dict[str, CellFacts]:
 @cache
 def finished() -> pd.DataFrame:
     """The rows of every finished cell of the new run, of all its network seeds."""
-    rows = read_tables(sorted(FINISHED.glob("metrics/rows/*/*.csv")))
+    rows = every_row(sorted(FINISHED.glob("metrics/rows/*/*.csv")))
     seeds = rows.groupby("cell")["seed"].nunique()
     whole = [cell for cell, count in seeds.items() if count == len(described()[cell]["seeds"])]
     return rows[rows["cell"].isin(whole)]

@@ -35,6 +35,7 @@ from invgrad.steps.attack import attack_shard
 from invgrad.steps.measure import measure, rows
 from invgrad.steps.share import share_shard, swapped
 from invgrad.steps.train import take_trained, train_victim
+from invgrad.steps.verdict import every_row
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -475,6 +476,18 @@ def test_an_analytic_attack_is_measured_like_any_other(made: Path) -> None:
         table[["restarts", "selected_restart", "iterations", "attacked_label"]].to_numpy().tolist()
         == [[1, 0, 0, -1]] * 2
     )
+
+
+def test_rows_of_judged_cells_have_more_columns_than_others(tmp_path: Path) -> None:
+    tables = [tmp_path / name for name in ("plain/seed0.csv", "judged/seed0.csv", "judged/seed1.csv")]
+    for path, text in zip(tables, ("psnr\n1\n", "psnr,recovery\n2,partly\n", "psnr\n3\n"), strict=True):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    together = every_row(tables[:2])
+    assert list(together) == ["psnr", "recovery"]
+    assert together["recovery"].isna().tolist() == [True, False]
+    with pytest.raises(SettingsError, match="seed1.csv: columns"):
+        every_row(tables)
 
 
 def test_rows_say_what_was_recovered_if_they_are_asked(made: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,22 @@ def write_verdicts(
     cells = json.loads(description.read_text(encoding="utf-8"))["cells"]
     inputs = {"paper values": paper_values, "description": description} | numbered("rows", tables)
     record = Record(Origin.of("verdict", {}, inputs, final=True))
-    table = read_tables(tables) if tables else pd.DataFrame(columns=ROW_COLUMNS)
+    table = every_row(tables) if tables else pd.DataFrame(columns=ROW_COLUMNS)
     judged = verdicts(read_values(paper_values), table, {cell: CellFacts.of(about) for cell, about in cells.items()})
     write_csv(rows, table)
     write_csv(out, judged)
     write_json(metrics, summary(table, judged))
     record.write(rows)
     record.write(out, also=[metrics])
+
+
+def every_row(tables: Sequence[Path]) -> pd.DataFrame:
+    """Read the rows of all cells, each in a folder of its own; columns that only some cells have are empty elsewhere.
+
+    These are those of cells that are judged by `invgrad.metrics.recovery`.
+    """
+    cells = [read_tables(list(each)) for _, each in groupby(tables, lambda path: path.parent)]
+    return pd.concat(cells, ignore_index=True)
 
 
 def summary(rows: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
