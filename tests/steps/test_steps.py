@@ -486,7 +486,7 @@ def test_rows_of_judged_cells_have_more_columns_than_others(tmp_path: Path) -> N
     together = every_row(tables[:2])
     assert list(together) == ["psnr", "recovery"]
     assert together["recovery"].isna().tolist() == [True, False]
-    with pytest.raises(SettingsError, match="seed1.csv: columns"):
+    with pytest.raises(SettingsError, match=r"seed1\.csv: columns"):
         every_row(tables)
 
 
