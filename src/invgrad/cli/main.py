@@ -61,6 +61,7 @@ OwnChannels = Annotated[int | None, typer.Option(help="Their channels; default: 
 OwnMean = Annotated[str, typer.Option(help="Mean of each, of values in [0, 1]: 0.49,0.48,0.45; default: 0.")]
 OwnStd = Annotated[str, typer.Option(help="Standard deviation of each; default: 1.")]
 OwnSeed = Annotated[int, typer.Option(min=0, help="Seed of the network's parameters and of the attack's noise.")]
+Shares = Annotated[str, typer.Option(help="gradient, federated-averaging:steps=5,learning_rate=1e-4 …, or " + JSON)]
 AttackChanges = Annotated[str, typer.Option(help="Changes to the proposed attack: " + JSON)]
 AttackChange = Annotated[
     list[str] | None, typer.Option("--set", help="One more setting of the attack: restarts=8, optimiser.kind=lbfgs …")
@@ -314,9 +315,7 @@ def reconstruct(
         list[int] | None, typer.Option(help="Class of each image, from 0; default: what the network predicts.")
     ] = None,
     unknown_labels: Annotated[bool, typer.Option("--unknown-labels", help="Hide the labels from the attack.")] = False,
-    shares: Annotated[
-        str, typer.Option(help="gradient, federated-averaging:steps=5,learning_rate=1e-4 …, or " + JSON)
-    ] = "gradient",
+    shares: Shares = "gradient",
     attack: AttackChanges = "{}",
     change: AttackChange = None,
     seed: OwnSeed = 0,
@@ -375,6 +374,59 @@ def attack_gradient(
         "learning_rate": learning_rate,
     }
     run(parse(GradientAttack, content, "attack-gradient"), gradient, checkpoint, out, _start(device, threads))
+
+
+@app.command()
+def audit(
+    out: Annotated[Path, typer.Option(help="The folder for the page, its JSON and the record.")],
+    network: OwnNetwork = None,
+    checkpoint: OwnCheckpoint = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="The network's data set: cifar10 (default), cifar100 or imagenet.")
+    ] = None,
+    classes: OwnClasses = None,
+    size: OwnSize = None,
+    channels: OwnChannels = None,
+    mean: OwnMean = "",
+    std: OwnStd = "",
+    images: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A folder of images; default: the data set's own."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The folder of your data sets; default: images that packages ship.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or validation, of the data set.")] = "validation",
+    clients: Annotated[int, typer.Option(help="How many clients are attacked; each holds other images.")] = 20,
+    images_per_client: Annotated[int, typer.Option(help="How many images each holds.")] = 1,
+    unknown_labels: Annotated[bool, typer.Option("--unknown-labels", help="Hide the labels from the attack.")] = False,
+    shares: Shares = "gradient",
+    fail_if_recovered: Annotated[
+        str | None, typer.Option(help="5%: exit with code 1 unless the upper end of the 95 % interval lies below.")
+    ] = None,
+    attack: AttackChanges = "{}",
+    change: AttackChange = None,
+    seed: OwnSeed = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Attack a sample of clients, and say on one page what their gradients give away."""
+    from invgrad.cli.parsing import share, short_form
+    from invgrad.settings import parse
+    from invgrad.steps.audit import AuditStep
+    from invgrad.steps.audit import audit as run
+
+    content = {
+        **_on_network(network, dataset, classes, size, channels, mean, std, attack, change, seed),
+        "clients": clients,
+        "images_per_client": images_per_client,
+        "labels_known": not unknown_labels,
+        "shares": short_form(shares, "kind", "--shares"),
+        "split": split,
+        "fail_if_recovered": fail_if_recovered and share(fail_if_recovered, "--fail-if-recovered"),
+    }
+    if not run(parse(AuditStep, content, "audit"), checkpoint, images, root, out, _start(device, threads)):
+        raise typer.Exit(1)
 
 
 def _on_network(

@@ -88,6 +88,15 @@ def numbers(text: str, where: str) -> list[Any]:
     return content
 
 
+def share(text: str, where: str) -> float:
+    """Parse a share: `5%` or `0.05`."""
+    number, percent = text.removesuffix("%"), text.endswith("%")
+    try:
+        return float(number) / (100 if percent else 1)
+    except ValueError:
+        raise SettingsError(f"{where}: {text} is no share; nearest: 5%") from None
+
+
 def assignment(item: str) -> tuple[str, Any]:
     """Parse `key=value`; the value is YAML."""
     key, equals, value = item.partition("=")

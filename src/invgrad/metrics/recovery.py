@@ -1,7 +1,7 @@
 """The rule that says whether a reconstruction gives its original away, and the uncertainty of a share of images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
@@ -15,6 +15,7 @@ from invgrad.metrics.image_quality import best_shift, mean_squared_error, psnr, 
 RECOVERED: Final = "recovered"
 PARTLY: Final = "partly"
 NOT_RECOVERED: Final = "not recovered"
+RECOVERIES: Final = (RECOVERED, PARTLY, NOT_RECOVERED)
 
 HALF: Final = 0.5
 """Share of what the flat image lacks that a recovered image must bring, in squared error and in SSIM alike."""
@@ -40,7 +41,7 @@ def judge(reconstructions: Tensor, originals: Tensor, others: Tensor) -> pd.Data
     a shift changes; others that are almost the same as the original are left out. PSNR and SSIM are those at the
     circular shift with the best PSNR, as a moved copy gives as much away. Columns:
 
-    - `recovery`: one of `RECOVERED`, `PARTLY`, `NOT_RECOVERED`;
+    - `recovery`: one of `RECOVERIES`;
     - `psnr`, `flat_psnr` in dB; `ssim`, `flat_ssim`; `shift_down`, `shift_right` in pixels;
     - `correlation` with the original; `nearest_other`: the largest with another image; `others`: how many there were.
     """
@@ -71,6 +72,17 @@ def judge(reconstructions: Tensor, originals: Tensor, others: Tensor) -> pd.Data
     )
     table.insert(0, "recovery", recovery)
     return table
+
+
+def best_first(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Of several attacks on the same images, each a table of `judge`, keep the best of each image; the best first.
+
+    The column `attack` has the name of its table, `image` its row.
+    """
+    every = pd.concat(dict(tables), names=["attack", "image"]).reset_index()
+    rank = every["recovery"].map(RECOVERIES.index)
+    order = every.assign(rank=rank).sort_values(["rank", "psnr"], ascending=[True, False], kind="stable")
+    return order.drop_duplicates("image").drop(columns="rank").reset_index(drop=True)
 
 
 def correlation(images: Tensor, others: Tensor) -> Tensor:

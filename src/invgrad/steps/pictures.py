@@ -1,5 +1,6 @@
 """Pictures in the folder that a command writes."""
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,5 +38,16 @@ def write_pngs(paths: Sequence[Path], images: Tensor) -> None:
     other.
     """
     for path, image in zip(paths, images, strict=True):
-        pixels = image.permute(1, 2, 0) if len(image) == 3 else torch.cat([*image], 1)
-        write(path, Image.fromarray(pixels.numpy()).save)
+        write(path, _picture(image).save)
+
+
+def png(image: Tensor) -> bytes:
+    """Return the PNG file of an image, uint8 [channels, h, w], as `write_pngs` writes it."""
+    file = io.BytesIO()
+    _picture(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def _picture(image: Tensor) -> Image.Image:
+    pixels = image.permute(1, 2, 0) if len(image) == 3 else torch.cat([*image], 1)
+    return Image.fromarray(pixels.numpy())

@@ -6,15 +6,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 from pydantic import NonNegativeInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from invgrad.attack.run import reconstruct_with_progress
-from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import Client, GradientClient
-from invgrad.clients.shared import Shared
+from invgrad.clients.sharing import promise, shared_by
 from invgrad.data.images import fit_image, normalise
-from invgrad.defences.settings import Defence, Noise
-from invgrad.defences.updates import defended, epsilon_of
 from invgrad.metrics.activations import activation_errors
 from invgrad.metrics.image_pairs import compare
 from invgrad.results.files import sha256, write_csv
@@ -23,10 +20,7 @@ from invgrad.results.provenance import Record, device_name
 from invgrad.runtime.devices import arithmetic
 from invgrad.settings import SettingsError
 from invgrad.steps.pictures import numbered_pngs, refuse_existing, shown, write_pngs
-from invgrad.steps.victim import AttackOnNetwork, Victim, victim_of
-
-DELTA = 1e-5
-"""The δ for which the ε of a client's noise is told."""
+from invgrad.steps.victim import AttackOnNetwork, Victim, predicted, victim_of
 
 
 class ImageAttack(AttackOnNetwork):
@@ -58,16 +52,26 @@ def attack_images(
         pixels = _read(paths, about)
         network = about.build()
         images = normalise(pixels, about.mean, about.std, torch.float32, device)
-        labels = _labels(step, network, images)
+        labels = torch.tensor(step.labels) if step.labels else predicted(network, images)
         _say_labels(step, paths, labels.tolist(), about.class_names)
-        _say_defence(step.shares.defence)
-        shared = _share(step, network, about, images, labels)
+        if said := promise(step.shares.defence):
+            print(f"noise: {said}")
+        shared = shared_by(
+            step.shares,
+            network,
+            pixels[None],
+            labels[None],
+            mean=about.mean,
+            std=about.std,
+            labels_known=step.labels_known,
+            seeds=[("pictures", step.seed)],
+        )
         result = reconstruct_with_progress(
             "attack", network, step.shares, shared, step.attack, seed_key=f"pictures/{step.seed}"
         )
         seconds = round(record.seconds, 3)
         attacked: dict[str, Tensor] = {name: tensor.cpu() for name, tensor in vars(result).items()}
-        measures, positions = compare(attacked, pixels[None], labels[None].cpu(), about.mean, about.std)
+        measures, positions = compare(attacked, pixels[None], labels[None], about.mean, about.std)
         found = attacked["images"][0, positions[0]].float()
         errors = activation_errors(network, images, found.to(device))
     write_pngs(files["original"], pixels)
@@ -115,31 +119,6 @@ def _read(paths: Sequence[Path], about: Victim) -> Tensor:
             print(f"{path}: {change}")
         pixels.append(image)
     return torch.stack(pixels)
-
-
-@torch.no_grad()
-def _labels(step: ImageAttack, network: nn.Module, images: Tensor) -> Tensor:
-    """Class indices [n]: those given, or those that the network predicts."""
-    return torch.tensor(step.labels, device=images.device) if step.labels else network(images).argmax(1)
-
-
-def _share(step: ImageAttack, network: nn.Module, about: Victim, images: Tensor, labels: Tensor) -> Shared:
-    tensors, statistics = sharing(step.shares, network)(images, labels)
-    return Shared(
-        tensors=tuple(each[None] for each in defended(step.shares.defence, tensors, "pictures", step.seed)),
-        images=len(images),
-        shape=about.shape,
-        mean=about.mean,
-        std=about.std,
-        labels=labels[None] if step.labels_known else None,
-        statistics=tuple(each[None] for each in statistics),
-    )
-
-
-def _say_defence(defence: Defence | None) -> None:
-    if isinstance(defence, Noise):
-        epsilon = epsilon_of(DELTA, defence.multiplier)
-        print(f"noise: sent once, this update is ({epsilon:.3g}, {DELTA:g})-differentially private as a whole")
 
 
 def _say_labels(step: ImageAttack, paths: Sequence[Path], labels: Iterable[int], names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field, NonNegativeInt
-from torch import nn
+from torch import Tensor, nn
 
 from invgrad.attack.settings import Attack
 from invgrad.data.registry import Classes, Side, Spread, describe
@@ -112,6 +112,13 @@ def victim_of(
             f"--dataset: {error}; or give a checkpoint, or --classes, --size, --mean and --std"
         ) from None
     return Victim.of(about, lambda: _ready(about.build(), checkpoint, device))
+
+
+@torch.no_grad()
+def predicted(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the class of each normalised image that the network predicts, [n], on the CPU."""
+    classes: Tensor = network(images).argmax(1).cpu()
+    return classes
 
 
 def _of_checkpoint(step: AttackOnNetwork, own: list[str], checkpoint: Path, device: torch.device) -> Victim:
