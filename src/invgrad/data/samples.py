@@ -51,7 +51,7 @@ def sample_split(dataset: str, split: str, root: Path | None, count: int, seed: 
     chosen = [positions[row] for row in _drawn(len(positions), count, seed, f"{dataset} {split}")]
     data = load(dataset, split, source, root, indices=chosen)
     return Sample(
-        source=f"{title(dataset)}, {split} split ({data.source})",
+        source=f"the {split} split of {title(dataset)}: {data.source}",
         size=len(positions),
         names=[f"{dataset}-{split}-{position}" for position in chosen[:count]],
         images=data.images[:count],
@@ -71,7 +71,7 @@ def sample_folder(folder: Path, shape: tuple[int, int, int], resize: int | None,
     channels, size, _ = shape
     pixels = torch.stack([fit_image(file, size=size, resize=resize, channels=channels)[0] for file in chosen])
     return Sample(
-        source=f"the folder {folder.name}",
+        source=f"the folder {folder.resolve().name}",
         size=len(files),
         names=[str(file.relative_to(folder)) for file in chosen[:count]],
         images=pixels[:count],

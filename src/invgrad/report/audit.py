@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from invgrad.attack.settings import Attack
 from invgrad.clients.settings import Client
 from invgrad.defences.settings import Defence, Noise, Pruning, Quantisation, Sign
-from invgrad.metrics.recovery import NOT_RECOVERED, PARTLY, RECOVERED, RECOVERIES, draws_needed, interval
+from invgrad.metrics.recovery import NOT_RECOVERED, PARTLY, RECOVERED, draws_needed, interval
 from invgrad.report.page import duration
 
 NO_PROOF = "Not recovered by this attack is no proof of safety."
@@ -36,6 +36,24 @@ class Layer:
     """Images whose input was found up to rounding."""
     median_error: float
     """Median over the images of the relative error of the input found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How many images came out in one of some ways."""
+
+    recoveries: tuple[str, ...]
+    """Some of `RECOVERIES`."""
+    images: int
+    share: float
+    interval: tuple[float, float]
+    """The 95 % interval of the share among all such images."""
+
+    @property
+    def words(self) -> str:
+        """The interval in words."""
+        low, high = map(percent, self.interval)
+        return f"{low} to {high}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +87,23 @@ class Audit:
     """Share of recovered images below which the audit passes; None: it judges nothing."""
 
     @property
-    def counts(self) -> dict[str, int]:
-        """The number of images of each of `RECOVERIES`."""
-        return {recovery: int((self.images["recovery"] == recovery).sum()) for recovery in RECOVERIES}
+    def outcome(self) -> list[Outcome]:
+        """The share of each of `RECOVERIES`, and of the first two together."""
+        return [self.share_of(*each) for each in ((RECOVERED,), (RECOVERED, PARTLY), (PARTLY,), (NOT_RECOVERED,))]
 
-    def interval(self, *recoveries: str) -> tuple[float, float]:
-        """Return the 95 % interval of a share of images, from the sample.
+    def share_of(self, *recoveries: str) -> Outcome:
+        """Return the share of images with one of these outcomes, and its 95 % interval.
 
         Images of one client share one gradient, so that only clients count as independent.
         """
-        return interval(sum(self.counts[each] for each in recoveries) / len(self.images), self.clients)
+        images = int(self.images["recovery"].isin(recoveries).sum())
+        share = images / len(self.images)
+        return Outcome(recoveries=recoveries, images=images, share=share, interval=interval(share, self.clients))
 
     @property
     def passed(self) -> bool | None:
         """True if the upper end of the interval of recovered images lies below the limit; None without a limit."""
-        return None if self.limit is None else self.interval(RECOVERED)[1] < self.limit
+        return None if self.limit is None else self.share_of(RECOVERED).interval[1] < self.limit
 
     @property
     def clients_needed(self) -> int:
@@ -93,13 +113,10 @@ class Audit:
     @property
     def answer(self) -> str:
         """The outcome in one sentence."""
-        counts, total = self.counts, len(self.images)
-        low, high = (percent(share) for share in self.interval(RECOVERED))
-        partly = f", and {counts[PARTLY]} partly" if counts[PARTLY] else ""
-        found = f"{counts[RECOVERED] or 'none'} of {total} images{partly}"
+        recovered, partly = self.share_of(RECOVERED), self.share_of(PARTLY)
         return (
-            f"From what a client shares, this attack recovered {found}; "
-            f"of all such images it would be {low} to {high} (95 % interval)."
+            f"From what a client shares, this attack recovered {recovered.images or 'none'} of {len(self.images)} "
+            f"images ({recovered.words} of all such images, 95 % interval), and {partly.images or 'none'} partly."
         )
 
     @property
@@ -107,24 +124,24 @@ class Audit:
         """The limit and whether the audit passes; empty without a limit."""
         if self.limit is None:
             return ""
-        high = percent(self.interval(RECOVERED)[1])
-        words = "passed: the upper end lies" if self.passed else "failed: the upper end does not lie"
-        return f"{words} below {percent(self.limit)} (it is {high})"
+        return (
+            f"Limit of {percent(self.limit)} recovered: {'passed' if self.passed else 'failed'}; the upper end of the "
+            f"interval is {percent(self.share_of(RECOVERED).interval[1])}."
+        )
 
 
 def as_json(audit: Audit) -> dict[str, Any]:
     """Return what a build or a script reads; PSNRs that are infinite or of a failed attack are null."""
-    outcome = {
-        name: {"images": audit.counts[name], "share": audit.counts[name] / len(audit.images), "interval": bounds}
-        for name, bounds in ((name, audit.interval(name)) for name in RECOVERIES)
-    }
     rows = audit.images.drop(columns="image").astype(object)
     return {
         "answer": audit.answer,
         "caveat": NO_PROOF,
         "images": len(audit.images),
         "clients": audit.clients,
-        "outcome": outcome,
+        "outcome": {
+            " or ".join(row.recoveries): {"images": row.images, "share": row.share, "interval": row.interval}
+            for row in audit.outcome
+        },
         "fail_if_recovered": audit.limit,
         "passed": audit.passed,
         "clients_needed": audit.clients_needed,
@@ -141,6 +158,7 @@ def as_html(audit: Audit) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_unbroken,
     )
     environment.filters.update(percent=percent, duration=duration, embedded=_embedded, decibels=_decibels)
     names = {"recovered": RECOVERED, "partly": PARTLY, "not_recovered": NOT_RECOVERED, "no_proof": NO_PROOF}
@@ -192,6 +210,11 @@ def attack_words(attack: Attack) -> str:
         f"{attack.optimiser.kind}{signs}; {attack.iterations:,} iterations, "
         f"{attack.restarts} restart{'' if attack.restarts == 1 else 's'}"
     )
+
+
+def _unbroken(value: Any) -> Any:
+    """Keep a number and its sign on one line."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if isinstance(value, str) else value
 
 
 def _is_writable(value: object) -> bool:
