@@ -1,4 +1,4 @@
-"""The analytic leak: which fully connected layers of a network give their inputs away, and how exactly (Prop. 3.1)."""
+"""Analytic leak: which fully connected layers of a network give their inputs away, and how exactly (Prop. 3.1)."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from invgrad.settings import SettingsError
 
 @dataclass(frozen=True, kw_only=True)
 class LayerLeak:
-    """What a fully connected layer shows of its inputs to who has what the clients shared."""
+    """Inputs of a fully connected layer that follow from what the clients shared."""
 
     layer: str
     """Name of the layer in the network; empty if it is the network."""

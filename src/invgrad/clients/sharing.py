@@ -1,4 +1,4 @@
-"""What clients with images at hand share: the protocol, then the defence, client by client."""
+"""Gradients and updates of clients whose images are at hand: the protocol, then the defence, client by client."""
 
 from collections.abc import Iterable, Sequence
 

@@ -27,13 +27,13 @@ class Sample:
     source: str
     """The set, in words."""
     size: int
-    """How many images it has."""
+    """Number of images in the set."""
     names: Sequence[str]
     """A name for each image drawn, [n]."""
     images: Tensor
-    """Those drawn, uint8 [n, channels, h, w]."""
+    """Images drawn, uint8 [n, channels, h, w]."""
     labels: Tensor | None
-    """Their labels, int64 [n]; None if the set says none."""
+    """Labels of these, int64 [n]; None if the set says none."""
     others: Tensor
     """Images of the set, at most `MOST_OTHERS` besides one of those drawn, uint8 [m, channels, h, w]."""
 

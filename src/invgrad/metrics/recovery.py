@@ -75,7 +75,7 @@ def judge(reconstructions: Tensor, originals: Tensor, others: Tensor) -> pd.Data
 
 
 def best_first(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Of several attacks on the same images, each a table of `judge`, keep the best of each image; the best first.
+    """Keep the best of several attacks on the same images, each a table of `judge`; the best image first.
 
     The column `attack` has the name of its table, `image` its row.
     """

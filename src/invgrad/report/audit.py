@@ -40,7 +40,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How many images came out in one of some ways."""
+    """Number and share of images with one of some outcomes."""
 
     recoveries: tuple[str, ...]
     """Some of `RECOVERIES`."""
@@ -65,9 +65,9 @@ class Audit:
     source: str
     """The set of images, in words."""
     available: int
-    """How many images the set has."""
+    """Number of images in the set."""
     labels: str
-    """Where the labels come from, and whether the server knows them."""
+    """Origin of the labels, and whether the server knows them, in words."""
     client: Client
     images_per_client: int
     clients: int
