@@ -10,7 +10,7 @@ from scipy.stats import binom, binomtest
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from invgrad.metrics.recovery import correlation, draws_needed, interval, judge
+from invgrad.metrics.recovery import best_first, correlation, draws_needed, interval, judge
 
 SIDE = 32
 
@@ -81,6 +81,16 @@ def test_a_moved_copy_gives_as_much_away() -> None:
     assert table["recovery"].tolist() == ["recovered"] * 4
     assert table[["shift_down", "shift_right"]].to_numpy().tolist() == [[2, SIDE - 3]] * 4
     assert np.isinf(table["psnr"]).all()
+
+
+def test_the_best_of_several_attacks_counts() -> None:
+    blurred = interpolate(avg_pool2d(OWN, 8), SIDE, mode="bilinear")
+    one = torch.stack([OWN[0] + noise(OWN[0], 0.03), SET[10], blurred[2], SET[11]])
+    other = torch.stack([blurred[0], OWN[1], OWN[2] + noise(OWN[2], 0.02), SET[12]])
+    best = best_first({"one": judge(one, OWN, SET), "other": judge(other, OWN, SET)})
+    assert best["image"].tolist() == [1, 2, 0, 3]
+    assert best["attack"].tolist()[:3] == ["other", "other", "one"]
+    assert best["recovery"].tolist() == [*["recovered"] * 3, "not recovered"]
 
 
 def test_measures_are_told_beside_those_of_the_flat_image() -> None:
