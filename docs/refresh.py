@@ -10,7 +10,7 @@ import yaml
 from findings import rendered, wrapped
 
 from invgrad.experiments.config import CONFIG, load
-from invgrad.metrics.recovery import RECOVERIES
+from invgrad.metrics.recovery import RECOVERED, RECOVERIES
 from invgrad.report.tables import fixed
 from invgrad.settings import read_yaml
 
@@ -98,16 +98,19 @@ def refreshed_performance(page: str) -> str:
 
 
 def recovery_table(path: Path) -> str:
-    """What the rule of an audit said of 100 reconstructions, beside what two networks said, as Markdown.
-
-    Its errors are those of both kinds: found by a network although the rule says not recovered, and the reverse.
-    """
-    table = pd.read_csv(path)
-    lines = ["| the rule says | images | found by EfficientNet-Lite0 | found by ResNet-20 |", "|---|---|---|---|"]
+    """What the rule of an audit said of 100 reconstructions, and how many originals two networks found, as Markdown."""
+    table = pd.read_csv(path).assign(neither=lambda rows: ~(rows["imagenet"] | rows["cifar"]))
+    lines = [
+        "| the rule says | reconstructions | found by EfficientNet-Lite0 | found by ResNet-20 | by neither |",
+        "|---|---|---|---|---|",
+    ]
     for recovery in RECOVERIES:
         rows = table[table["recovery"] == recovery]
-        lines.append(f"| {recovery} | {len(rows)} | {rows['imagenet'].sum()} | {rows['cifar'].sum()} |")
-    return "\n".join(lines) + "\n"
+        found = " | ".join(str(rows[name].sum()) for name in ("imagenet", "cifar", "neither"))
+        lines.append(f"| {recovery} | {len(rows)} | {found} |")
+    recovered = table[table["recovery"] == RECOVERED].groupby("kind", sort=False)["neither"].agg(["sum", "size"])
+    kinds = "; ".join(f"{kind}: {row['sum']} of {row['size']}" for kind, row in recovered.iterrows())
+    return "\n".join([*lines, "", f"Recovered by the rule and found by neither, by kind: {kinds}."]) + "\n"
 
 
 def refreshed_audit(page: str) -> str:
