@@ -394,7 +394,8 @@ def audit(
         typer.Option(exists=True, file_okay=False, help="A folder of images; default: the data set's own."),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="The folder of your data sets; default: images that packages ship.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="The folder of your data sets; default: packages' images."),
     ] = None,
     split: Annotated[str, typer.Option(help="train or validation, of the data set.")] = "validation",
     clients: Annotated[int, typer.Option(help="How many clients are attacked; each holds other images.")] = 20,

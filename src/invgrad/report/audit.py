@@ -116,7 +116,7 @@ class Audit:
         recovered, partly = self.share_of(RECOVERED), self.share_of(PARTLY)
         return (
             f"From what a client shares, this attack recovered {recovered.images or 'none'} of {len(self.images)} "
-            f"images ({recovered.words} of all such images, 95 % interval), and {partly.images or 'none'} partly."
+            f"image{'' if len(self.images) == 1 else 's'} ({recovered.words} of all such images, 95 % interval), and {partly.images or 'none'} partly."
         )
 
     @property
