@@ -114,9 +114,10 @@ class Audit:
     def answer(self) -> str:
         """The outcome in one sentence."""
         recovered, partly = self.share_of(RECOVERED), self.share_of(PARTLY)
+        total = f"{len(self.images)} image{'' if len(self.images) == 1 else 's'}"
         return (
-            f"From what a client shares, this attack recovered {recovered.images or 'none'} of {len(self.images)} "
-            f"image{'' if len(self.images) == 1 else 's'} ({recovered.words} of all such images, 95 % interval), and {partly.images or 'none'} partly."
+            f"From what a client shares, this attack recovered {recovered.images or 'none'} of {total} "
+            f"({recovered.words} of all such images, 95 % interval), and {partly.images or 'none'} partly."
         )
 
     @property
