@@ -104,7 +104,9 @@ def _correlation_of_pairs(images: Tensor, others: Tensor) -> Tensor:
 
 def _spectra(images: Tensor) -> Tensor:
     """Fourier transforms of images without their mean colour, of norm 1."""
-    small = adaptive_avg_pool2d(images.clamp(0, 1).float(), _compared_size(images))
+    size = _compared_size(images)
+    parts = images.split(50)  # a thousand large images fit into memory once, not three times
+    small = torch.cat([adaptive_avg_pool2d(part.clamp(0, 1).float(), size) for part in parts])
     centred = small - small.mean((2, 3), keepdim=True)
     deviation = centred.square().mean((1, 2, 3), keepdim=True).sqrt()
     scaled = torch.where(deviation > 1e-4, centred / deviation, 0)  # what is left of a flat image is rounding
