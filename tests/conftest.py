@@ -13,11 +13,15 @@ torch.set_num_threads(1)
 GENERATIONS = ("default", "avx2", "avx512")
 """Of processors, in order of age: each runs the compiled kernels of its own and of older ones."""
 OWN = torch.backends.cpu.get_cpu_capability().lower()
+CAN_RUN = GENERATIONS[: GENERATIONS.index(OWN) + 1] if OWN in GENERATIONS else ("default",)
 
 
-@pytest.fixture(scope="module", params=GENERATIONS[: GENERATIONS.index(OWN) + 1] if OWN in GENERATIONS else ["default"])
+@pytest.fixture(
+    scope="module",
+    params=[*CAN_RUN[-2:], *(pytest.param(each, marks=pytest.mark.night) for each in CAN_RUN[:-2])],
+)
 def generation(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The compiled kernels of one generation of processors at a time are in use."""
+    """The compiled kernels of one generation of processors at a time are in use; of the oldest of three, at night."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.backends.cpu, "get_cpu_capability", request.param.upper)
         compiled.library.cache_clear()

@@ -361,7 +361,7 @@ def test_attack(kind: str, pictures: Path, data: st.DataObject) -> None:
     compare(kind, data, pictures)
 
 
-@generated(max_examples=3)
+@generated(max_examples=2)
 @given(data=st.data())
 def test_attack_on_many_local_steps(pictures: Path, data: st.DataObject) -> None:
     """So many that parts of them are computed again."""
