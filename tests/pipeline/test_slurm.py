@@ -144,13 +144,20 @@ def assert_had_a_gpu(records: list[Path], jobs: dict[str, dict[str, str]]) -> No
 def test_every_rule_of_the_profile_exists() -> None:
     """Snakemake ignores a name that it does not know, and the job would get what any job gets."""
     profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
-    rules = set(done(run(ROOT, "snakemake", "--list-rules", "--quiet", "all")).split())
+    rules = set(done(run(ROOT, "snakemake", "--list-rules", "--quiet", "all", "--config", "scale=paper")).split())
     grouped = {each.split("=")[0] for each in profile["groups"]}
     assert rules >= {*profile["set-resources"], *profile["set-threads"], *grouped}
-    trained = {name for name in rules if name.startswith("victim-") and name.endswith("-trained")} | {
-        "victim-resnet32-10"
-    }
-    assert trained <= profile["set-resources"].keys()
+
+
+def test_long_trainings_get_more_than_any_job_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    victims = Plan(load(read_yaml(CONFIG) | {"scale": "paper"})).project.experiments.victims
+    long = {f"victim-{name}" for name, each in victims.items() if each.training and each.training.epochs > 20}
+    assert "victim-lenet-trained" in long
+    long.add("victim-resnet32-10")  # few epochs of a wide network
+    assert long <= profile["set-resources"].keys()
+    assert long <= profile["set-threads"].keys()
 
 
 def test_the_longest_attack_ends_before_its_attempts_do(monkeypatch: pytest.MonkeyPatch) -> None:
