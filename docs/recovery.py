@@ -21,12 +21,13 @@ from torch.nn.functional import cosine_similarity, interpolate
 
 from invgrad.attack.run import reconstruct
 from invgrad.attack.settings import Attack
-from invgrad.clients.settings import GradientClient, Noise
+from invgrad.clients.settings import GradientClient
 from invgrad.clients.sharing import shared_by
 from invgrad.data.images import denormalise, standardise, to_unit
 from invgrad.data.registry import describe
 from invgrad.data.samples import MOST_OTHERS
 from invgrad.data.sources import load
+from invgrad.defences.settings import Noise
 from invgrad.metrics.recovery import judge
 from invgrad.networks.build import build
 from invgrad.networks.checkpoint import load_victim

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from invgrad.attack.layer_inputs import joined, layer_leaks
-from invgrad.clients.settings import Client, FederatedAveraging, GradientClient, Pruning
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.clients.sharing import shared_by
 from invgrad.data.images import normalise
+from invgrad.defences.settings import Pruning
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from invgrad.attack.settings import Attack
-from invgrad.clients.settings import Client, FederatedAveraging, GradientClient, Noise, Pruning, Quantisation, Sign
+from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
+from invgrad.defences.settings import Noise, Pruning, Quantisation, Sign
 from invgrad.report.audit import Audit, Layer, as_html, as_json, attack_words, shared_words
 
 

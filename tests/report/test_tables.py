@@ -246,7 +246,7 @@ def test_files_that_can_hold_a_comment_say_in_one_how_they_were_made(tmp_path: P
 def test_committed_tables_have_numbers_in_tidy_columns(path: Path) -> None:
     table = pd.read_csv(path, keep_default_na=False, dtype=str)
     assert [name for name in table if not re.fullmatch("[a-z][a-z0-9_]*", name)] == []
-    texts = {"label", "network", "attack", "variant", "source", "value", "paper", "reason", "deviations"}
+    texts = {"label", "network", "attack", "variant", "strength", "source", "value", "paper", "reason", "deviations"}
     shown = re.compile("[±†×–%]| dB|[0-9] ?[(/]")
     values = {value for name in {*table} - texts for value in table[name]}
     assert {value for value in values if shown.search(value)} == set()
