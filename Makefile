@@ -4,6 +4,8 @@
 .PHONY: help demo test test-dvc night check lock
 
 SHELL := bash
+# Else each process that imports torch would compile it anew, for 4 s: pip does not (see READY).
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
   $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
@@ -46,13 +48,14 @@ check: $(READY)
 lock:
 	$(BIN)/python envs/lock.py
 
-# Without --no-compile all of torch is compiled, of which a run imports a part.
+# Without --no-compile all of torch is compiled, of which a run imports a part: that part is compiled by importing it.
 $(READY): envs/requirements.lock pyproject.toml setup.py $(wildcard src/invgrad/tangent/kernels/*.cpp)
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; name one with 'make PYTHON=/path/to/python'" >&2; exit 1; }
 	@echo "Setting up .venv with $(PYTHON): some minutes and up to 7 GB, most of it torch's CUDA libraries"
 	$(PYTHON) -m venv .venv
 	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off --no-compile --requirement envs/requirements.lock | $(LARGE)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -c 'import snakemake.cli; from invgrad.warm.server import import_everything; import_everything()'
 	@touch $@
 	@echo "Set up. '. .venv/bin/activate' makes it this shell's environment. Then 'invgrad demo' shows the attack on one"
 	@echo "photograph, and 'snakemake --cores all' rebuilds the tables and figures, cut down ('make demo' does it, too)."

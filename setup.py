@@ -4,16 +4,29 @@ They are optional: without a C++ compiler the package installs and gives the sam
 """
 
 import sys
+from copy import copy
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, "src")
 from invgrad.tangent.kernels.builds import FLAGS, GENERATIONS, KINDS, generations, source_checksum  # noqa: E402
 
+
+class SideBySide(build_ext):
+    """Builds each extension in a folder of its own, since an object file is named after its source alone."""
+
+    def build_extension(self, extension: Extension) -> None:
+        """Build one extension."""
+        own = copy(self)
+        own.build_temp = f"{self.build_temp}/{extension.name}"
+        build_ext.build_extension(own, extension)
+
+
 setup(
-    # Whatever the times of the files are: after a checkout or a copy they say nothing. And one by one, since the builds of
-    # a source are linked from one object file, each from its own version of it.
-    options={"build_ext": {"force": True}},
+    cmdclass={"build_ext": SideBySide},
+    # Whatever the times of the files are: after a checkout or a copy they say nothing.
+    options={"build_ext": {"force": True, "parallel": True}},
     ext_modules=[
         Extension(
             f"invgrad.tangent.kernels._{kind}_{generation}",

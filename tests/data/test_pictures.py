@@ -2,6 +2,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +43,26 @@ def rgb_of_16_bits(pixel: tuple[int, int, int]) -> bytes:
 
 SQUARE = Image.effect_noise((300, 300), 50).convert("RGB")
 TEXT = (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000)))
-PICTURES = {
-    "a line that becomes a ribbon": (saved(Image.new("L", (1, 65_000))), "256x16640000 pixels are more than"),
-    "a lying ribbon": (saved(Image.new("RGB", (40_000, 3)), "TIFF"), "256 pixels are more than"),
-    "a huge plane": (png(20_000, 20_000), "not a readable image"),
-    "a large plane": (png(9000, 9000), "9000x9000 pixels are more than"),
-    "a plane beyond all bounds": (png(2**31 - 1, 2**31 - 1), "not a readable image"),
-    "a giant text": (png(8, 8, TEXT), "not a readable image"),
-    "half a file": (saved(SQUARE)[:5000], "not a readable image"),
-    "half a JPEG": (saved(SQUARE, "JPEG")[:2000], "not a readable image"),
-    "a program's picture": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable image"),
-    "a film": (saved(SQUARE, "GIF", save_all=True, append_images=[Image.new("RGB", (300, 300))]), "several pictures"),
-    "a film as PNG": (saved(SQUARE, save_all=True, append_images=[Image.new("RGB", (300, 300))]), "several pictures"),
-    "a scan": (saved(Image.new("L", (14_000, 14_000))), "not a readable image"),
-    "numbers without a range": (saved(Image.new("F", (300, 300), 0.5), "TIFF"), "no known range"),
+PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
+    "a line that becomes a ribbon": (lambda: saved(Image.new("L", (1, 65_000))), "256x16640000 pixels are more than"),
+    "a lying ribbon": (lambda: saved(Image.new("RGB", (40_000, 3)), "TIFF"), "256 pixels are more than"),
+    "a huge plane": (lambda: png(20_000, 20_000), "not a readable image"),
+    "a large plane": (lambda: png(9000, 9000), "9000x9000 pixels are more than"),
+    "a plane beyond all bounds": (lambda: png(2**31 - 1, 2**31 - 1), "not a readable image"),
+    "a giant text": (lambda: png(8, 8, TEXT), "not a readable image"),
+    "half a file": (lambda: saved(SQUARE)[:5000], "not a readable image"),
+    "half a JPEG": (lambda: saved(SQUARE, "JPEG")[:2000], "not a readable image"),
+    "a program's picture": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable image"),
+    "a film": (
+        lambda: saved(SQUARE, "GIF", save_all=True, append_images=[Image.new("RGB", (300, 300))]),
+        "several pictures",
+    ),
+    "a film as PNG": (
+        lambda: saved(SQUARE, save_all=True, append_images=[Image.new("RGB", (300, 300))]),
+        "several pictures",
+    ),
+    "a scan": (lambda: saved(Image.new("L", (14_000, 14_000))), "not a readable image"),
+    "numbers without a range": (lambda: saved(Image.new("F", (300, 300), 0.5), "TIFF"), "no known range"),
 }
 
 
@@ -65,7 +72,7 @@ def test_a_hostile_or_broken_picture_is_one_line(kind: str, suffix: str, tmp_pat
     """Before it takes memory; the name says nothing of what is in the file."""
     content, words = PICTURES[kind]
     path = tmp_path / f"picture{suffix}"
-    path.write_bytes(content)
+    path.write_bytes(content())
     with memory.limited(1 << 29), warnings.catch_warnings(action="error"), pytest.raises(SettingsError) as caught:
         fit_image(path, size=224, resize=256)
     assert str(caught.value).startswith(f"{path}: ")

@@ -84,6 +84,15 @@ def test_tests_of_a_file_run_in_one_process(tmp_path: Path) -> None:
     assert workers["test_one"] != workers["test_other"]
 
 
+def test_what_make_starts_keeps_byte_code() -> None:
+    """Whatever the environment says, as in most containers: else every process compiles torch."""
+    make = ["make", "--silent", "--eval", "seen: ; @env", "seen"]
+    variables = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    seen = subprocess.run(make, cwd=ROOT, env=variables, capture_output=True, text=True, check=True).stdout
+    assert "PATH=" in seen
+    assert "PYTHONDONTWRITEBYTECODE" not in seen
+
+
 def test_files_with_slow_tests_come_first(tmp_path: Path) -> None:
     (tmp_path / "test_a.py").write_text("def test_a(): pass\n")
     (tmp_path / "test_b.py").write_text(
