@@ -107,32 +107,41 @@ def test_what_does_not_agree_is_refused_with_the_reason(kind: str, plan: Plan, p
 @pytest.mark.parametrize(
     ("commit", "changed", "accepted", "is_taken"),
     [
-        ("0a1b2c3d4e", False, None, False),
+        ("0a1b2c3d4e", False, "", False),
         ("0a1b2c3d4e", False, "0a1b2c3", True),
         ("0a1b2c3d4e", False, "fffffff", False),
+        ("0a1b2c3d4e", False, "fffffff 0a1b2c3", True),
         ("0a1b2c3d4e", True, "0a1b2c3", False),
         ("0a1b2c3d4e", True, "0a1b2c3+changes", True),
     ],
 )
 def test_results_of_other_code_are_taken_only_of_a_commit_that_is_named(
-    commit: str, changed: bool, accepted: str | None, is_taken: bool, plan: Plan, packed: Path
+    commit: str, changed: bool, accepted: str, is_taken: bool, plan: Plan, packed: Path
 ) -> None:
     change_record(packed, code="of another commit", commit=commit, uncommitted_changes=changed)
-    taken, *why = bring_in(plan, packed, accepted)
+    taken, *why = bring_in(plan, packed, accepted.split())
     assert taken.startswith("1 of 1" if is_taken else "0 of 1")
-    assert [line.split(": ")[1] for line in why] == [] if is_taken else ["the code has changed"]
+    since = f"the code has changed since commit {commit[:7]}{'+changes' * changed}"
+    assert [line.split(": ")[1] for line in why] == ([] if is_taken else [since])
     if is_taken:
         assert Agreement(plan.files.root, expected(plan)).disagreements() == {}
         assert "of another commit" in read_record(plan.rows(CELL)[0])["accepted"]
+
+
+def test_a_name_that_is_no_commit_is_told_before_anything_is_taken(plan: Plan, packed: Path) -> None:
+    with pytest.raises(SettingsError, match="'main' is no commit: give 7 or more of its digits"):
+        list(bring_in(plan, packed, ["0a1b2c3", "main"]))
+    assert not plan.files.root.exists()
 
 
 def test_what_was_accepted_holds_for_the_code_at_hand_alone(
     plan: Plan, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_record(packed, code="of another commit")
-    list(bring_in(plan, packed, "0000000"))
+    list(bring_in(plan, packed, ["0000000"]))
     monkeypatch.setattr("invgrad.results.agreement.code_of", lambda *step: "of the next commit")
-    assert list(Agreement(plan.files.root, expected(plan)).disagreements().values()) == ["the code has changed"]
+    (reason,) = Agreement(plan.files.root, expected(plan)).disagreements().values()
+    assert reason == "the code has changed since commit 0000000"
 
 
 def test_of_an_unfinished_run_what_is_finished_is_packed(plan: Plan, tmp_path: Path) -> None:

@@ -530,13 +530,15 @@ def bring_in(
         typer.Argument(exists=True, file_okay=False, help="What `invgrad pack` wrote, or another clone's results."),
     ],
     setting: Annotated[list[str] | None, typer.Argument(help="Like `snakemake --config`: scale=small …")] = None,
-    accept_code: Annotated[str | None, typer.Option(help="Take results of this commit, whose code is another.")] = None,
+    accept_code: Annotated[
+        list[str] | None, typer.Option(help="Take results of this commit, whose code is another; give several so.")
+    ] = None,
 ) -> None:
     """Take results that were computed elsewhere, where they agree with the plan."""
     from invgrad.experiments.plan import Plan
     from invgrad.steps.exchange import bring_in as run
 
-    for line in run(Plan(_project(setting)), folder, accept_code):
+    for line in run(Plan(_project(setting)), folder, accept_code or ()):
         print(line)
 
 

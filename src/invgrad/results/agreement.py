@@ -27,6 +27,9 @@ FOLLOWS = "made anew before it"
 TEXTS, MAPPINGS = ("sha256", "step", "code"), ("also", "settings", "inputs", "lineage")
 """Fields that a record must have to be compared."""
 
+CHANGES = "+changes"
+"""End of the name of a commit whose files had been changed."""
+
 LARGE = ".safetensors"
 """Files that are not read again while size and time stay the same; whoever reads their tensors compares a checksum."""
 
@@ -55,8 +58,16 @@ class Expected:
 class Agreement:
     """Comparison of the results below a folder with what a plan expects of them."""
 
-    def __init__(self, root: Path, expected: Iterable[Expected], accepted: str | None = None) -> None:
-        """`accepted`: a commit whose code is taken for the code at hand, as `accepts` says."""
+    def __init__(self, root: Path, expected: Iterable[Expected], accepted: Sequence[str] = ()) -> None:
+        """`accepted`: commits whose code is taken for the code at hand, as `accepts` says.
+
+        Raises `SettingsError` if one of them is no commit.
+        """
+        for commit in accepted:
+            if not re.fullmatch(rf"[0-9a-f]{{7,}}({re.escape(CHANGES)})?", commit):
+                raise SettingsError(
+                    f"'{commit}' is no commit: give 7 or more of its digits, and {CHANGES} if it had any"
+                )
         self._root = root
         self._expected = {each.path: each for each in expected}
         self._results = {record_path(path): path for path in self._expected}
@@ -122,8 +133,8 @@ class Agreement:
         if (was := facts["settings"]) != (wanted := json.loads(expected.settings())):
             return f"it was made with other settings: {_changed(was, wanted)}"
         accepted = record.get("accepted", {}).get(facts["code"], facts["code"])
-        if accepted != expected.fingerprint and not (self._accepted and accepts(self._accepted, facts)):
-            return "the code has changed"
+        if accepted != expected.fingerprint and not any(accepts(commit, facts) for commit in self._accepted):
+            return f"the code has changed since commit {_commit(facts)}"
         for part, path in expected.inputs.items():
             if self._results.get(path, path) in others:
                 return f"{_words(part)} {FOLLOWS}"
@@ -171,11 +182,14 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
     return has_facts and isinstance(record.get("accepted", {}), dict) and record.keys() >= set(FACTS)
 
 
+def _commit(facts: Mapping[str, Any]) -> str:
+    """Name the commit of a result, as `accepts` takes it."""
+    return str(facts["commit"])[:7] + CHANGES * bool(facts["uncommitted_changes"])
+
+
 def accepts(commit: str, facts: Mapping[str, Any]) -> bool:
     """Return whether a result is of this commit, which may be cut short; uncommitted changes are told by `+changes`."""
-    if not re.fullmatch(r"[0-9a-f]{7,}(\+changes)?", commit):
-        raise SettingsError(f"'{commit}' is no commit: give 7 or more of its digits, and +changes if it had any")
-    name, changed, _ = commit.partition("+changes")
+    name, changed, _ = commit.partition(CHANGES)
     return str(facts["commit"]).startswith(name) and bool(facts["uncommitted_changes"]) == bool(changed)
 
 

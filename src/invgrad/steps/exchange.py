@@ -1,7 +1,7 @@
 """Exchange of results between clones: a small part of them is packed, and what agrees with a plan is brought in."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,11 +40,12 @@ def pack(plan: Plan, out: Path) -> Iterator[str]:
     yield from (line.removesuffix(REMADE) for line in summary(reasons))
 
 
-def bring_in(plan: Plan, folder: Path, accepted: str | None = None) -> Iterator[str]:
+def bring_in(plan: Plan, folder: Path, accepted: Sequence[str] = ()) -> Iterator[str]:
     """Copy results of the same scale from a folder, and say in a few lines which were taken and why others were not.
 
-    Taken is what agrees with the plan and with the results at hand, of which none is replaced. `accepted`: a commit
-    whose results are taken although the code has changed since; their records then say so.
+    Taken is what agrees with the plan and with the results at hand, of which none is replaced. `accepted`: commits
+    whose results are taken although the code has changed since; their records then say so. Raises `SettingsError` if
+    one is no commit, or if the folder has no results that are not here.
     """
     root = plan.files.root
     here = {each.path: each for each in expected(plan) if each.step in COMPUTED}
