@@ -414,8 +414,6 @@ def audit(
     """Attack a sample of clients, and say on one page what their gradients give away."""
     from invgrad.cli.parsing import share, short_form
     from invgrad.settings import parse
-    from invgrad.steps.audit import AuditStep
-    from invgrad.steps.audit import audit as run
 
     content = {
         **_on_network(network, dataset, classes, size, channels, mean, std, attack, change, seed),
@@ -426,6 +424,9 @@ def audit(
         "split": split,
         "fail_if_recovered": fail_if_recovered and share(fail_if_recovered, "--fail-if-recovered"),
     }
+    from invgrad.steps.audit import AuditStep  # imports torch, which takes longer than to find a mistake above
+    from invgrad.steps.audit import audit as run
+
     if not run(parse(AuditStep, content, "audit"), checkpoint, images, root, out, _start(device, threads)):
         raise typer.Exit(1)
 
