@@ -56,6 +56,17 @@ def test_peak_is_what_tensors_take_at_once(function: Callable[[], object], mebib
     assert peak(function, CPU) == mebibytes * MEBI
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="without oneDNN nothing is packed")
+def test_peak_sees_what_onednn_packs() -> None:
+    def pack() -> None:
+        weight = torch.empty(512, 512)  # 1 MiB
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, 16)
+        del weight
+        assert len((packed, *take(2))) == 2
+
+    assert peak(pack, CPU) == 3 * MEBI
+
+
 def test_peak_sees_gradients_and_vmap() -> None:
     number = torch.ones(4, MEBI // 4, requires_grad=True)
 

@@ -94,22 +94,31 @@ class _Counting(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.most = self._now = 0
-        self._known = weakref.WeakSet[torch.UntypedStorage]()
+        self._known = set[int]()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = {id(each.untyped_storage()) for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)}
+        before = {id(_memory(each)[0]) for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)}
         results = function(*args, **(kwargs or {}))
         for each in tree_leaves(results):
-            if isinstance(each, torch.Tensor) and id(each.untyped_storage()) not in before:
-                self._count(each.untyped_storage())
+            if isinstance(each, torch.Tensor) and id(_memory(each)[0]) not in before:
+                self._count(*_memory(each))
         return results
 
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage not in self._known:
-            self._known.add(storage)
-            self._now += storage.nbytes()
+    def _count(self, owner: object, size: int) -> None:
+        if id(owner) not in self._known:
+            self._known.add(id(owner))
+            self._now += size
             self.most = max(self.most, self._now)
-            weakref.finalize(storage, self._release, storage.nbytes())
+            weakref.finalize(owner, self._release, id(owner), size)
 
-    def _release(self, size: int) -> None:
+    def _release(self, owner: int, size: int) -> None:
+        self._known.discard(owner)
         self._now -= size
+
+
+def _memory(tensor: torch.Tensor) -> tuple[object, int]:
+    """Return what owns a tensor's memory, and its bytes; what oneDNN has packed has no storage."""
+    if tensor.is_mkldnn:
+        return tensor, tensor.nbytes
+    storage = tensor.untyped_storage()
+    return storage, storage.nbytes()
