@@ -41,6 +41,8 @@ TABLE1 = {
     for training in ("untrained", "trained")
 }
 """The cells of Table 1 and their names in prose."""
+EARLIER = " ‡"
+"""Mark of what is of the earlier run, since the new one has not finished it."""
 
 
 def rendered(template: str) -> str:
@@ -143,6 +145,15 @@ def new_verdicts() -> pd.DataFrame:
     return found[found["verdict"] != "not run"].set_index("cell")
 
 
+@cache
+def latest_verdicts() -> pd.DataFrame:
+    """The verdict on every printed value, of the new run where its cell is finished; `run` is `new` or `earlier`."""
+    earlier, finished = table("verdicts.csv"), new_verdicts().reset_index()
+    remaining = earlier[~earlier["cell"].isin(finished["cell"])]
+    both = pd.concat([finished.assign(run="new"), remaining.assign(run="earlier")])
+    return both.set_index("cell").loc[earlier["cell"].unique()].reset_index()
+
+
 def new(cell: str) -> Difference:
     """Our mean PSNR of a finished cell beside the value printed for the proposed attack on its victim."""
     printed_for = next(each for each in new_verdicts().index if cell.startswith(each.removesuffix("proposed")))
@@ -166,19 +177,30 @@ def extremes() -> tuple[float, float]:
 
 def table1() -> list[Line]:
     """Table 1: the paper's values, ours and the verdicts."""
-    return [_line(verdict(cell), label, facts()[cell].deviations) for cell, label in TABLE1.items()]
+    latest = latest_verdicts().query("id == 'table1'").set_index("cell", drop=False)
+    facts_of = {"new": new_facts(), "earlier": facts()}
+    return [
+        _line(latest.loc[cell], label, facts_of[latest.loc[cell, "run"]][cell].deviations)
+        for cell, label in TABLE1.items()
+    ]
 
 
 def _line(row: Any, label: str, deviations: Sequence[str]) -> Line:
     return Line(
         cell=label,
         paper=mean_and_spread(row.paper_value, row.paper_std),
-        ours=mean_and_spread(row.value, row.std_images),
+        ours=counted(row),
         between_networks=fixed(row.std_seeds),
         difference=interval(row),
         verdict=row.verdict,
         why="; ".join(deviations),
     )
+
+
+def counted(row: Any) -> str:
+    """Our value of a verdict, over how many images and networks, and a mark if it is of the earlier run."""
+    value = mean_and_spread(row.value, row.std_images)
+    return f"{value} ({row.n_images} × {row.n_seeds}){EARLIER * (row.run == 'earlier')}"
 
 
 def interval(compared: Any) -> str:
@@ -212,7 +234,7 @@ def verdict(cell: str) -> Any:
 
 def verdict_counts() -> Counter[str]:
     """The number of reported values with each verdict."""
-    return Counter(table("verdicts.csv")["verdict"])
+    return Counter(latest_verdicts()["verdict"])
 
 
 def printed(cell: str) -> str:

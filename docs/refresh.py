@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pandas as pd
 import yaml
-from findings import rendered, wrapped
+from findings import counted, latest_verdicts, rendered, wrapped
 
 from invgrad.experiments.config import CONFIG, load
 from invgrad.metrics.recovery import RECOVERED, RECOVERIES
@@ -34,14 +34,12 @@ def with_table(page: str, name: str, table: str) -> str:
     return page
 
 
-def results_table(verdicts: Path) -> str:
+def results_table(verdicts: pd.DataFrame) -> str:
     """Table 1 in short, as Markdown: the paper's values, ours and the verdicts."""
     lines = ["| cell | paper, dB | ours, dB (images × seeds) | ± seeds | verdict |", "|---|---|---|---|---|"]
-    table = pd.read_csv(verdicts)
-    for row in table[table["id"] == "table1"].itertuples():
+    for row in verdicts[verdicts["id"] == "table1"].itertuples():
         paper = f"{row.paper_value:.2f} ± {row.paper_std:.2f}{'' if row.paper_checked else ' †'}"
-        ours = f"{row.value:.2f} ± {row.std_images:.2f} ({row.n_images} × {row.n_seeds})"
-        lines.append(f"| `{row.judged}` | {paper} | {ours} | {fixed(row.std_seeds)} | {row.verdict} |")
+        lines.append(f"| `{row.judged}` | {paper} | {counted(row)} | {fixed(row.std_seeds)} | {row.verdict} |")
     return "\n".join(lines) + "\n"
 
 
@@ -82,7 +80,7 @@ def open_details(path: Path) -> str:
 
 def refreshed_readme(page: str) -> str:
     """README.md with its table as the verdicts have it."""
-    return with_table(page, "results", results_table(ROOT / "figures/small/verdicts.csv"))
+    return with_table(page, "results", results_table(latest_verdicts()))
 
 
 def refreshed_artefacts(page: str) -> str:

@@ -15,6 +15,7 @@ from findings import (
     as_far,
     defences,
     hours,
+    latest_verdicts,
     layer_errors,
     new,
     new_verdicts,
@@ -79,7 +80,7 @@ def test_a_paragraph_is_filled_and_a_table_stays() -> None:
 
 
 def test_table_1_has_every_value_of_the_verdicts() -> None:
-    judged = pd.read_csv(FIGURES / "verdicts.csv").query("id == 'table1'").set_index("cell")
+    judged = latest_verdicts().query("id == 'table1'").set_index("cell")
     assert set(TABLE1) == set(judged.index)
     for cell, line in zip(TABLE1, table1(), strict=True):
         row = judged.loc[cell]
@@ -88,9 +89,22 @@ def test_table_1_has_every_value_of_the_verdicts() -> None:
         decimals = [float(text) for text in re.findall(r"[+-]?\d+\.\d+", " ".join(numbers).replace("−", "-"))]
         spread = ["std_seeds"] if row.n_seeds > 1 else []
         columns = ["paper_value", "paper_std", "value", "std_images", *spread, "difference", "ci_low", "ci_high"]
+        assert line.ours.endswith("‡") == (row.run == "earlier")
         assert decimals == [pytest.approx(row[column], abs=0.005001) for column in columns]
         assert (line.why == "") == (line.verdict != "not comparable")
         assert row.reason.startswith(line.why)
+
+
+def test_a_verdict_is_of_the_new_run_where_that_has_finished_the_cell() -> None:
+    key = ["cell", "measure"]
+    earlier, latest = pd.read_csv(FIGURES / "verdicts.csv").set_index(key), latest_verdicts().set_index(key)
+    assert latest.index.tolist() == earlier.index.tolist()
+    assert latest.loc[("lenet-untrained-proposed", "psnr_mean"), ["run", "n_seeds"]].tolist() == ["new", 20]
+    new = new_verdicts().set_index("measure", append=True)
+    assert set(new.index) == set(latest.index[latest["run"] == "new"])
+    for run, those in (("new", new), ("earlier", earlier)):
+        of_run = latest[latest["run"] == run]
+        assert of_run["verdict"].tolist() == those.loc[of_run.index, "verdict"].tolist()
 
 
 def test_a_mean_is_that_of_the_rows() -> None:
