@@ -51,7 +51,6 @@ TINY: dict[str, Any] = {
     },
     "cells": {
         "*": {"attack": {"iterations": 4, "restarts": 1}},
-        "imagenet-resnet152-*": {"attack": {"iterations": 1}},
         "*-convergence": {"attack": {"restarts": 2, "snapshots": 3}},
     },
     "artefacts": {
@@ -75,6 +74,8 @@ TINY: dict[str, Any] = {
     },
 }
 """Every artefact, as little of it as can be."""
+SHALLOW = {"victims": {"imagenet-resnet152": {"network": {"model": "resnet18"}}}}
+"""An override that spares a run the 152 layers."""
 
 
 def configuration(**changes: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pandas as pd
 import projects
 import pytest
 from PIL import Image
-from projects import ROOT, TINY, mini, planned, run
+from projects import ROOT, SHALLOW, TINY, mini, planned, run
 from safetensors import safe_open
 
 from invgrad.experiments.reading import read_experiments
@@ -32,7 +32,7 @@ def snakemake(
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which the tiny scale has been run once."""
-    folder = projects.project(tmp_path_factory.mktemp("clone"), "tiny", TINY)
+    folder = projects.project(tmp_path_factory.mktemp("clone"), "tiny", TINY, override=SHALLOW)
     result = snakemake(folder, "all")
     assert result.returncode == 0, result.stdout + result.stderr
     return folder
