@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from snakemake_forks import snakemake
 
+from invgrad.data.registry import PACKAGED
 from invgrad.settings import read_yaml
 
 if TYPE_CHECKING:
@@ -51,9 +53,12 @@ TINY: dict[str, Any] = {
     },
     "cells": {
         "*": {"attack": {"iterations": 4, "restarts": 1}},
+        "imagenet-*": {"attack": {"iterations": 1}},
+        "efficientnet-*": {"attack": {"iterations": 1}},
         "*-convergence": {"attack": {"restarts": 2, "snapshots": 3}},
     },
     "artefacts": {
+        "fig1": {"cells": ["imagenet-resnet18-notebooks", "efficientnet-lite0-tv1"]},
         "table1": {"cells": ["lenet-untrained-lbfgs", "lenet-untrained-proposed", "lenet-trained-proposed"]},
         "fig2": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
         "seeds": {"cells": ["lenet-untrained-proposed", "lenet-trained-proposed"]},
@@ -74,8 +79,6 @@ TINY: dict[str, Any] = {
     },
 }
 """Every artefact, as little of it as can be."""
-SHALLOW = {"victims": {"imagenet-resnet152": {"network": {"model": "resnet18"}}}}
-"""An override that spares a run the 152 layers."""
 
 
 def configuration(**changes: Any) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def mini(*cells: str, shards: int = 1, iterations: int = 4) -> dict[str, Any]:
 
 def project(folder: Path, scale: str, content: dict[str, Any], **parameters: Any) -> Path:
     """A copy of the project in `folder`, with a scale of this name and content, chosen in params.yaml together with
-    other parameters.
+    other parameters. Photographs to train on are few, since each is cut out of a large one.
     """
     for name in FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +117,7 @@ def project(folder: Path, scale: str, content: dict[str, Any], **parameters: Any
             shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
     add_scale(folder, scale, content)
     choose(folder, scale=scale, **parameters)
+    define(folder, photos10=packaged("photos10") | {"images": {"train": 50, "validation": 200}})
     return folder
 
 
@@ -128,8 +132,23 @@ def choose(folder: Path, **parameters: Any) -> None:
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | parameters))
 
 
+def packaged(dataset: str) -> dict[str, Any]:
+    """What the package says of a data set."""
+    entry: dict[str, Any] = read_yaml(PACKAGED)["datasets"][dataset]
+    return entry
+
+
+def define(folder: Path, **datasets: dict[str, Any]) -> Path:
+    """Write the data sets of the project's own, which take the place of the package's, and return the file."""
+    registry = folder / "data/datasets.yaml"
+    registry.write_text(yaml.safe_dump({"datasets": datasets}))
+    return registry
+
+
 def run(folder: Path, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command of the environment in the project."""
+    """Run a command of the environment in the project; Snakemake, unless there are options, as a fork that is warm."""
+    if command[0] == "snakemake" and not options:
+        return snakemake(folder, environment(), *map(str, command[1:]))
     how = {"cwd": folder, "env": environment(), "capture_output": True, "text": True, "check": False}
     return subprocess.run(command, **how | options)
 
@@ -180,7 +199,13 @@ def done(result: subprocess.CompletedProcess[str]) -> str:
 def planned(folder: Path, *config: str, target: str = "all") -> set[str]:
     """Names of the rules that `snakemake all`, or another target, would run."""
     changes = ("--config", *config) if config else ()
-    said = done(run(folder, "snakemake", "--cores", "2", target, "--dry-run", "--quiet", "rules", *changes))
+    return rules_in(
+        done(run(folder, "snakemake", "--cores", "2", target, "--dry-run", "--quiet", "rules", *changes)), target
+    )
+
+
+def rules_in(said: str, target: str) -> set[str]:
+    """Names of the rules that a dry run would run, but for its target."""
     table = said.split("Job stats:")
     lines = table[1].split("total")[0].splitlines()[3:] if len(table) > 1 else []
     return {line.split()[0] for line in lines if line.strip()} - {target}

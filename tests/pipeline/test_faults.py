@@ -6,22 +6,19 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 import projects
 import pytest
 import torch
-import yaml
 from examples import share_step
-from projects import choose, done, environment, mini, planned, run
+from projects import choose, define, done, environment, invgrad, mini, packaged, planned, rules_in, run
 
 from invgrad.attack.settings import LBFGS, Attack, AttackStep
-from invgrad.data.registry import PACKAGED
 from invgrad.data.sources import load
 from invgrad.data.splits import save_split
 from invgrad.networks.settings import LeNetZhu, TrainStep
@@ -36,12 +33,12 @@ from invgrad.steps.train import train_victim
 CPU = torch.device("cpu")
 MEASURED = ("snakemake", "--cores", "2", "metrics")
 UNFINISHED = "results/mini/unfinished/reconstructions/*/*.safetensors"
-SLOWER = mini("lenet-untrained-proposed", shards=2, iterations=1000)
-"""Two attacks of some seconds."""
+SLOWER = mini("lenet-untrained-proposed", shards=2, iterations=500)
+"""Two attacks of a second or two."""
 
 
 def project(folder: Path, scale: dict[str, Any]) -> Path:
-    often = {"seconds": 60, "iterations": 100}
+    often = {"seconds": 60, "iterations": 20}
     return projects.project(folder, "mini", scale, artefacts=["table1"], checkpoint=often)
 
 
@@ -100,9 +97,12 @@ def assert_undisturbed(folder: Path, elsewhere: Path) -> None:
     for record in folder.glob("results/mini/reconstructions/*/*.json"):
         words, again = json.loads(record.read_text())["command"][1:], elsewhere / f"{record.stem}.safetensors"
         words[words.index("--out") + 1] = str(again)
-        kept = words.index("--checkpoint")
-        del words[kept : kept + 2]
-        done(run(folder, sys.executable, "-m", "invgrad", *words))
+        for option in ("--checkpoint", "--log"):
+            place = words.index(option)
+            del words[place : place + 2]
+        with chdir(folder), pytest.raises(SystemExit) as end:
+            invgrad(*words)
+        assert not end.value.code
         assert again.read_bytes() == record.with_suffix(".safetensors").read_bytes()
 
 
@@ -204,14 +204,12 @@ def test_results_speak_for_themselves(finished: Path, tmp_path: Path) -> None:
     assert "Nothing to be done" in done(run(folder, *MEASURED))
 
     choose(folder, override={"cells": {"lenet-*": {"attack": {"total_variation": 10.0}}}})
-    registry = folder / "data/datasets.yaml"
     assert planned(folder, target="metrics") == {"attack_short", "measure"}
     choose(folder, override={})
     assert planned(folder, target="metrics") == set()
-    entry = yaml.safe_load(PACKAGED.read_text())["datasets"]["cifar10"]
+    entry = packaged("cifar10")
     entry["statistics"]["mean"][0] = 0.5
-    registry.write_text(yaml.safe_dump({"datasets": {"cifar10": entry}}))
-    os.utime(registry, (0, 0))
+    os.utime(define(folder, cifar10=entry), (0, 0))
     everything = {"data", "victim-lenet-untrained", "share", "attack_short", "measure"}
     assert planned(folder, target="metrics") >= everything
     for name in ("reconstructions", "metrics/rows"):
@@ -229,8 +227,8 @@ def test_results_of_elsewhere_are_taken_if_they_are_of_the_plan(finished: Path, 
     shutil.rmtree(folder / ".snakemake")
     assert planned(folder, target="metrics") == set(), "of these settings"
     choose(folder, override={})
-    assert planned(folder, target="metrics") == {"attack_short", "measure"}
-    said = done(run(folder, *MEASURED, "--dry-run"))
+    said = done(run(folder, *MEASURED, "--dry-run", "--quiet", "rules"))
+    assert rules_in(said, "metrics") == {"attack_short", "measure"}
     assert re.search(r"seed0-shard0\.safetensors and 1 more: it was made with other settings: attack\.", said)
     for name in ("reconstructions/lenet-untrained-proposed", "metrics/rows/lenet-untrained-proposed"):
         shutil.copytree(finished / "results/mini" / name, folder / "results/mini" / name, dirs_exist_ok=True)
@@ -240,10 +238,10 @@ def test_results_of_elsewhere_are_taken_if_they_are_of_the_plan(finished: Path, 
 @pytest.mark.slow
 def test_a_data_file_with_a_wrong_checksum(tmp_path: Path) -> None:
     folder = project(tmp_path, SLOWER)
-    entry = yaml.safe_load(PACKAGED.read_text())["datasets"]["cifar10"]
+    entry = packaged("cifar10")
     files = entry["sources"]["packaged"]["packages"][0]["files"]
     files["cifar10_07_6.png"] = "0000" + files["cifar10_07_6.png"][4:]
-    (folder / "data/datasets.yaml").write_text(yaml.safe_dump({"datasets": {"cifar10": entry}}))
+    define(folder, cifar10=entry)
     result = run(folder, "snakemake", "--cores", "2", "datasets")
     assert result.returncode != 0
     errors = errors_of(result)

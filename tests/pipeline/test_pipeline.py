@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -13,14 +14,24 @@ import numpy as np
 import pandas as pd
 import projects
 import pytest
+import yaml
 from PIL import Image
-from projects import ROOT, SHALLOW, TINY, mini, planned, run
+from projects import ROOT, TINY, planned, run
 from safetensors import safe_open
 
 from invgrad.experiments.reading import read_experiments
 from invgrad.results.fingerprints import step_code
-from invgrad.settings import SettingsError
+from invgrad.settings import SettingsError, merged
 from invgrad.steps.notebook import execute
+
+ABOUT = "tiny {scale} {0} {"
+TEXTS = {"title": "{a} {", "about": "{b} {}", "where": "Figure {2} {c}"}
+REASONS = {"ablation-euclidean": "no {time} for {0} it {"}
+OVERRIDE = {
+    "victims": {"imagenet-resnet152": {"network": {"model": "resnet18"}}},  # not for 152 layers is the DAG run
+    "cells": {"convnet-zeros": {"label": "{network}: {mine} {0} {", "variant": "{x}"}},
+    "artefacts": {"fig4": TEXTS},
+}
 
 
 def snakemake(
@@ -29,24 +40,27 @@ def snakemake(
     return run(folder, "snakemake", "--cores", "2", *arguments, "--config", *config)
 
 
+def override(**changes: Any) -> str:
+    """A setting of Snakemake's command line: the project's override and these changes."""
+    return f"override={json.dumps(merged(OVERRIDE, changes))}"
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which the tiny scale has been run once."""
-    folder = projects.project(tmp_path_factory.mktemp("clone"), "tiny", TINY, override=SHALLOW)
+    """A clone in which the tiny scale has been run once, with some texts of the user's."""
+    folder = tmp_path_factory.mktemp("clone")
+    projects.project(folder, "tiny", TINY | {"about": ABOUT}, override=OVERRIDE, left_out=REASONS)
     result = snakemake(folder, "all")
     assert result.returncode == 0, result.stdout + result.stderr
     return folder
 
 
 @pytest.mark.slow
-def test_braces_in_texts_are_no_wildcards(tmp_path: Path) -> None:
+def test_braces_in_texts_are_no_wildcards(project: Path) -> None:
     """Snakemake expands them wherever it takes a text itself."""
-    cell, texts = "lenet-untrained-proposed", {"title": "{a} {", "about": "{b} {}", "where": "Figure {2} {c}"}
-    scale = mini(cell) | {"about": "mini {scale} {0} {"}
-    override = {"cells": {cell: {"label": "{network}: {mine} {0} {", "variant": "{x}"}}, "artefacts": {"fig2": texts}}
-    reasons = {"resnet*": "no {time} for {0} it {"}
-    folder = projects.project(tmp_path, "mini", scale, artefacts=["fig2"], override=override, left_out=reasons)
-    assert "fig2" in planned(folder)
+    index = (project / "figures/tiny/index.md").read_text()
+    for text in [*TEXTS.values(), *REASONS.values(), ABOUT]:
+        assert text in index
 
 
 @pytest.mark.slow
@@ -125,23 +139,23 @@ def test_an_attack_never_sees_the_images(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_run_starts_no_job(project: Path) -> None:
-    result = snakemake(project, "all")
+def test_a_second_run_starts_no_job_whatever_changes_no_result(project: Path) -> None:
+    result = snakemake(project, "all", config=("memory=1", "device=cpu", "scale=tiny", "checkpoint={seconds: 5}"))
     assert result.returncode == 0
     assert "Nothing to be done" in result.stdout + result.stderr
 
 
 @pytest.mark.slow
 def test_a_change_reruns_what_depends_on_it(project: Path) -> None:
-    assert planned(project, "memory=1", "device=cpu", "scale=tiny", "checkpoint={seconds: 5}") == set()
-    fewer = "override={clients: {lenet-untrained: {targets: {count: 2}}}}"
+    fewer = override(clients={"lenet-untrained": {"targets": {"count": 2}}})
     gathered = {"describe", "verdict", "report", "hyperparameters"}
+    gathered |= {"fig3", "fig4"}  # which the override changes already, and which say all of it
     shown = {"table1", "fig2", "seeds", "more-cifar", "activation-error"}
     again = {"measure", "activations", *shown, *gathered}
     assert planned(project, fewer) == again, "the first shard holds what it held"
-    alpha = "override={cells: {lenet-trained-proposed: {attack: {total_variation: 0.1}}}}"
+    alpha = override(cells={"lenet-trained-proposed": {"attack": {"total_variation": 0.1}}})
     assert planned(project, alpha) == {"attack_short", *again}
-    title = "override={artefacts: {fig2: {title: Images}}}"
+    title = override(artefacts={"fig2": {"title": "Images"}})
     assert planned(project, title) == {"fig2", *gathered}
 
 
@@ -185,7 +199,7 @@ def test_a_figure_shows_this_run_and_says_what_was_changed(
     shutil.copytree(project, folder)
     changes = "{clients: {lenet-untrained: {seeds: [1], targets: {count: 2}}}}"
     left_out = '{"lenet-trained-*": "trained elsewhere"}'
-    settings = ("artefacts=[table1,fig2,prop1]", f"override={changes}", f"left_out={left_out}")
+    settings = ("artefacts=[fig2,prop1]", f"override={changes}", f"left_out={left_out}")
     monkeypatch.setenv("INVGRAD_WARM", "")
     result = snakemake(folder, "all", config=("scale=tiny", *settings))
     assert result.returncode == 0, result.stdout + result.stderr
@@ -208,14 +222,18 @@ def test_a_figure_shows_this_run_and_says_what_was_changed(
 
 
 @pytest.mark.slow
-def test_data_that_is_missing_is_told_before_any_job(project: Path) -> None:
+@pytest.mark.parametrize("some", [["prop1"], pytest.param([], marks=pytest.mark.night)], ids=["some", "all"])
+def test_data_that_is_missing_is_told_before_any_job(some: list[str], project: Path) -> None:
     """And what does not need it can be made."""
     paper = ("scale=paper", "data_root=nowhere")
-    result = snakemake(project, "all", "--dry-run", config=paper)
+    asked = f"artefacts={json.dumps(['fig3', *some]) if some else None}"
+    result = snakemake(project, "all", "--dry-run", config=(*paper, asked))
     assert result.returncode != 0
     errors = [line for line in (result.stdout + result.stderr).splitlines() if "error:" in line]
     assert len(errors) == 1
     assert "imagenet is missing: put ILSVRC-2012" in errors[0]
     assert "nowhere/imagenet" in errors[0]
-    chosen = errors[0].split("artefacts=")[1].strip("'")
-    assert snakemake(project, "all", "--dry-run", config=(*paper, f"artefacts={chosen}")).returncode == 0
+    possible = yaml.safe_load(errors[0].split("artefacts=")[1].strip("'"))
+    assert {*some} < {*possible}
+    made = f"artefacts={json.dumps(some or possible)}"
+    assert snakemake(project, "all", "--dry-run", config=(*paper, made)).returncode == 0
