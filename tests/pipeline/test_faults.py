@@ -16,15 +16,18 @@ import projects
 import pytest
 import torch
 from examples import share_step
-from projects import choose, define, done, environment, invgrad, mini, packaged, planned, rules_in, run
+from projects import choose, define, done, environment, invgrad, mini, packaged, planned, recorded, rules_in, run
 
 from invgrad.attack.settings import LBFGS, Attack, AttackStep
-from invgrad.data.sources import load
+from invgrad.data import sources
 from invgrad.data.splits import save_split
+from invgrad.experiments.config import CONFIG, load
+from invgrad.experiments.plan import Plan
 from invgrad.networks.settings import LeNetZhu, TrainStep
 from invgrad.objective.settings import SquaredEuclidean
 from invgrad.results.files import read_tensors, sha256, write_json, write_tensors
 from invgrad.results.provenance import read_record, record_path
+from invgrad.settings import read_yaml
 from invgrad.steps.attack import attack_shard
 from invgrad.steps.measure import rows
 from invgrad.steps.share import share_shard
@@ -106,6 +109,13 @@ def assert_undisturbed(folder: Path, elsewhere: Path) -> None:
         assert again.read_bytes() == record.with_suffix(".safetensors").read_bytes()
 
 
+def flip(path: Path) -> None:
+    """Change the last bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 def errors_of(result: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("error:")]
 
@@ -181,9 +191,7 @@ def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) ->
     for name in cut:
         (root / name).write_bytes((root / name).read_bytes()[:-100])
     for name in tampered:
-        content = bytearray((root / name).read_bytes())
-        content[-1] ^= 1
-        (root / name).write_bytes(content)
+        flip(root / name)
     said = done(run(folder, *MEASURED))
     for name in cut + tampered:
         assert f"{name}: damaged: its sha256 is" in said
@@ -222,15 +230,21 @@ def test_results_of_elsewhere_are_taken_if_they_are_of_the_plan(finished: Path, 
     """A colleague's of other settings are made anew, with a line that says so, and all that was made from them."""
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
-    choose(folder, override={"cells": {"lenet-*": {"attack": {"total_variation": 10.0, "iterations": 5}}}})
-    done(run(folder, *MEASURED))
+    choose(folder, override={"cells": {"lenet-*": {"attack": {"total_variation": 10.0}}}})
+    cell = "lenet-untrained-proposed"
+    with chdir(folder):
+        plan = Plan(load(read_yaml(CONFIG)))
+        for path in plan.reconstructions(cell):
+            flip(path)
+        for path in (*plan.reconstructions(cell), *plan.rows(cell)):
+            recorded(plan, path)
     shutil.rmtree(folder / ".snakemake")
     assert planned(folder, target="metrics") == set(), "of these settings"
     choose(folder, override={})
     said = done(run(folder, *MEASURED, "--dry-run", "--quiet", "rules"))
     assert rules_in(said, "metrics") == {"attack_short", "measure"}
     assert re.search(r"seed0-shard0\.safetensors and 1 more: it was made with other settings: attack\.", said)
-    for name in ("reconstructions/lenet-untrained-proposed", "metrics/rows/lenet-untrained-proposed"):
+    for name in (f"reconstructions/{cell}", f"metrics/rows/{cell}"):
         shutil.copytree(finished / "results/mini" / name, folder / "results/mini" / name, dirs_exist_ok=True)
     assert planned(folder, target="metrics") == set(), "the backup is put back"
 
@@ -277,7 +291,7 @@ def test_a_trial_that_is_not_a_number_fails_alone(
     """
     monkeypatch.chdir(projects.ROOT)
     data, victim, shared, truth = (tmp_path / f"{name}.safetensors" for name in ("data", "victim", "shared", "truth"))
-    save_split(load("cifar10", "validation", "packaged", None), data)
+    save_split(sources.load("cifar10", "validation", "packaged", None), data)
     train_victim(TrainStep(network=LeNetZhu(), dataset="cifar10", training=None, seed=0), None, None, victim, None, CPU)
     share_shard(share_step(last=3), victim, data, shared, truth, CPU)
 

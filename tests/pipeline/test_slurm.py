@@ -32,8 +32,6 @@ CANCEL = (
     """squeue --me --noheader --format "%i %Z" | awk -v here="$PWD" '$2 == here {print $1}' | """
     "xargs --no-run-if-empty scancel"
 )
-LONGER = mini("lenet-untrained-proposed", shards=3, iterations=1500)
-"""Three attacks of several seconds each."""
 FOR_A_SHELL = json.dumps({"resnet*": """there's $(touch bought) `touch bought` no "time"\nat all"""})
 """Settings that a shell on the way would not take literally."""
 ON_CLUSTER = ("snakemake", *PROFILES, "--config", "scale=mini", f"left_out={FOR_A_SHELL}")
@@ -226,8 +224,10 @@ def survive_a_night(tmp_path: Path, *options: str) -> None:
     """The submitting process dies; then a job is cancelled, one hangs until its time is up, the node is drained, a job
     is requeued. In the morning there are figures, and the bytes are those of a quiet night.
     """
-    shared = projects.project(tmp_path / "project", "mini", LONGER, artefacts=["table1"])
-    night = (*ON_CLUSTER, "--group-components", "short=1", *options, "--", "all")
+    often = {"seconds": 60, "iterations": 50}
+    scale = mini("lenet-untrained-proposed", shards=3, iterations=700)
+    shared = projects.project(tmp_path / "project", "mini", scale, artefacts=["table1"], checkpoint=often)
+    night = (*ON_CLUSTER, "--group-components", "short=1", *options, "--", "table1")
     first = started(shared, *night)
     stopped(shared, 2)
     os.killpg(first.pid, signal.SIGKILL)
@@ -282,7 +282,8 @@ def test_a_night_in_which_everything_goes_wrong(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_cluster")
 def test_a_group_is_one_process_and_goes_on_where_its_time_was_up(tmp_path: Path) -> None:
     """Its jobs follow each other within two seconds, and each is kept as soon as it is done."""
-    folder = projects.project(tmp_path / "project", "mini", LONGER, artefacts=["table1"])
+    scale = mini("lenet-untrained-proposed", shards=3, iterations=1500)
+    folder = projects.project(tmp_path / "project", "mini", scale, artefacts=["table1"])
     night = started(folder, *ON_CLUSTER, "--", "metrics")
     until(
         lambda: len(list(folder.glob("results/mini/unfinished/reconstructions/*/*.safetensors"))) == 2,
