@@ -146,7 +146,9 @@ def define(folder: Path, **datasets: dict[str, Any]) -> Path:
 
 
 def run(folder: Path, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command of the environment in the project; Snakemake, unless there are options, as a fork that is warm."""
+    """Run a command of the environment in the project. Without options, Snakemake is a fork of a process that has
+    imported it.
+    """
     if command[0] == "snakemake" and not options:
         return snakemake(folder, environment(), *map(str, command[1:]))
     how = {"cwd": folder, "env": environment(), "capture_output": True, "text": True, "check": False}
@@ -199,9 +201,8 @@ def done(result: subprocess.CompletedProcess[str]) -> str:
 def planned(folder: Path, *config: str, target: str = "all") -> set[str]:
     """Names of the rules that `snakemake all`, or another target, would run."""
     changes = ("--config", *config) if config else ()
-    return rules_in(
-        done(run(folder, "snakemake", "--cores", "2", target, "--dry-run", "--quiet", "rules", *changes)), target
-    )
+    said = done(run(folder, "snakemake", "--cores", "2", target, "--dry-run", "--quiet", "rules", *changes))
+    return rules_in(said, target)
 
 
 def rules_in(said: str, target: str) -> set[str]:
