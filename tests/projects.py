@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from snakemake_forks import snakemake
 
 from invgrad.data.registry import PACKAGED
 from invgrad.settings import read_yaml
@@ -146,11 +145,7 @@ def define(folder: Path, **datasets: dict[str, Any]) -> Path:
 
 
 def run(folder: Path, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command of the environment in the project. Without options, Snakemake is a fork of a process that has
-    imported it.
-    """
-    if command[0] == "snakemake" and not options:
-        return snakemake(folder, environment(), *map(str, command[1:]))
+    """Run a command of the environment in the project."""
     how = {"cwd": folder, "env": environment(), "capture_output": True, "text": True, "check": False}
     return subprocess.run(command, **how | options)
 
