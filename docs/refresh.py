@@ -23,6 +23,8 @@ COLUMNS = {
     "released_ms": "released algorithm, ms",
     "ratio": "ratio",
     "share_of_matrix_rate": "share of the matrix-product rate",
+    "share_of_bandwidth": "share of the memory bandwidth",
+    "bound_by": "bound by",
 }
 
 
@@ -46,8 +48,10 @@ def results_table(verdicts: pd.DataFrame) -> str:
 def bench_table(path: Path) -> str:
     """The table of a file that `invgrad bench --out` wrote, as Markdown."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    rows = pd.DataFrame(content["rows"])[list(COLUMNS)].rename(columns=COLUMNS)
+    rows = pd.DataFrame(content["rows"]).filter(COLUMNS).rename(columns=COLUMNS)
     where = "{device}, {threads} threads, torch {torch}, medians of {rounds} rounds".format(**content)
+    if "bandwidth" in content:  # older files have no limits
+        where += "; {matrix_rate} GFLOP/s in matrix products, {bandwidth} GB/s from memory".format(**content)
     return f"{where}:\n\n{rows.to_markdown(index=False)}\n"
 
 

@@ -20,15 +20,13 @@ from invgrad.objective.autodiff import Objective
 from invgrad.objective.distances import squares
 from invgrad.objective.settings import Cosine
 from invgrad.objective.targets import Targets
-from invgrad.performance.bench import bench
-from invgrad.performance.cases import CASES, LOCAL_STEPS, passes
+from invgrad.performance.cases import LOCAL_STEPS, passes
 from invgrad.performance.cost import (
     BENCH,
     GPU_BENCH,
     JOB_SECONDS,
     RECOMPUTED,
     START_SECONDS,
-    BenchRow,
     Speed,
     TrainingWork,
     Work,
@@ -341,11 +339,6 @@ def test_a_job_takes_its_time_besides_its_attack(speed: Speed, gpu: Speed) -> No
 def test_training_takes_what_the_bench_says(path: Path) -> None:
     ms = bench_row(path, network="LeNet (Zhu), training")["ms_per_trial_iteration"]
     assert Speed.read(path).training_hours(training(images=128)) == pytest.approx(120 * ms / 3.6e6)
-
-
-def test_rows_of_the_bench_are_read_as_it_writes_them() -> None:
-    (row,) = bench((CASES[0],), 1, torch.device("cpu"), None)
-    assert BenchRow.model_validate(row).network == "LeNet (Zhu)"
 
 
 def with_first_row(**changes: Any) -> str:

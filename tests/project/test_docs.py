@@ -1,5 +1,6 @@
 """The documentation shows what was run, links to what is there, and names what exists."""
 
+import json
 import math
 import re
 import sys
@@ -65,6 +66,22 @@ def test_the_readme_is_short() -> None:
 def test_the_tables_are_those_that_were_rendered(name: str) -> None:
     page = (ROOT / name).read_text()
     assert refresh.PAGES[name](page) == page
+
+
+def test_the_table_of_a_bench_has_the_limits_if_the_file_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    about = {"device": "cpu", "threads": 1, "torch": "2", "rounds": 3}
+    row = dict.fromkeys(refresh.COLUMNS, 1) | {"bound_by": "memory"}
+    path.write_text(json.dumps({**about, "matrix_rate": 9.5, "bandwidth": 7.5, "rows": [row]}))
+    first, _, header, _, line = refresh.bench_table(path).splitlines()
+    assert "9.5 GFLOP/s in matrix products, 7.5 GB/s" in first
+    assert header.count("share of") == 2
+    assert line.rstrip(" |").endswith("memory")
+    older = {name: row[name] for name in row if name not in ("bound_by", "share_of_bandwidth")}
+    path.write_text(json.dumps({**about, "rows": [older]}))
+    first, _, header, *_ = refresh.bench_table(path).splitlines()
+    assert first == "cpu, 1 threads, torch 2, medians of 3 rounds:"
+    assert header.count("share of") == 1
 
 
 def test_the_readme_says_how_long_the_demo_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,7 @@
 
 import copy
 import runpy
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,25 +18,23 @@ from invgrad.clients.protocols import sharing
 from invgrad.data.splits import Split
 from invgrad.networks.build import initial, outline
 from invgrad.networks.operations import forward_gigaflops
+from invgrad.networks.parallelism import NetworkSize
 from invgrad.networks.settings import Training
 from invgrad.networks.training import Pass, State, one_pass
 from invgrad.objective.build import objective_for
-from invgrad.objective.cuda_graph import CALLS_BEFORE, Evaluate, repeated
+from invgrad.objective.cuda_graph import Evaluate, repeated
 from invgrad.objective.distances import squares
 from invgrad.objective.reference import objective_gradient
 from invgrad.objective.settings import Cosine, Distance, SquaredEuclidean
 from invgrad.objective.targets import Targets
-from invgrad.performance.cases import Case
+from invgrad.performance.cases import Bound, Case
+from invgrad.performance.limits import Limits, least_bytes
+from invgrad.performance.timing import alternately
 from invgrad.settings import SettingsError
-from invgrad.tangent.kernels.matmul import times_transpose
 
 ALPHA = 0.01
-MATRIX_SIDE = 2048
 LBFGS_STEPS = 10
 """Number of L-BFGS steps that are timed together, from a fresh start; after five, the history is full."""
-
-UNTIMED = CALLS_BEFORE + 1
-"""Number of untimed turns, after which everything is set up."""
 
 Adapter = Callable[[nn.Module, Tensor, Tensor, tuple[Tensor, ...], float], Callable[[], object]]
 """Adapter of another implementation: `prepare(network, images, labels, target, alpha)`.
@@ -50,18 +46,14 @@ all trials once.
 
 
 def bench(
-    cases: tuple[Case, ...], rounds: int, device: torch.device, other: Adapter | None
+    cases: tuple[Case, ...], rounds: int, limits: Limits, device: torch.device, other: Adapter | None
 ) -> Iterator[dict[str, Any]]:
     """Time each case, and yield one row per case.
 
     A row has the median ms per trial-iteration of ours and of the released algorithm over `rounds` timings in turns,
-    their ratio, and the share of the machine's matrix-product rate that ours reaches (see `Case.passes`). With another
-    implementation, it also has its time and its ratio to ours. Raises `SettingsError` for a network that cannot be
-    built, before any is timed.
+    their ratio, and the shares of the machine's limits that ours reaches (see `Case.passes` and `least_bytes`); the
+    larger one is of what bounds it. With another implementation, it also has its time and its ratio to ours.
     """
-    for case in cases:
-        outline(case.network, classes=case.classes, size=case.size)
-    rate = matrix_rate(device)
     for case in cases:
         problem = _problem(case, device)
         ours, engine = _ours(case, problem)
@@ -71,6 +63,9 @@ def bench(
         mine, released, *others = alternately(functions, rounds, device)
         steps = LBFGS_STEPS if case.step == "l-bfgs" else 1
         gigaflops = steps * case.passes * case.trials * forward_gigaflops(problem.network, problem.images[0])
+        multiplying = gigaflops / limits.matrix_rate
+        moving = least_bytes(case, problem.network, problem.images[0], steps) / 1e9 / limits.bandwidth
+        bound: Bound = "matrix products" if multiplying > moving else "memory"
         row = {
             "network": case.name,
             "engine": engine,
@@ -79,11 +74,23 @@ def bench(
             "ms_per_trial_iteration": round(mine / case.trials / steps, 3),
             "released_ms": round(released / steps, 3),
             "ratio": round(released * case.trials / mine, 2),
-            "share_of_matrix_rate": round(gigaflops / (mine / 1000) / rate, 3),
+            "share_of_matrix_rate": round(1000 * multiplying / mine, 3),
+            "share_of_bandwidth": round(1000 * moving / mine, 3),
+            "bound_by": bound,
         }
         for taken in others:
             row |= {"other_ms": round(taken / case.trials, 3), "ratio_to_other": round(taken / mine, 2)}
         yield row
+
+
+def met_on(device: torch.device, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    """Leave out cases that no attack on this device meets: several trials of a network that run one at a time there.
+
+    Raises `SettingsError` for a network that cannot be built.
+    """
+    sizes = [NetworkSize.of(outline(case.network, classes=case.classes, size=case.size)) for case in cases]
+    together = [size.runs_together(on_gpu=device.type != "cpu") for size in sizes]
+    return tuple(case for case, many in zip(cases, together, strict=True) if many or case.trials == 1)
 
 
 def load_adapter(path: Path) -> Adapter:
@@ -93,27 +100,6 @@ def load_adapter(path: Path) -> Adapter:
         raise SettingsError(f"{path}: defines no function prepare(network, images, labels, target, alpha)")
     adapter: Adapter = found
     return adapter
-
-
-def alternately(functions: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[float]:
-    """Time functions in turns, after some untimed turns; returns the median of each, in ms."""
-    times: list[list[float]] = [[] for _ in functions]
-    for turn in range(UNTIMED + rounds):
-        for function, taken in zip(functions, times, strict=True):
-            _wait(device)
-            start = time.perf_counter()
-            function()
-            _wait(device)
-            if turn >= UNTIMED:
-                taken.append(1000 * (time.perf_counter() - start))
-    return [statistics.median(taken) for taken in times]
-
-
-def matrix_rate(device: torch.device) -> float:
-    """GFLOP/s of the product of two float32 matrices of side `MATRIX_SIDE`, by the faster of two methods."""
-    a, b = torch.rand(2, MATRIX_SIDE, MATRIX_SIDE, device=device)
-    milliseconds = min(alternately((partial(times_transpose, a, b), partial(torch.mm, a, b)), 5, device))
-    return 2 * MATRIX_SIDE**3 / 1e6 / milliseconds
 
 
 @dataclass(frozen=True)
@@ -213,8 +199,3 @@ def _released(case: Case, problem: _Problem) -> Callable[[], object]:
             optimiser.step(closure)
 
     return steps
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -8,6 +8,9 @@ from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet, Torchv
 
 LOCAL_STEPS = 5
 
+LBFGS_GRADIENTS = 20
+"""Largest number of gradients in one step of L-BFGS."""
+
 TANGENT_PASSES = 7
 """Forward passes that an exact gradient of the objective takes per image, for a client that shares a gradient."""
 
@@ -23,6 +26,9 @@ TRAINING_PASSES = 3
 """Forward passes per image of a training step: the forward pass itself and the gradients for parameters and
 activations.
 """
+
+Bound = Literal["matrix products", "memory"]
+"""What limits a step on a machine: its rate of matrix products or the bandwidth of its memory."""
 
 
 def passes(local_steps: int) -> int:
@@ -58,11 +64,16 @@ class Case:
         return FederatedAveraging(steps=LOCAL_STEPS) if self.step == "local-steps" else GradientClient()
 
     @property
+    def gradients(self) -> int:
+        """Gradients that an iteration takes for each trial."""
+        return LBFGS_GRADIENTS if self.step == "l-bfgs" else 1
+
+    @property
     def passes(self) -> int:
         """Forward passes per image that an iteration takes; nominal for local steps."""
         if self.step == "training":
             return TRAINING_PASSES
-        return passes(LOCAL_STEPS if self.step == "local-steps" else 0) * (20 if self.step == "l-bfgs" else 1)
+        return self.gradients * passes(LOCAL_STEPS if self.step == "local-steps" else 0)
 
 
 TRAINED: dict[str, Network] = {"LeNet (Zhu)": LeNetZhu(), "ResNet-20, width 64": ResNet(depth=20, width=64)}

@@ -20,14 +20,11 @@ from invgrad.clients.settings import STEPS_AT_ONCE
 from invgrad.experiments.jobs import JobKind
 from invgrad.networks.facts import NetworkCost, cost_of
 from invgrad.networks.settings import Training
-from invgrad.performance.cases import CASES, TRAINING_PASSES, passes
+from invgrad.performance.cases import CASES, TRAINING_PASSES, Bound, passes
 from invgrad.settings import Settings, SettingsError, parse, unknown
 
 RECOMPUTED = 1.4
 """Factor by which more than `STEPS_AT_ONCE` local steps take longer, since parts are recomputed (measured)."""
-
-LBFGS_GRADIENTS = 20
-"""Largest number of gradients in one step of L-BFGS."""
 
 BENCH, GPU_BENCH = (Path(__file__).with_name(f"{name}.json") for name in ("bench", "bench-gpu"))
 """Outputs of `invgrad bench --out` on a CPU and on a GPU: the default, if no device was timed."""
@@ -131,6 +128,8 @@ class BenchRow(Settings):
     released_ms: PositiveFloat
     ratio: float
     share_of_matrix_rate: float
+    share_of_bandwidth: float | None = None
+    bound_by: Bound | None = None
     other_ms: float | None = None
     ratio_to_other: float | None = None
 
@@ -142,6 +141,10 @@ class BenchFile(Settings):
     threads: PositiveInt
     torch: str
     rounds: PositiveInt
+    matrix_rate: PositiveFloat | None = None
+    """GFLOP/s."""
+    bandwidth: PositiveFloat | None = None
+    """GB/s."""
     rows: tuple[BenchRow, ...] = Field(min_length=1)
 
 

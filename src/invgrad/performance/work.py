@@ -13,7 +13,8 @@ from invgrad.data.registry import describe
 from invgrad.experiments.jobs import Job, jobs
 from invgrad.experiments.plan import Plan
 from invgrad.networks.facts import NetworkCost, cost_of
-from invgrad.performance.cost import LBFGS_GRADIENTS, Speed, TrainingWork, Work
+from invgrad.performance.cases import LBFGS_GRADIENTS
+from invgrad.performance.cost import Speed, TrainingWork, Work
 
 
 def works(plan: Plan) -> list[Work]:
