@@ -341,6 +341,22 @@ def test_training_takes_what_the_bench_says(path: Path) -> None:
     assert Speed.read(path).training_hours(training(images=128)) == pytest.approx(120 * ms / 3.6e6)
 
 
+def test_a_resnet_takes_what_was_timed_at_its_own_width(tmp_path: Path) -> None:
+    """In a file that has limits of the machine as well, unlike the packaged ones of before."""
+    row = bench_row(network="ResNet-18, width 64", images=1)
+    narrower = row | {"network": "ResNet-18, width 32", "ms_per_trial_iteration": 37.0}
+    narrower |= {"share_of_bandwidth": 0.2, "bound_by": "memory"}
+    content = json.loads(BENCH.read_text())
+    others = [each for each in content["rows"] if each["network"] != narrower["network"]]
+    content |= {"matrix_rate": 100.0, "bandwidth": 20.0, "rows": [*others, narrower]}
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(content))
+    speed = Speed.read(path)
+    assert speed.attack_hours(work(cost(ResNet(depth=18, width=32)))) == pytest.approx(480_000 * 37 / 3.6e6)
+    of_64 = 480_000 * row["ms_per_trial_iteration"] / 3.6e6
+    assert speed.attack_hours(work(cost(ResNet(depth=18, width=64)))) == pytest.approx(of_64)
+
+
 def with_first_row(**changes: Any) -> str:
     content = json.loads(BENCH.read_text())
     content["rows"][0] |= changes

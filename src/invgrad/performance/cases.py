@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
-from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet, Torchvision
+from invgrad.networks.settings import ConvNet, EfficientNetLite, LeNetZhu, Network, ResNet, Torchvision
 
 LOCAL_STEPS = 5
 
@@ -87,6 +87,8 @@ CASES = (
     *(Case("ResNet-20, width 64", ResNet(depth=20, width=64), images=n) for n in (1, 4)),
     Case("ResNet-20, width 64", ResNet(depth=20, width=64), trials=10),
     *(Case(f"{name}, training", network, images=128, step="training") for name, network in TRAINED.items()),
+    *(Case(f"ResNet-18, width {width}", ResNet(depth=18, width=width)) for width in (16, 32)),
     *(Case("ResNet-18, width 64", ResNet(depth=18), images=n) for n in (1, 4)),
     *(Case("ResNet-18 of ImageNet, 224×224", RESNET18, trials, size=224, classes=1000) for trials in (1, 8)),
+    *(Case(f"EfficientNet-Lite0, {n}×{n}", EfficientNetLite(), size=n, classes=1000) for n in (64, 224)),
 )
