@@ -28,7 +28,7 @@ activations.
 """
 
 Bound = Literal["matrix products", "memory"]
-"""What limits a step on a machine: its rate of matrix products or the bandwidth of its memory."""
+"""Limit of a machine that a step meets first: the rate of matrix products or the bandwidth of the memory."""
 
 
 def passes(local_steps: int) -> int:
