@@ -28,7 +28,7 @@ ABOUT = "tiny {scale} {0} {"
 TEXTS = {"title": "{a} {", "about": "{b} {}", "where": "Figure {2} {c}"}
 REASONS = {"ablation-euclidean": "no {time} for {0} it {"}
 OVERRIDE = {
-    "victims": {"imagenet-resnet152": {"network": {"model": "resnet18"}}},  # not for 152 layers is the DAG run
+    "victims": {"imagenet-resnet152": {"network": {"model": "resnet18"}}},  # the DAG is tested, not 152 layers
     "cells": {"convnet-zeros": {"label": "{network}: {mine} {0} {", "variant": "{x}"}},
     "artefacts": {"fig4": TEXTS},
 }
@@ -226,8 +226,8 @@ def test_a_figure_shows_this_run_and_says_what_was_changed(
 def test_data_that_is_missing_is_told_before_any_job(some: list[str], project: Path) -> None:
     """And what does not need it can be made."""
     paper = ("scale=paper", "data_root=nowhere")
-    asked = f"artefacts={json.dumps(['fig3', *some]) if some else None}"
-    result = snakemake(project, "all", "--dry-run", config=(*paper, asked))
+    asked = [f"artefacts={json.dumps(['fig3', *some])}"] if some else []
+    result = snakemake(project, "all", "--dry-run", config=(*paper, *asked))
     assert result.returncode != 0
     errors = [line for line in (result.stdout + result.stderr).splitlines() if "error:" in line]
     assert len(errors) == 1
