@@ -263,10 +263,20 @@ def test_residual_blocks_are_those_of_torchvision(name: str, stride: int) -> Non
     assert torch.equal(mine(features.clone()), theirs(features.clone()))
 
 
-def test_jobs_start_without_torchvision() -> None:
-    """It takes as long as all the rest, in every job; only networks that are torchvision's own need it."""
+def test_jobs_start_without_torchvision_and_torchs_compiler() -> None:
+    """Each takes as long as all the rest, in every job; only networks that are torchvision's own need the one, and
+    trainings the other.
+    """
     modules = ", ".join(f"invgrad.{name}" for name in ("experiments.config", *(f"steps.{step}" for step in STEPS)))
-    code = f"import json, sys, {modules}; print(json.dumps(list(sys.modules)))"
+    untrained = "State(build(LeNetZhu(), classes=10, size=32, seed=0), Training(epochs=0), seed=0)"
+    code = f"""
+import json, sys, {modules}
+from invgrad.networks.build import build
+from invgrad.networks.settings import LeNetZhu, Training
+from invgrad.networks.training import State
+{untrained}
+print(json.dumps(list(sys.modules)))
+"""
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torchvision", "torch._dynamo"} & set(json.loads(shown))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -46,8 +46,13 @@ class State:
         self.curve: list[Epoch] = []
         self.random = seeds.generator("training", seed)
         self.under_way = Pass()
-        self.optimiser = torch.optim.SGD(
-            network.parameters(),
+
+    @cached_property
+    def optimiser(self) -> torch.optim.SGD:
+        """The optimiser; made when it is needed, since the first one in a process takes torch a second to import."""
+        training = self.training
+        return torch.optim.SGD(
+            self.network.parameters(),
             lr=training.learning_rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
