@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -134,12 +135,15 @@ def agree(
     )
 
 
+def at_night(*values: object) -> ParameterSet:
+    return pytest.param(*values, marks=pytest.mark.night)
+
+
 def without_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("invgrad.tangent.kernels.library.library", lambda name: None)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("trials", [1, 3])
+@pytest.mark.parametrize(("trials", "count"), [(1, 1), (3, 2), at_night(1, 3), at_night(3, 1)])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("way", ["compiled", "in torch", "one by one", "one by one in torch"])
 def test_networks(name: str, trials: int, count: int, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,12 +282,20 @@ UPDATES = {
 }
 
 
+LOCAL = [*((client, False) for client in UPDATES), ("mini-batches", True)]
+STEPPING = ["lenet", "convnet-zeros", "convnet-circular", "resnet20", "mlp"]
+
+
 @pytest.mark.parametrize(
-    ("client", "soft"), [*((client, False) for client in UPDATES), ("mini-batches", True)], ids=lambda x: str(x)
+    ("way", "name", "client", "soft"),
+    [  # by day each network with each client in one of the ways
+        (way, name, *local) if (i + j + k) % 2 == 0 else at_night(way, name, *local)
+        for i, way in enumerate(["one by one", "one by one in torch"])
+        for j, name in enumerate(STEPPING)
+        for k, local in enumerate(LOCAL)
+    ],
 )
-@pytest.mark.parametrize("name", ["lenet", "convnet-zeros", "convnet-circular", "resnet20", "mlp"])
-@pytest.mark.parametrize("way", ["one by one", "one by one in torch"])
-def test_local_steps(name: str, client: str, soft: bool, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_steps(way: str, name: str, client: str, soft: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if way.endswith("in torch"):
         without_compiled_kernels(monkeypatch)
     for module in ("autodiff", "build"):
