@@ -333,6 +333,14 @@ def taking(way: str) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="class")  # as long as one test, but not "function", which hypothesis refuses
+def unmeasured() -> Iterator[None]:
+    """Leave out measuring the memory of trials, which costs more than a short attack; at night it is measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("invgrad.attack.optimisation.fitting", lambda attempt, most, device, allowed: min(most, allowed))
+        yield
+
+
 KINDS = ("known layers", "unknown layers", "batch-norm in training mode", "local steps")
 
 
@@ -354,6 +362,7 @@ generated = partial(
 )
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("kind", KINDS)
 @generated(max_examples=12)
 @given(data=st.data())
@@ -361,6 +370,7 @@ def test_attack(kind: str, pictures: Path, data: st.DataObject) -> None:
     compare(kind, data, pictures)
 
 
+@pytest.mark.usefixtures("unmeasured")
 @generated(max_examples=2)
 @given(data=st.data())
 def test_attack_on_many_local_steps(pictures: Path, data: st.DataObject) -> None:
@@ -383,6 +393,7 @@ def test_more_attacks_on_many_local_steps(pictures: Path, data: st.DataObject) -
     compare("many local steps", data, pictures)
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("kind", KINDS)
 @generated(max_examples=4)
 @given(data=st.data())
@@ -394,6 +405,7 @@ def test_one_trial_at_a_time(kind: str, pictures: Path, data: st.DataObject) -> 
     agrees(case, alone, network, shared)
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("kind", KINDS)
 @generated(max_examples=4)
 @given(data=st.data())
