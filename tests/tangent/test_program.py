@@ -259,6 +259,22 @@ def test_a_layer_without_gradient_counts_as_the_distances_say() -> None:
         agrees(compiled(network, images, distance).gradient(images, labels, targets), expected)
 
 
+@pytest.mark.parametrize("first", [nn.Sigmoid, nn.ReLU, nn.Identity, lambda: nn.MaxPool2d(1)])
+def test_nothing_is_read_before_it_is_written(first: Callable[[], nn.Module]) -> None:
+    """Not even of a first layer without parameters: memory begins as numbers that are none."""
+    layers = [first(), nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.Flatten(), nn.Linear(4 * 10 * 11, 5)]
+    network = in_double(nn.Sequential(*layers))
+    images, labels, targets = problem(network, 3, 2, 12)
+    expected = Objective(network, GRADIENT, Cosine(), 0.1).gradient(images, labels, targets)
+    fast = compiled(network, images, Cosine())
+    try:
+        torch.use_deterministic_algorithms(True)  # torch then fills new memory so
+        got = fast.gradient(images, labels, targets)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    agrees(got, expected)
+
+
 class OnRows(nn.Module):
     """A linear layer of every row of a narrow image, and a convolution of what comes out."""
 

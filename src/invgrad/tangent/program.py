@@ -118,7 +118,7 @@ class _Value:
     """True if it depends on the parameters."""
     readers: int = 0
     rests: bool = False
-    """True if it does not depend on the parameters, but a layer reads its derivatives all the same."""
+    """True if it does not depend on the parameters, but a layer may read its derivatives all the same."""
     border: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Rows and columns of zeros: above, to the left, below, to the right."""
 
@@ -211,7 +211,7 @@ def _listed(steps: Sequence[Step], shape: Shape) -> tuple[list[_Value], list[_La
         layer.inputs, layer.output, layer.positions = tuple(inputs), len(values), step.positions
         moves = bool(step.positions) or any(values[each].moves for each in inputs)
         numbers.append(len(values))
-        values.append(_Value(layer.shape, moves))
+        values.append(_Value(layer.shape, moves, rests=not moves))  # a sigmoid reads its output's derivatives
         layers.append(layer)
         for each in inputs:
             values[each].readers += 1
