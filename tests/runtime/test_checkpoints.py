@@ -79,9 +79,9 @@ def same(one: Reconstruction, other: Reconstruction) -> bool:
 @pytest.mark.parametrize(
     "attack",
     [
-        Attack(iterations=6, restarts=2, snapshots=4),
-        Attack(iterations=6, optimiser=SGD(), selection="pixel-mean", restarts=2),
-        Attack(iterations=4, optimiser=LBFGS(), distance=SquaredEuclidean(), box=False, step_decay=False),
+        Attack(iterations=4, restarts=2, snapshots=3),
+        Attack(iterations=4, optimiser=SGD(), selection="pixel-mean", restarts=2),
+        Attack(iterations=3, optimiser=LBFGS(), distance=SquaredEuclidean(), box=False, step_decay=False),
         Attack(iterations=6, layers=RandomLayers(count=3), median_filter_every=2),
         Attack(iterations=6, unknown_labels="optimised"),
         Attack(iterations=6, tolerance=0.1, snapshots=3),
@@ -325,7 +325,11 @@ def test_kill_9_at_random_times_changes_no_byte(job: Job, times: int, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "number"),
-    [("training", signal.SIGTERM), ("attack", signal.SIGTERM), ("attack", signal.SIGINT)],
+    [
+        ("training", signal.SIGTERM),
+        ("attack", signal.SIGINT),
+        pytest.param("attack", signal.SIGTERM, marks=pytest.mark.night),
+    ],
     indirect=["job"],
 )
 def test_a_signal_ends_a_job_soon_and_safely(job: Job, number: signal.Signals, tmp_path: Path) -> None:
