@@ -133,6 +133,11 @@ def finished() -> pd.DataFrame:
     return rows[rows["cell"].isin(whole)]
 
 
+def new_rows(cell: str, *where: str) -> pd.DataFrame:
+    """The reconstructions of a finished cell for which these queries hold."""
+    return finished().query(" and ".join([f"cell == '{cell}'", *where]))
+
+
 def new_facts() -> dict[str, CellFacts]:
     """Facts on every cell of the new run."""
     return {cell: CellFacts.of(about) for cell, about in described().items()}
@@ -169,9 +174,9 @@ def as_far(ours: Any) -> float:
     return float(2 * stats.t.sf(abs(further), ours.n_seeds - 1))
 
 
-def extremes() -> tuple[float, float]:
-    """The lowest and the highest mean of a network, of the untrained LeNet in the new run."""
-    means = finished().query("cell == 'lenet-untrained-proposed'").groupby("seed")["psnr"].mean()
+def extremes(cell: str) -> tuple[float, float]:
+    """The lowest and the highest mean of a network, of a finished cell."""
+    means = new_rows(cell).groupby("seed")["psnr"].mean()
     return float(means.min()), float(means.max())
 
 

@@ -15,6 +15,12 @@ from invgrad.report.tables import fixed
 from invgrad.settings import read_yaml
 
 ROOT = Path(__file__).parents[1]
+RATIOS = {
+    "AVX-512, one thread": ROOT / "src/invgrad/performance/bench.json",
+    "AVX-512, two threads": ROOT / "docs/bench-two-threads.json",
+    "AVX2, one thread": ROOT / "docs/bench-avx2.json",
+}
+"""Files of `invgrad bench`, of one machine."""
 COLUMNS = {
     "network": "network",
     "trials": "trials at once",
@@ -53,6 +59,16 @@ def bench_table(path: Path) -> str:
     if "bandwidth" in content:  # older files have no limits
         where += "; {matrix_rate} GFLOP/s in matrix products, {bandwidth} GB/s from memory".format(**content)
     return f"{where}:\n\n{rows.to_markdown(index=False)}\n"
+
+
+def ratios_table(paths: dict[str, Path]) -> str:
+    """The ratios to the released algorithm of several files of `invgrad bench`, side by side, as Markdown."""
+    key = ["network", "trials", "images"]
+    ratios = {
+        name: pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))["rows"]).set_index(key)["ratio"]
+        for name, path in paths.items()
+    }
+    return pd.DataFrame(ratios).rename_axis([COLUMNS[name] for name in key]).reset_index().to_markdown(index=False) + "\n"
 
 
 def claims_table() -> str:
@@ -96,7 +112,7 @@ def refreshed_performance(page: str) -> str:
     """docs/performance.md with the tables of both benches."""
     for name in ("bench", "bench-gpu"):
         page = with_table(page, name, bench_table(ROOT / f"src/invgrad/performance/{name}.json"))
-    return page
+    return with_table(page, "ratios", ratios_table(RATIOS))
 
 
 def recovery_table(path: Path) -> str:
