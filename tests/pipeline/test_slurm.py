@@ -282,7 +282,7 @@ def test_a_night_in_which_everything_goes_wrong(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_cluster")
 def test_a_group_is_one_process_and_goes_on_where_its_time_was_up(tmp_path: Path) -> None:
     """Its jobs follow each other within two seconds, and each is kept as soon as it is done."""
-    scale = mini("lenet-untrained-proposed", shards=3, iterations=1500)
+    scale = mini("lenet-untrained-proposed", shards=3, iterations=10_000)  # SLURM looks at times twice a minute
     folder = projects.project(tmp_path / "project", "mini", scale, artefacts=["table1"])
     night = started(folder, *ON_CLUSTER, "--", "metrics")
     until(
