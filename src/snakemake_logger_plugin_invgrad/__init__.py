@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from logging import WARNING, LogRecord
 from pathlib import Path
@@ -81,6 +81,8 @@ class LogHandler(LogHandlerBase):
                 self._print(*_failure(about))
                 if self._run:
                     self._run.fail(about["jobid"])
+            case LogEvent.GROUP_ERROR:
+                self._print(*_group_failure(about))
             case _ if record.levelno >= WARNING:
                 self._before = []
                 self._print(COMMAND.sub(r"Its command \1", record.getMessage()))
@@ -122,7 +124,20 @@ def _failure(about: dict[str, Any]) -> Iterator[str]:
     yield f"Failed: {about['rule_name']}" + "".join(f", for {path}" for path in about["output"][:1])
     if about["rule_msg"]:
         yield str(about["rule_msg"])
-    for log in (path for path in map(Path, about["log"]) if path.is_file() and path.suffix != ".ipynb"):
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    for log, lines in _logs(about["log"]):
         yield f"Its log, {log}, " + ("ends:" if lines else "is empty")
         yield from lines[-LAST_LINES:]
+
+
+def _group_failure(about: dict[str, Any]) -> Iterator[str]:
+    """A failed group, and the errors in its cluster job's logs: its jobs' own may be on a full disk."""
+    yield f"Failed: group {about['groupid']}"
+    for log, lines in _logs(about["aux_logs"]):
+        yield f"Its log, {log}, " + ("says:" if lines else "is empty")
+        yield from [line for line in lines if line.startswith("error:")] or lines[-LAST_LINES:]
+
+
+def _logs(paths: Iterable[str]) -> Iterator[tuple[Path, list[str]]]:
+    """The logs that are there, without notebooks, and their lines."""
+    for log in (path for path in map(Path, paths) if path.is_file() and path.suffix != ".ipynb"):
+        yield log, log.read_text(encoding="utf-8", errors="replace").splitlines()

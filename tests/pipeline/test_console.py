@@ -12,7 +12,7 @@ from projects import ROOT, run
 from snakemake_interface_logger_plugins.common import LogEvent
 from test_faults import mounted
 
-from snakemake_logger_plugin_invgrad import LogHandler
+from snakemake_logger_plugin_invgrad import LogHandler, _group_failure
 from snakemake_logger_plugin_invgrad.run import ALMOST, Run
 
 SNAKEFILE = """
@@ -75,6 +75,17 @@ def test_a_failed_job_is_told_with_the_end_of_its_log(folder: Path) -> None:
     assert "Its command returned non-zero exit status 1." in lines
     assert lines[-1].startswith("Not finished: 1 of 4 jobs done in ")
     assert lines[-1].endswith("The same command goes on from here.")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("why\nerror: no space\n" + "then\n" * 30, ["error: no space"]), ("why\n", ["why"]), ("", [])]
+)
+def test_a_failed_group_is_told_with_the_errors_of_its_jobs(text: str, shown: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "2.log"
+    log.write_text(text)
+    about = {"groupid": "short", "aux_logs": [str(log), str(tmp_path / "none.log")]}
+    says = "says:" if text else "is empty"
+    assert list(_group_failure(about)) == ["Failed: group short", f"Its log, {log}, {says}", *shown]
 
 
 def test_snakemakes_own_log_on_a_full_disk_leaves_the_console_as_it_is(folder: Path) -> None:
