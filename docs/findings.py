@@ -11,10 +11,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy import stats
-from simulation import TRUE_DIFFERENCE, rates
+from simulation import DRAWS, TRUE_DIFFERENCE, Case, rates, rates_of
 
 from invgrad.experiments.config import CONFIG, load
 from invgrad.experiments.plan import Plan
@@ -22,7 +23,7 @@ from invgrad.experiments.summary import describe
 from invgrad.paper.cells import CellFacts
 from invgrad.paper.differences import CONFIDENCE, Difference, compare
 from invgrad.paper.values import PaperValue, read
-from invgrad.paper.verdicts import RULE, effect_of_copies, read_values, verdicts
+from invgrad.paper.verdicts import RULE, Verdict, decide, effect_of_copies, read_values, verdicts
 from invgrad.paper.weights import MIN_SEEDS
 from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
 from invgrad.performance.estimate import costs
@@ -60,7 +61,7 @@ def rendered(template: str) -> str:
     )
     environment.filters.update(places=places, signed=signed)
     rule = {"rule": RULE, "confidence": CONFIDENCE, "min_seeds": MIN_SEEDS}
-    simulated = {"rates": rates, "true_difference": TRUE_DIFFERENCE}
+    simulated = {"rates": rates, "rates_of": rates_of, "draws": DRAWS, "true_difference": TRUE_DIFFERENCE}
     return wrapped(environment.get_template(template).render(globals(), **rule, **simulated))
 
 
@@ -159,13 +160,61 @@ def latest_verdicts() -> pd.DataFrame:
     return both.set_index("cell").loc[earlier["cell"].unique()].reset_index()
 
 
-def new(cell: str) -> Difference:
-    """Our mean PSNR of a finished cell beside the value printed for the proposed attack on its victim."""
+def judged_cases() -> dict[str, Case]:
+    """The finished cells that are judged by the spread of their networks, and what the rule has to go by."""
+    enough = new_verdicts().query("measure == 'psnr_mean' and verdict in ('reproduced', 'differs')")
+    return {str(row.judged): _case(row, new_rows(row.judged)) for row in enough.itertuples()}
+
+
+def _case(row: Any, rows: pd.DataFrame) -> Case:
+    between = rows.pivot_table(index="image", columns="seed", values="psnr").corr().to_numpy()
+    return Case(
+        seeds=row.n_seeds,
+        spread=row.std_seeds,
+        images=row.n_images,
+        copies=row.lossy > 0,
+        image_std=row.std_images,
+        shared=float(between[np.triu_indices_from(between, 1)].mean()),
+    )
+
+
+def new_mean(cell: str, *where: str) -> float:
+    """Our mean PSNR over these reconstructions of a finished cell."""
+    return compare(new_rows(cell, *where), math.nan, math.nan, 1).value
+
+
+def new(cell: str, *where: str) -> Difference:
+    """Our mean PSNR over these reconstructions of a finished cell, beside the value printed for the proposed attack on
+    its victim.
+    """
     printed_for = next(each for each in new_verdicts().index if cell.startswith(each.removesuffix("proposed")))
     row = new_verdicts().loc[printed_for]
     by_cell = {str(name): rows for name, rows in finished().groupby("cell")}
     copies = effect_of_copies(new_facts()[cell], by_cell, new_facts())
-    return compare(by_cell[cell], row.paper_value, row.paper_std, row.paper_n, copies)
+    return compare(new_rows(cell, *where), row.paper_value, row.paper_std, row.paper_n, copies)
+
+
+def new_by_network(cell: str) -> "pd.Series[float]":
+    """The mean PSNR of a finished cell by network seed."""
+    return new_rows(cell).groupby("seed")["psnr"].mean()
+
+
+def chance(changes: "pd.Series[float]") -> float:
+    """The probability of such a mean change, or one further from 0, if there is none, by Student's t."""
+    return float(stats.ttest_1samp(changes, 0).pvalue)
+
+
+def accuracies() -> "pd.Series[float]":
+    """The validation accuracy of every trained LeNet of the new run."""
+    records = (FINISHED / "victims/lenet-trained").glob("seed?.json")
+    return pd.Series([json.loads(each.read_text(encoding="utf-8"))["curve"][-1]["validation_accuracy"] for each in records])
+
+
+def by_fives(cell: str) -> list[tuple[Difference, Verdict]]:
+    """The difference and the verdict of a finished cell by every five of its network seeds, in order."""
+    margin = new_verdicts().loc[cell].paper_std
+    groups = [new(cell, f"seed // 5 == {number}") for number in range(new_rows(cell)["seed"].nunique() // 5)]
+    return [(ours, decide(ours, margin, ())[0]) for ours in groups]
 
 
 def as_far(ours: Any) -> float:
@@ -176,7 +225,7 @@ def as_far(ours: Any) -> float:
 
 def extremes(cell: str) -> tuple[float, float]:
     """The lowest and the highest mean of a network, of a finished cell."""
-    means = new_rows(cell).groupby("seed")["psnr"].mean()
+    means = new_by_network(cell)
     return float(means.min()), float(means.max())
 
 
@@ -197,9 +246,16 @@ def _line(row: Any, label: str, deviations: Sequence[str]) -> Line:
         ours=counted(row),
         between_networks=fixed(row.std_seeds),
         difference=interval(row),
-        verdict=row.verdict,
+        verdict=worded(row),
         why="; ".join(deviations),
     )
+
+
+def worded(row: Any) -> str:
+    """A verdict in a table; of a difference, also the α for which there is none, if the paper's is not known."""
+    agreeing = "" if pd.isna(row.weights) else row.weights.partition(" of ")[0]
+    other = row.verdict == "differs" and agreeing not in ("", "none")
+    return f"{row.verdict}; agrees for α = {agreeing}" if other else str(row.verdict)
 
 
 def counted(row: Any) -> str:

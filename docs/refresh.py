@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pandas as pd
 import yaml
-from findings import counted, latest_verdicts, rendered, wrapped
+from findings import counted, latest_verdicts, rendered, worded, wrapped
 
 from invgrad.experiments.config import CONFIG, load
 from invgrad.metrics.recovery import RECOVERED, RECOVERIES
@@ -47,7 +47,7 @@ def results_table(verdicts: pd.DataFrame) -> str:
     lines = ["| cell | paper, dB | ours, dB (images × seeds) | ± seeds | verdict |", "|---|---|---|---|---|"]
     for row in verdicts[verdicts["id"] == "table1"].itertuples():
         paper = f"{row.paper_value:.2f} ± {row.paper_std:.2f}{'' if row.paper_checked else ' †'}"
-        lines.append(f"| `{row.judged}` | {paper} | {counted(row)} | {fixed(row.std_seeds)} | {row.verdict} |")
+        lines.append(f"| `{row.judged}` | {paper} | {counted(row)} | {fixed(row.std_seeds)} | {worded(row)} |")
     return "\n".join(lines) + "\n"
 
 

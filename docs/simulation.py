@@ -1,7 +1,7 @@
 """How often the rule errs, by simulation: networks and images of which the truth is known.
 
 Every PSNR is the sum of an effect of the network, one of the image, and a rest, all normal. The paper has one network
-and 100 images. Ours are networks of the same distribution, and either the same images or others.
+and 100 images. Ours are networks of the same distribution, and the same images, a part of them, or others.
 """
 
 import math
@@ -27,55 +27,83 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
-    """Shares of the draws of one case: `false` and `undecided` if nothing differs, `found` if something does.
-
-    `before` is the share that the former rule called different although nothing differs.
-    """
+class Case:
+    """Networks and images of ours, and how much the PSNR varies with both, in dB."""
 
     seeds: int
-    same_images: bool
     spread: float
+    """Standard deviation between networks."""
+    images: int = PAPER_IMAGES
+    common: bool = True
+    """True if ours are among the paper's images."""
+    copies: bool = False
+    """True if some are JPEG copies, so that they count as others; what the copies change is left out."""
+    image_std: float = IMAGE_STD
+    shared: float = SHARED
+
+    @property
+    def same_images(self) -> bool:
+        """True if the rule takes the images of both sides as the same."""
+        return self.common and not self.copies and self.images == PAPER_IMAGES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Shares of the draws of a case: `false` and `undecided` if nothing differs, `found` if something does.
+
+    `passed` is the share that counts as reproduced although something differs, and `before` the one that the former
+    rule called different although nothing does.
+    """
+
+    case: Case
     false: float
     undecided: float
     found: float
+    passed: float
     before: float
 
 
 @cache
 def rates() -> list[Rates]:
-    """Simulate every case: numbers of network seeds, spreads between networks in dB, the same images or others."""
+    """Simulate numbers of network seeds, spreads between networks, the same images or others."""
     random = np.random.default_rng(SEED)
+    others = {"images": OTHER_IMAGES, "common": False}
     return [
-        simulate(random, seeds, spread, same_images=same_images)
-        for same_images in (True, False)
+        simulate(random, Case(seeds=seeds, spread=spread, **images))
+        for images in ({}, others)
         for seeds in (1, 3, 5, 20)
         for spread in (0.0, 0.5, 1.5)
     ]
 
 
-def simulate(random: np.random.Generator, seeds: int, spread: float, *, same_images: bool, draws: int = DRAWS) -> Rates:
+@cache
+def rates_of(case: Case) -> Rates:
+    """Simulate one case."""
+    return simulate(np.random.default_rng(SEED), case)
+
+
+def simulate(random: np.random.Generator, case: Case, *, draws: int = DRAWS) -> Rates:
     """Draw many times what the paper and we find if nothing differs, and judge it by the project's rule."""
-    image = _images(random, draws, PAPER_IMAGES)
-    paper = _psnr(random, image, 1, spread)
-    ours = _psnr(random, image if same_images else _images(random, draws, OTHER_IMAGES), seeds, spread)
+    image = _images(random, case, draws, PAPER_IMAGES)
+    paper = _psnr(random, case, image, 1)
+    attacked = image[..., : case.images] if case.common else _images(random, case, draws, case.images)
+    ours = _psnr(random, case, attacked, case.seeds)
     by_chance = ours.mean(axis=(1, 2)) - paper.mean(axis=(1, 2))
-    half, former = (half_widths(paper, ours, same_images=same) for same in (same_images, False))
+    half, former = (half_widths(paper, ours, same_images=same) for same in (case.same_images, False))
     margins = paper.std(axis=2, ddof=1)[:, 0]
     verdicts = {
         true: [
-            decide(_difference(true + error, width, ours.shape[2], seeds), margin, ())[0]
+            decide(_difference(true + error, width, case), margin, ())[0]
             for error, width, margin in zip(by_chance.tolist(), half.tolist(), margins.tolist(), strict=True)
         ]
         for true in (0.0, TRUE_DIFFERENCE)
     }
     return Rates(
-        seeds=seeds,
-        same_images=same_images,
-        spread=spread,
+        case=case,
         false=verdicts[0.0].count("differs") / draws,
         undecided=verdicts[0.0].count("undecided") / draws,
         found=verdicts[TRUE_DIFFERENCE].count("differs") / draws,
+        passed=verdicts[TRUE_DIFFERENCE].count("reproduced") / draws,
         before=float((abs(by_chance) > former).mean()),
     )
 
@@ -95,26 +123,26 @@ def half_widths(paper: Array, ours: Array, *, same_images: bool) -> Array:
     return np.broadcast_to(half_width(parts), len(ours))
 
 
-def _images(random: np.random.Generator, draws: int, count: int) -> Array:
+def _images(random: np.random.Generator, case: Case, draws: int, count: int) -> Array:
     """The effects of the images, whatever the network."""
-    return random.normal(0, IMAGE_STD * math.sqrt(SHARED), (draws, 1, count))
+    return random.normal(0, case.image_std * math.sqrt(case.shared), (draws, 1, count))
 
 
-def _psnr(random: np.random.Generator, image: Array, networks: int, spread: float) -> Array:
+def _psnr(random: np.random.Generator, case: Case, image: Array, networks: int) -> Array:
     """PSNR of every draw, network and image, but for the mean."""
-    network = random.normal(0, spread, (len(image), networks, 1))
-    rest = random.normal(0, IMAGE_STD * math.sqrt(1 - SHARED), (len(image), networks, image.shape[2]))
+    network = random.normal(0, case.spread, (len(image), networks, 1))
+    rest = random.normal(0, case.image_std * math.sqrt(1 - case.shared), (len(image), networks, image.shape[2]))
     return network + image + rest
 
 
-def _difference(difference: float, half: float, n_images: int, n_seeds: int) -> Difference:
+def _difference(difference: float, half: float, case: Case) -> Difference:
     """What the rule goes by, of a difference with this half width of its interval."""
     return Difference(
         value=math.nan,
         std_images=math.nan,
         std_seeds=math.nan,
-        n_images=n_images,
-        n_seeds=n_seeds,
+        n_images=case.images,
+        n_seeds=case.seeds,
         n_failed=0,
         n_exact=0,
         lossy=0,

@@ -15,17 +15,18 @@ from invgrad.report.tables import comparison_text
 results = ArtefactResults.open(artefact)
 
 # %% [markdown]
-# Every image of every client counts once, so that n is the number of clients times the images that each holds. How many
+# Every client counts once, with the mean over its images, as in the paper: ± is the deviation over clients. How many
 # images a client mixes into one update is what the rows differ in, so the order in which a client's reconstructions come
 # out matters: they belong to the images by their labels' positions, or by content where the attack had to find the labels
 # itself.
 
 # %%
 numbers = results.comparison()
-numbers["clients"] = [rows["client"].nunique() for rows in results.by_cell.values()]
+numbers["images"] = [rows["image"].nunique() for rows in results.by_cell.values()]
 numbers["matched_by"] = [", ".join(sorted(set(rows["matched_by"]))) for rows in results.by_cell.values()]
-table = comparison_text(numbers)
-table.insert(2, "clients", numbers["clients"])
+of_images = {"PSNR in dB (± images)": "PSNR in dB (± clients)", "n (images × seeds)": "n (clients × seeds)"}
+table = comparison_text(numbers).rename(columns=of_images)
+table.insert(2, "images", numbers["images"])
 table.insert(3, "images matched by", numbers["matched_by"])
 results.save_table(table, numbers)
 table

@@ -138,12 +138,37 @@ def test_reproduced() -> None:
     assert row["reason"] == "the interval includes 0 and the difference is within ±3.00 dB"
 
 
+def test_a_reproduced_value_names_what_its_interval_leaves_open() -> None:
+    # Means 10, 11, 12, 13, 14: s² = 2.5, 20 images as printed, so ± t(4) · √(2.5 · 6/5) = ± 2.776 · 1.732.
+    ours = rows([[9.0 + seed, 11.0 + seed] * 10 for seed in range(5)])
+    row = judge(value(11.5, 3, 20), ours)
+    assert row["verdict"] == "reproduced"
+    assert row["reason"].endswith("within ±3.00 dB; a difference beyond that, of up to 5.31 dB, is not excluded")
+    assert "beyond" not in judge(value(11.5, 6, 20), ours)["reason"]
+
+
+def test_the_images_of_a_client_count_once_in_a_mean() -> None:
+    images = rows([[9.0, 11, 12, 14], [10, 12, 13, 15], [11, 13, 14, 16], [9, 11, 12, 14], [10, 12, 13, 15]])
+    clients = images.assign(client=images["image"] // 2 * 2)
+    row, means = judge(value(12.5, 3, 2), clients), rows([[10.0, 13], [11, 14], [12, 15], [10, 13], [11, 14]])
+    assert row[["value", "std_images", "n_images"]].tolist() == [12.3, pytest.approx(1.5 * math.sqrt(2)), 2]
+    columns = ["std_seeds", "ci_low", "ci_high", "verdict"]
+    assert row[columns].tolist() == judge(value(12.5, 3, 2), means)[columns].tolist()
+    assert judge(value(12.5, 3, 2), images)["n_images"] == 4, "rows that do not tell clients"
+
+
+def test_of_a_client_some_of_whose_images_are_copies_the_share_counts() -> None:
+    images = rows([[10.0, 12, 14, 12]] * 5)
+    clients = images.assign(client=images["image"] // 2 * 2, lossy=images["image"] == 3)
+    assert judge(value(12.5, 3, 100), clients)["lossy"] == 0.25
+
+
 def test_jpeg_copies_are_named_with_their_share() -> None:
     ours = rows(LINES)
     ours["lossy"] = ours["image"] == 3
     row = judge(value(12.5, 3, 100), ours)
     assert row["verdict"] == "reproduced"
-    assert row["reason"].endswith("; 25% of the images are JPEG copies, whose effect is not known")
+    assert row["reason"].endswith("; 25% of the images are JPEG copies: their effect is not known")
     assert row["lossy"] == 0.25
     assert "JPEG" not in judge(value(12.5, 3, 100), ours.assign(lossy=False))["reason"]
 
@@ -161,14 +186,14 @@ def test_the_measured_effect_of_copies_is_in_the_interval_of_cells_like_those() 
     row = verdicts(value(12.5, 3, 100), everything, facts).iloc[0]
     # Changes 0, 4, 6: mean 10/3, standard deviation √(28/3), error √(28/9).
     assert row["reason"].endswith(
-        "; 25% of the images are JPEG copies, whose effect, +3.33 ± 1.76 dB, is in the interval"
+        "; 25% of the images are JPEG copies: the interval allows for their effect, +3.33 ± 1.76 dB"
     )
     expected = compare(ours, 12.5, 3, 100, CopyEffect(10 / 3, math.sqrt(28) / 3, 3))
     assert row["ci_high"] == pytest.approx(expected.ci_high)
     assert expected.ci_high > compare(ours, 12.5, 3, 100).ci_high + 0.1
     for other in ({"some-cell": CellFacts(alike="c")}, {"copies": CellFacts(alike="b")}):
         row = verdicts(value(12.5, 3, 100), everything, facts | other).iloc[0]
-        assert row["reason"].endswith("whose effect is not known"), "another victim or attack; no copies"
+        assert row["reason"].endswith("their effect is not known"), "another victim or attack; no copies"
 
 
 def test_differs() -> None:

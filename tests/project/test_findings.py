@@ -27,6 +27,7 @@ from findings import (
     rows,
     signed,
     table1,
+    worded,
     wrapped,
 )
 from refresh import TEMPLATES
@@ -84,7 +85,7 @@ def test_table_1_has_every_value_of_the_verdicts() -> None:
     assert set(TABLE1) == set(judged.index)
     for cell, line in zip(TABLE1, table1(), strict=True):
         row = judged.loc[cell]
-        assert line.verdict == row.verdict
+        assert line.verdict.partition(";")[0] == row.verdict
         numbers = [line.paper, line.ours, line.between_networks.replace("–", ""), line.difference]
         decimals = [float(text) for text in re.findall(r"[+-]?\d+\.\d+", " ".join(numbers).replace("−", "-"))]
         spread = ["std_seeds"] if row.n_seeds > 1 else []
@@ -107,6 +108,14 @@ def test_a_verdict_is_of_the_new_run_where_that_has_finished_the_cell() -> None:
         assert of_run["verdict"].tolist() == those.loc[of_run.index, "verdict"].tolist()
 
 
+def test_of_a_difference_a_table_names_the_weight_that_agrees() -> None:
+    line = SimpleNamespace(verdict="differs", weights="1e-3, 1e-4 of 6 tried")
+    assert worded(line) == "differs; agrees for α = 1e-3, 1e-4"
+    for weights in ("none of 6 tried", "", math.nan):
+        assert worded(SimpleNamespace(verdict="differs", weights=weights)) == "differs"
+    assert worded(SimpleNamespace(verdict="reproduced", weights="1e-3 of 6 tried")) == "reproduced"
+
+
 def test_a_mean_is_that_of_the_rows() -> None:
     table = pd.read_csv(FIGURES / "rows.csv").set_index("cell")
     for cell in ("lenet-untrained-proposed", "lenet-trained-tv1e-1", "convnet-circular"):
@@ -127,7 +136,7 @@ def test_of_the_new_run_a_difference_is_that_of_its_verdict_also_with_the_effect
     monkeypatch.setattr(findings, "finished", lambda: read_tables(sorted(FINISHED.glob("metrics/rows/lenet-*/*.csv"))))
     judged = new_verdicts().loc["lenet-untrained-proposed"]
     new_verdicts.cache_clear()
-    assert judged.reason.endswith("is in the interval")
+    assert "the interval allows for their effect" in judged.reason
     found = new("lenet-untrained-proposed")
     assert (found.ci_low, found.ci_high) == (judged.ci_low, judged.ci_high)
     assert found.n_seeds == 20

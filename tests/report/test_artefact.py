@@ -109,6 +109,13 @@ def test_the_comparison_says_the_same_as_the_verdicts(results: ArtefactResults) 
     )
 
 
+def test_clients_with_several_images_count_once_where_the_paper_reports_a_mean(results: ArtefactResults) -> None:
+    results.rows = results.rows.assign(client=0)
+    ours = results.comparison().set_index("cell")
+    assert ours["n_images"].to_dict() == {CELLS[0]: 1, CELLS[1]: 2, CELLS[2]: 1}, "of the second nothing is reported"
+    assert ours.loc[CELLS[2], "value"] == 18.0
+
+
 def test_the_caption_says_n_the_flat_image_scale_and_sources(results: ArtefactResults) -> None:
     assert results.caption == (
         "Table 1. n = 3 images × 1 network seed per cell. A flat image of the mean colour has 12.5 dB on these "

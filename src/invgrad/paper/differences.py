@@ -39,8 +39,8 @@ class Difference:
 
     `value` is the mean over network seeds of the per-seed mean over images. `std_images` is the standard deviation over
     images within a seed, pooled over the seeds; `std_seeds` is that of the per-seed means. `n_images` counts the
-    distinct images and `n_seeds` the network seeds in `value`; `n_failed` and `n_exact` (infinite PSNR) the rows that
-    are not in it. `lossy` is the share of JPEG copies among the images.
+    distinct images (clients, see `of_clients`) and `n_seeds` the network seeds in `value`; `n_failed` and `n_exact`
+    (infinite PSNR) the rows that are not in it. `lossy` is the share of JPEG copies among the images.
     """
 
     value: float
@@ -60,6 +60,11 @@ class Difference:
         """True if the interval includes 0; False if it does not, or there is none."""
         return self.ci_low <= 0 <= self.ci_high
 
+    @property
+    def largest(self) -> float:
+        """The largest difference, in dB and without its sign, that the interval does not exclude."""
+        return max(-self.ci_low, self.ci_high)
+
 
 def compare(rows: pd.DataFrame, value: float, std: float, n: int, copies: CopyEffect | None = None) -> Difference:
     """Compute the difference of our rows of one cell from the paper's `value`, with its 95 % interval.
@@ -76,7 +81,7 @@ def compare(rows: pd.DataFrame, value: float, std: float, n: int, copies: CopyEf
     seed_means = table.mean()
     ours = float(seed_means.mean())
     std_images, std_seeds = _pooled_std(table), float(seed_means.std())
-    lossy = float(finite.groupby("image")["lossy"].any().mean()) if "lossy" in rows and n_images else 0.0
+    lossy = float(finite.groupby("image")["lossy"].mean().mean()) if "lossy" in rows and n_images else 0.0
 
     same = n_images == n and not lossy
     parts = sources_of_error(std, n, std_images, n_images, std_seeds, n_seeds, same_images=same)
@@ -96,6 +101,14 @@ def compare(rows: pd.DataFrame, value: float, std: float, n: int, copies: CopyEf
         ci_low=ours - value - half,
         ci_high=ours - value + half,
     )
+
+
+def of_clients(rows: pd.DataFrame) -> pd.DataFrame:
+    """Count the images of a client as one, its first; rows without the column `client` stay as they are.
+
+    What the paper prints is a mean over experiments of one client each, with the deviation over their means.
+    """
+    return rows.assign(image=rows["client"]) if "client" in rows else rows
 
 
 def sources_of_error(

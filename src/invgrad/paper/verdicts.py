@@ -13,7 +13,7 @@ import pandas as pd
 
 from invgrad.paper import values as paper_values
 from invgrad.paper.cells import CellFacts
-from invgrad.paper.differences import CONFIDENCE, CopyEffect, Difference, compare, copy_effect
+from invgrad.paper.differences import CONFIDENCE, CopyEffect, Difference, compare, copy_effect, of_clients
 from invgrad.paper.weights import MIN_SEEDS, Grid, judged_cell
 from invgrad.settings import SettingsError, unknown
 
@@ -63,12 +63,17 @@ def verdicts(values: pd.DataFrame, rows: pd.DataFrame, facts: Mapping[str, CellF
     `ROW_COLUMNS`: `psnr` is infinite for an exact reconstruction and ignored where `status` is "failed". If they also
     have the column `lossy`, it tells which images are JPEG copies. `facts` are those on every cell; one that is not
     there is comparable. `judged` names the cell that is judged, which has another α than that of the value if the
-    paper's is not known (see `invgrad.paper.weights`), and `weights` tells which α agree with print. Raises
+    paper's is not known (see `invgrad.paper.weights`), and `weights` tells which α agree with print. A printed mean is
+    one over clients, so the images of a client count as one, with their mean (see `of_clients`). Raises
     `SettingsError` for a missing column or identity, an unknown status, and a row that is "ok" without a PSNR.
     """
     _check_rows(rows)
-    by_cell = {str(cell): each for cell, each in rows.groupby("cell", sort=False)}
-    table = [_judged(paper, rows.iloc[:0], by_cell, facts) for paper in values.to_dict("records")]
+    tables = {"psnr_shown": rows, "psnr_mean": of_clients(rows)}
+    by_cell = {
+        measure: {str(cell): each for cell, each in table.groupby("cell", sort=False)}
+        for measure, table in tables.items()
+    }
+    table = [_judged(paper, rows.iloc[:0], by_cell[paper["measure"]], facts) for paper in values.to_dict("records")]
     return pd.DataFrame(table, columns=VERDICT_COLUMNS)
 
 
@@ -122,8 +127,10 @@ def _judge(
     if ours.n_seeds == 1:
         reasons.append("the spread between networks is not in the interval")
     if ours.lossy:
-        measured = f", {copies.change:+.2f} ± {copies.error:.2f} dB, is in the interval" if copies else " is not known"
-        reasons.append(f"{ours.lossy:.0%} of the images are JPEG copies, whose effect{measured}")
+        measured = (
+            f"the interval allows for their effect, {copies.change:+.2f} ± {copies.error:.2f} dB" if copies else ""
+        )
+        reasons.append(f"{ours.lossy:.0%} of the images are JPEG copies: {measured or 'their effect is not known'}")
     if ours.n_failed:
         reasons.append(f"{ours.n_failed} failed, not in the mean")
     if ours.n_exact:
@@ -146,7 +153,10 @@ def decide(ours: Difference, margin: float, blockers: Sequence[str]) -> tuple[Ve
         return "differs", ["the interval excludes 0"]
     if abs(ours.difference) > margin:
         return "undecided", [f"the interval includes 0, but the difference is beyond ±{margin:.2f} dB"]
-    return "reproduced", [f"the interval includes 0 and the difference is within ±{margin:.2f} dB"]
+    reasons = [f"the interval includes 0 and the difference is within ±{margin:.2f} dB"]
+    if ours.largest > margin:
+        reasons.append(f"a difference beyond that, of up to {ours.largest:.2f} dB, is not excluded")
+    return "reproduced", reasons
 
 
 def _one_image(rows: pd.DataFrame) -> bool:
