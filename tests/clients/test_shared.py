@@ -1,6 +1,7 @@
 """A gradient is taken in every form in which people hold one; what cannot be is refused in one line."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from invgrad.attack.run import reconstruct
 from invgrad.attack.settings import Attack
 from invgrad.clients.settings import GradientClient
 from invgrad.clients.shared import Shared
+from invgrad.objective.priors import total_variation, total_variation_gradient
 from invgrad.settings import SettingsError
 
 SHAPE = (3, 8, 8)
@@ -96,6 +98,33 @@ def test_half_precision_is_attacked_as_what_it_holds(dtype: torch.dtype) -> None
             reconstruct(net, GradientClient(), each, attack, seed_key="k") for each in (shared(net, halves), exact)
         )
         assert torch.equal(one.images, other.images)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"labels": torch.tensor([[3.0, 1.0]])}, "labels: are torch.float32, not class indices"),
+        ({"names": ("a", "b")}, "names: 2 of 1 clients"),
+        ({"statistics": (torch.zeros(2, 4), torch.ones(2, 4))}, "statistics: not of 1 clients"),
+    ],
+)
+def test_parts_of_several_clients_that_do_not_fit_are_refused(changed: dict[str, Any], words: str) -> None:
+    net = network()
+    with pytest.raises(SettingsError, match=words):
+        reconstruct(net, GradientClient(), replace(shared(net, gradient_of(net)), **changed), Attack(), seed_key="k")
+
+
+def test_an_image_of_one_row_has_a_total_variation_and_no_median_filter() -> None:
+    row = torch.rand(1, 3, 1, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    variation = total_variation(row)
+    assert variation.item() == pytest.approx(row.diff(dim=-1).abs().mean().item())
+    (gradient,) = torch.autograd.grad(variation, row)
+    assert torch.allclose(total_variation_gradient(row.detach()[None])[0], gradient)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(24, 12)).eval()
+    nn.functional.cross_entropy(net(row.detach()), torch.tensor([3])).backward()
+    held = Shared.of(net, [each.grad for each in net.parameters()], shape=(3, 1, 8))
+    with pytest.raises(SettingsError, match="median_filter_every: takes images of 2×2 pixels and more"):
+        reconstruct(net, GradientClient(), held, Attack(median_filter_every=2), seed_key="k")
 
 
 def test_double_precision_is_kept() -> None:

@@ -85,8 +85,8 @@ def test_training_images_count_where_they_give_the_statistics(root: Path, tmp_pa
 
 def test_images_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "SETTLED", -(10**10))
-    read, sha256 = [], folders._sha256
-    monkeypatch.setattr(folders, "_sha256", lambda file: (read.append(file.name), sha256(file))[1])
+    read, sha256 = [], folders.sha256
+    monkeypatch.setattr(folders, "sha256", lambda file: (read.append(file.name), sha256(file))[1])
     before = digest(root), digest(root, split="train")
     assert (digest(root), digest(root, split="train")) == before
     assert sorted(read) == ["0_a.png", "0_c.png", "1_b.png", "1_d.png", "2_e.png"]

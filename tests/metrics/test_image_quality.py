@@ -74,6 +74,16 @@ def test_a_single_image_is_never_assigned(labels: list[list[int]]) -> None:
     assert positions.tolist() == ([[1, 0]] * 2 if several else [[0]] * 2)
 
 
+def test_images_of_one_label_are_assigned_among_each_other() -> None:
+    true = torch.tensor([[3, 5, 3, 3], [1, 2, 3, 4]])
+    images = torch.rand(2, 4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    positions, assigned = pair(images[:, [2, 1, 3, 0]], true, images, true)
+    assert positions.tolist() == [[3, 1, 0, 2], [0, 1, 2, 3]]
+    assert assigned.tolist() == [True, False]
+    swapped = images[:, [1, 0, 2, 3]]
+    assert pair(swapped, true, images, true)[0][0, 1] == 1, "another label stays where it is, whatever it looks like"
+
+
 def test_reconstructions_stand_beside_their_originals() -> None:
     images = torch.randint(256, (2, 3, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     labels = torch.tensor([[0, 1, 2], [3, 4, 5]])

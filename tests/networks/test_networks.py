@@ -553,6 +553,10 @@ def test_a_checkpoint_of_a_training_framework_is_understood(level: str | None, p
     torch.save({level: state, "epoch": 3} if level else state, tmp_path / "a.ckpt.pt")
     load_state(network, tmp_path / "a.ckpt.pt")
     assert all(torch.equal(each, mine) for each, mine in zip(saved.parameters(), network.parameters(), strict=True))
+    more = {**state, f"{prefix}head.weight": torch.zeros(1)}
+    torch.save({level: more} if level else more, tmp_path / "more.pt")
+    with pytest.raises(SettingsError, match=r"more\.pt: does not fit the network: .*head\.weight"):
+        load_state(network, tmp_path / "more.pt")
     state.popitem()
     torch.save({level: state} if level else state, tmp_path / "less.pt")
     with pytest.raises(SettingsError, match=r"less\.pt: does not fit the network"):

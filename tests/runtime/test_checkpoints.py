@@ -124,6 +124,29 @@ def test_an_attack_resumes_as_if_never_stopped(attack: Attack, memory: int | Non
     assert stops >= len(observed.states) // 2 - 1
 
 
+def test_a_state_of_the_other_memory_of_l_bfgs_starts_its_batch_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a GPU, or without compiled code."""
+    network = build(LeNetZhu(), classes=10, size=32, seed=3)
+    shared = shared_by(network.double(), clients=2)
+    attack = Attack(iterations=3, optimiser=LBFGS(), distance=SquaredEuclidean(), box=False, step_decay=False)
+
+    def attacked(checkpoint: InMemory) -> Reconstruction:
+        options = RunOptions(checkpoint=checkpoint)
+        return reconstruct(network.float(), GradientClient(), shared, attack, seed_key="k", options=options)
+
+    compiled = InMemory()
+    attacked(compiled)
+    monkeypatch.setattr("invgrad.attack.lbfgs.usable", lambda *_: False)
+    whole = attacked(InMemory())
+    if "stepper.triangle" not in compiled.states[0]:  # as it is where there is no compiler
+        assert same(attacked(InMemory(compiled.states[1])), whole)
+        assert capsys.readouterr().out == (
+            "the state of this batch was kept by other code; starts it from the beginning\n"
+        )
+
+
 def test_the_general_path_resumes_too() -> None:
     network, client = build(ConvNet(width=2), classes=10, size=32, seed=3), FederatedAveraging(steps=1)
     shared, attack = shared_by(network.double(), clients=2), Attack(iterations=3)

@@ -211,6 +211,10 @@ def test_nothing_is_overwritten(pictures: list[Path], tmp_path: Path) -> None:
         ([*LENET, "--dataset", "cifar"], "unknown data set 'cifar'; nearest: 'cifar10'"),
         ([*LENET, "--dataset", "photos10"], "no published mean and std"),
         ([*LENET, "--classes", "10"], "--size: say how the network's images are"),
+        (
+            [*LENET, "--classes", "10", "--size", "6"],
+            "--size: the structural similarity takes at least 7 pixels, got 6",
+        ),
         ([*LENET, "--dataset", "cifar10", "--size", "32"], "--size: data set cifar10 says it"),
         ([*LENET, "--channels", "1", "--size", "32", "--classes", "10"], "3 channels, not of 1"),
         ([*LENET, "--label", "10"], "no class 10; nearest: 9"),

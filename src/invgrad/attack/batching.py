@@ -27,7 +27,7 @@ def fitting(attempt: Callable[[int], object], most: int, device: torch.device, a
     """Return the number of trials, 1 to `most`, that may run at once within `allowed` bytes.
 
     `attempt` runs a given number of trials, just long enough to reach their peak memory. The memory of two and of
-    three trials is measured: a single one may be computed in another way.
+    three trials is measured, if there are as many: a single one may be computed in another way.
     """
     if most == 1:
         return 1

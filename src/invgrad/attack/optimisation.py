@@ -62,8 +62,10 @@ def run_batch(
     """
     targets = trials.targets(which)
     state = trials.begin(which, attack)
-    if kept:
+    if kept and state.tensors().keys() <= kept.keys():
         state.restore(kept)
+    elif kept:  # as by L-BFGS on a GPU or without compiled code, which keeps other numbers
+        print("the state of this batch was kept by other code; starts it from the beginning", flush=True)
     drawn = replace(targets, chosen=targets.chosen.clone())
     evaluate = repeated(partial(trials.objective.gradient, state.images, state.labels, drawn), trials.device)
     for iteration in range(state.done, attack.iterations):

@@ -37,6 +37,8 @@ class Trials:
         """Take the arguments of `invgrad.attack.run.reconstruct`."""
         if attack.batch_statistics and (client.statistics == "withheld" or not shared.statistics):
             raise SettingsError("batch_statistics: the clients sent no batch-norm statistics (nearest: 0)")
+        if attack.median_filter_every and min(shared.shape[1:]) < 2:
+            raise SettingsError(f"median_filter_every: takes images of 2×2 pixels and more, not {shared.shape[1:]}")
         parameter = next(network.parameters())
         self.device, self._dtype = parameter.device, dtype_of(attack.precision)
         copy = copied(unwrapped(network))  # since a forward pass may change it

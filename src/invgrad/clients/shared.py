@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, SupportsIndex
 
+import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
@@ -14,6 +15,8 @@ from invgrad.clients.loss import trainable
 from invgrad.clients.settings import Client
 from invgrad.results.files import read_tensors
 from invgrad.settings import SettingsError
+
+INDICES = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,12 @@ def check(network: nn.Module, client: Client, shared: Shared) -> None:
         raise SettingsError(
             f"labels: {list(shared.labels.shape)} instead of {[len(shared), shared.images]} (clients, images of each)"
         )
+    if shared.labels is not None and shared.labels.dtype not in INDICES:
+        raise SettingsError(f"labels: are {shared.labels.dtype}, not class indices (nearest: labels.long())")
+    if any(len(each) != len(shared) for each in shared.statistics):
+        raise SettingsError(f"statistics: not of {len(shared)} clients, as the tensors are (clients first)")
+    if len(shared.names) not in (0, len(shared)):
+        raise SettingsError(f"names: {len(shared.names)} of {len(shared)} clients")
     if len(shared.mean) != shared.shape[0] or len(shared.std) != shared.shape[0]:
         raise SettingsError(f"shared: mean and std must have {shared.shape[0]} values, one for each channel")
     if not (all(map(math.isfinite, shared.mean)) and all(0 < each < math.inf for each in shared.std)):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from invgrad.data.availability import SPLIT_FOLDERS, split_name
 from invgrad.data.registry import LOSSY, REGISTRY, Dataset, SplitName, describe
+from invgrad.results.files import sha256
 from invgrad.results.remembered import Remembered
 from invgrad.settings import SettingsError
 
@@ -52,23 +53,17 @@ def folder_digest(
     have changed since the last time; the file `remembered` says which. `SettingsError` if there are no images.
     """
     data, base = describe(dataset, registry), root / dataset
-    wanted = [
-        file
-        for position, _, file in list_folder(dataset, data, split_name(split), root)
-        if indices is None or position in indices
-    ]
+    chosen = None if indices is None else set(indices)
+    files = list_folder(dataset, data, split_name(split), root)
+    wanted = [file for position, _, file in files if chosen is None or position in chosen]
     if data.statistics is None:  # they are computed from all training images
         wanted += [file for _, _, file in list_folder(dataset, data, "train", root)]
     wanted += [str(base / name) for name in CLASS_LISTS if (base / name).is_file()]
-    contents = Remembered(remembered, "sha256", _sha256)
+    contents = Remembered(remembered, "sha256", sha256)
     start = len(str(base))
     lines = sorted({f"{file[start:]} {contents.about(file)}" for file in wanted})
     contents.keep()
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _class_order(base: Path, folder: Path, dataset: str, data: Dataset) -> dict[str, int]:

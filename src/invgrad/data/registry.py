@@ -1,6 +1,5 @@
 """Registry of data sets: the shape, statistics and sources of each. Imports no torch."""
 
-import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -9,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from invgrad.results.files import sha256
 from invgrad.settings import LONGEST_NAME, Settings, SettingsError, parse, read_yaml, unknown
 
 SplitName = Literal["train", "validation"]
@@ -67,7 +67,7 @@ class Package(Settings):
     def _checked(self, file: Path, checksum: str) -> Path:
         if not file.is_file():
             raise SettingsError(f"{file} is missing; {self.distribution} {self.version} has it")
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        found = sha256(file)
         if found != checksum:
             raise SettingsError(f"{file}: sha256 is {found}, not {checksum} as in {self.distribution} {self.version}")
         return file

@@ -29,7 +29,7 @@ def settings_of_split(
         "dataset": dataset,
         "split": split,
         "source": source,
-        "indices": list(indices) if indices else None,
+        "indices": None if indices is None else list(indices),
         "registry": registry_digest(dataset, source),
         "images": digest,
     }

@@ -8,11 +8,14 @@ from invgrad.settings import Settings
 
 
 class Noise(Settings):
-    """Gaussian noise on an update that is clipped to the norm `clip`; standard deviation: `multiplier` · `clip`."""
+    """Gaussian noise on an update that is clipped to the norm `clip`; standard deviation: `multiplier` · `clip`.
+
+    The bounds are far beyond what protects an update or leaves something of it.
+    """
 
     kind: Literal["noise"] = "noise"
-    clip: float = Field(gt=0)
-    multiplier: float = Field(gt=0)
+    clip: float = Field(ge=1e-6, le=1e6)
+    multiplier: float = Field(ge=1e-6, le=1e6)
 
 
 class Pruning(Settings):

@@ -72,13 +72,18 @@ def psnr(reconstructions: Tensor, originals: Tensor) -> Tensor:
     return -10 * mean_squared_error(reconstructions, originals).log10()
 
 
+SSIM_WINDOW = 7
+"""Side of scikit-image's window, in pixels; smaller images have no structural similarity."""
+
+
 def ssim(reconstructions: Tensor, originals: Tensor) -> list[float]:
     """Return the structural similarity per image, in [−1, 1], of images [n, 3, height, width] clamped to [0, 1].
 
-    Wang et al. 2004; scikit-image's 7×7 window, data range 1.
+    Wang et al. 2004; data range 1. Raises scikit-image's `ValueError` for sides of less than `SSIM_WINDOW` pixels.
     """
     pairs = zip(reconstructions.clamp(0, 1).cpu().numpy(), originals.clamp(0, 1).cpu().numpy(), strict=True)
-    return [float(structural_similarity(a, b, channel_axis=0, data_range=1.0)) for a, b in pairs]
+    options = {"win_size": SSIM_WINDOW, "channel_axis": 0, "data_range": 1.0}
+    return [float(structural_similarity(a, b, **options)) for a, b in pairs]
 
 
 def best_order(reconstructions: Tensor, originals: Tensor) -> Tensor:
@@ -96,13 +101,17 @@ def pair(reconstructions: Tensor, found_labels: Tensor, originals: Tensor, label
     """Pair reconstructions with originals, from images [clients, n, 3, height, width] and labels [clients, n].
 
     Returns positions [clients, n], and the clients [clients] for which `best_order` assigned them. Where the attack
-    used or found the true labels in their order, the images have that order too. A single image needs no assignment.
+    used or found the true labels in their order, the images have that order too, but for images of the same label,
+    which a gradient does not tell apart: they are assigned among each other. A single image needs no assignment.
     """
-    assigned = (found_labels != labels).any(1) & (labels.shape[1] > 1)
+    alike = labels.masked_fill((found_labels != labels).any(1, keepdim=True), 0)  # without true labels all are
     positions = torch.arange(labels.shape[1]).repeat(len(labels), 1)
-    for client in assigned.nonzero().flatten().tolist():
-        positions[client] = best_order(reconstructions[client], originals[client])
-    return positions, assigned
+    for client, groups in enumerate(alike):
+        for group in groups.unique():
+            members = (groups == group).nonzero().flatten()
+            order = best_order(reconstructions[client, members], originals[client, members])
+            positions[client, members] = members[order]
+    return positions, (alike.sort(1).values.diff(dim=1) == 0).any(1)
 
 
 def best_shift(reconstruction: Tensor, original: Tensor) -> tuple[int, int, float]:

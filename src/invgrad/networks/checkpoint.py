@@ -123,10 +123,11 @@ def _one_level_down(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_prefix(state: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Take the tensors of these names out of a state whose names are the same behind a prefix, such as `module.`."""
-    ends = (each.removesuffix(names[0]) for each in map(str, state) if each.endswith(names[0]))
+    """Take what is behind a prefix, such as `module.`, out of a state that has all these names there; or all of it."""
+    first = names[0] if names else ""
+    ends = (each.removesuffix(first) for each in map(str, state) if each.endswith(first))
     prefix = next((each for each in ends if all(each + name in state for name in names)), "")
-    return {name: state[prefix + name] for name in names} if prefix else state
+    return {str(name).removeprefix(prefix): each for name, each in state.items() if str(name).startswith(prefix)}
 
 
 def _refuse_not_finite(network: nn.Module, path: Path) -> None:

@@ -220,7 +220,8 @@ class Torchvision(NetworkSettings):
 class Custom(NetworkSettings):
     """A network of the user's own, which `factory(**arguments)` returns.
 
-    The factory also gets `classes`, `size` and `channels`, those of them that it takes. It returns an `nn.Module` on
+    The factory also gets `classes`, `size` and `channels`, those of them that it names (`**kwargs` takes the first
+    two). It returns an `nn.Module` on
     the CPU in float32 that maps images [n, channels, size, size] to logits [n, classes] and draws its initial
     parameters from torch's global generator. This runs the user's code, in every step that needs the network: the
     module must be importable there, from the current folder or `PYTHONPATH`. Only settings may name it; a checkpoint

@@ -133,7 +133,8 @@ def train(
         yield epoch
 
 
-# Of several ways to compute a convolution on a GPU, one that gives the same bits every time.
+# Of several ways to compute a convolution on a GPU, one that gives the same bits every time. Products are rounded there
+# as by torch's own default, to tf32; an attack chooses its precision by `invgrad.runtime.devices.arithmetic`.
 @torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 def one_pass(state: State, data: Split, number: int, after_step: Callable[[], object] = lambda: None) -> None:
     """Train on the rest of this epoch's pass over the data; arguments as for `train`."""

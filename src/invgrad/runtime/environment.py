@@ -15,6 +15,7 @@ from pathlib import Path
 
 from invgrad import __version__
 from invgrad.runtime.cores import usable_cores
+from invgrad.tangent.kernels.builds import KINDS
 
 VARIABLES = ("OMP_", "CUDA_", "SLURM_")
 """Prefixes of the names of the environment variables that are shown."""
@@ -47,7 +48,7 @@ def environment() -> dict[str, str]:
         "free disk": _disk,
         "GPUs": _gpus,
         "torch build": _torch,
-        **{f"kernel {name}": partial(_kernel, name) for name in ("program", "winograd")},
+        **{f"kernel {name}": partial(_kernel, name) for name in KINDS},
         **{name: partial(_variable, name) for name in sorted(os.environ) if name.startswith(VARIABLES)},
         **{f"command {name}": partial(_answer, name, *arguments) for name, arguments in COMMANDS.items()},
         **{name: partial(_version, name) for name in _packages()},

@@ -9,6 +9,7 @@ from typing import Self
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
+SECONDS_BETWEEN_BARS = 0.1  # as often as tqdm draws
 
 
 def duration(seconds: float) -> str:
@@ -31,11 +32,13 @@ class ProgressBar:
 
     def due(self) -> bool:
         """Tell if `show` would show something now; ask before computing a value for it."""
-        return self._bar is not None or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES
+        between = SECONDS_BETWEEN_LINES if self._bar is None else SECONDS_BETWEEN_BARS
+        return time.monotonic() - self._last >= between
 
     def show(self, done: int, note: str = "") -> None:
         """Show that `done` of the total iterations are done, with a note."""
         if self._bar is not None:
+            self._last = time.monotonic()
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
         elif self.due():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from invgrad.attack.settings import Attack
 from invgrad.data.registry import Classes, Side, Spread, describe
+from invgrad.metrics.image_quality import SSIM_WINDOW
 from invgrad.networks.build import build
 from invgrad.networks.checkpoint import VictimFile, load_state, load_victim, untrained
 from invgrad.networks.settings import Custom, Network
@@ -137,6 +138,8 @@ def _of_images(step: AttackOnNetwork, checkpoint: Path | None, device: torch.dev
     if network is None or classes is None or size is None:
         missing = "classes" if classes is None else "size"
         raise SettingsError(f"--{missing}: say how the network's images are: --classes and --size, or --dataset")
+    if size < SSIM_WINDOW:
+        raise SettingsError(f"--size: the structural similarity takes at least {SSIM_WINDOW} pixels, got {size}")
     for name, values in (("mean", step.mean), ("std", step.std)):
         if len(values) not in (0, channels):
             raise SettingsError(f"--{name}: {len(values)} values for {channels} channels; give one for each, or none")

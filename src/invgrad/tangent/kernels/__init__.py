@@ -1,1 +1,1 @@
-"""Compiled and batched convolutions and matrix products under the tangent passes."""
+"""Compiled code: the program of small networks, Winograd convolutions, matrix products, the memory of L-BFGS."""
