@@ -204,9 +204,9 @@ def chance(changes: "pd.Series[float]") -> float:
     return float(stats.ttest_1samp(changes, 0).pvalue)
 
 
-def accuracies() -> "pd.Series[float]":
-    """The validation accuracy of every trained LeNet of the new run."""
-    records = (FINISHED / "victims/lenet-trained").glob("seed?.json")
+def accuracies(victim: str) -> "pd.Series[float]":
+    """The validation accuracy of every network of a trained victim of the new run."""
+    records = (FINISHED / "victims" / victim).glob("seed?.json")
     return pd.Series([json.loads(each.read_text(encoding="utf-8"))["curve"][-1]["validation_accuracy"] for each in records])
 
 
