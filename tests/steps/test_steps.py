@@ -17,6 +17,7 @@ from torch import Tensor
 
 from invgrad.attack.settings import Analytic, AnyAttack, Attack, AttackStep
 from invgrad.clients.settings import FederatedAveraging, GradientClient, ShareStep
+from invgrad.clients.sharing import swapped
 from invgrad.data.images import jpeg_copies, normalise
 from invgrad.data.sources import load
 from invgrad.data.splits import read_split, save_split
@@ -33,7 +34,7 @@ from invgrad.runtime.settings import CheckpointInterval
 from invgrad.settings import SettingsError, parse
 from invgrad.steps.attack import attack_shard
 from invgrad.steps.measure import measure, rows
-from invgrad.steps.share import share_shard, swapped
+from invgrad.steps.share import share_shard
 from invgrad.steps.train import take_trained, train_victim
 from invgrad.steps.verdict import every_row
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from invgrad.clients.forms import Held, Numbers, class_indices, image_shape, in_order, of_channels, real, whole
 from invgrad.clients.loss import trainable
 from invgrad.clients.settings import Client
-from invgrad.results.files import read_tensors
+from invgrad.results.files import read_tensors, write_tensors
 from invgrad.settings import SettingsError
 
 INDICES = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
@@ -46,6 +46,10 @@ class Shared:
     def name(self, client: int) -> str:
         """Return the name of a client."""
         return self.names[client] if self.names else str(client)
+
+    def norms(self) -> Tensor:
+        """Compute the Euclidean norm of all that each client shares, [clients], in double precision."""
+        return torch.stack([tensor.double().flatten(1).square().sum(1) for tensor in self.tensors]).sum(0).sqrt()
 
     @classmethod
     def of(
@@ -155,8 +159,17 @@ def check(network: nn.Module, client: Client, shared: Shared) -> None:
 CLIENT: TypeAdapter[Client] = TypeAdapter(Client)
 
 
+def write_shared(path: Path, network: nn.Module, client: Client, shared: Shared) -> None:
+    """Write the file of a shard: the protocol that its clients follow, and what they shared."""
+    tensors = {} if shared.labels is None else {"labels": shared.labels}
+    tensors |= {f"shared.{name}": each for name, each in zip(trainable(network), shared.tensors, strict=True)}
+    tensors |= {f"statistics.{number:04d}": each for number, each in enumerate(shared.statistics)}
+    about = {name: getattr(shared, name) for name in ("images", "shape", "mean", "std", "names")}
+    write_tensors(path, tensors, {"shares": client.model_dump(mode="json"), **about})
+
+
 def read_shared(path: Path, network: nn.Module) -> tuple[Client, Shared]:
-    """Read the file of a shard: the protocol that its clients follow, and what they shared."""
+    """Read the file that `write_shared` wrote."""
     tensors, about = read_tensors(path)
     names = [f"shared.{name}" for name in trainable(network)]
     if missing := [name for name in names if name not in tensors]:

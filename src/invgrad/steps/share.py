@@ -3,19 +3,17 @@
 The attack reads the first file; only the metrics read the second, the truth.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from invgrad.clients.assignment import clients
-from invgrad.clients.loss import trainable
-from invgrad.clients.protocols import sharing
 from invgrad.clients.settings import ShareStep
-from invgrad.data.images import jpeg_copies, normalise
+from invgrad.clients.shared import write_shared
+from invgrad.clients.sharing import shared_by, swapped
+from invgrad.data.images import jpeg_copies
 from invgrad.data.splits import read_split
-from invgrad.defences.updates import defended
 from invgrad.networks.checkpoint import load_victim
 from invgrad.networks.settings import source_files
 from invgrad.results.files import write_tensors
@@ -46,38 +44,29 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
     taken = torch.tensor(held)
     own, labels = _held_images(split.images[taken], step.jpeg_quality), split.labels[taken]
     seen = swapped(labels, split.classes) if step.swapped_rows else labels
-    try:
-        compute = sharing(step.shares, network)
-    except SettingsError as error:
-        raise SettingsError(f"--settings: shares: {error}") from None
     index = split.index[taken]
     # A client's name comes from its first image, so that its noise does not depend on how clients are sharded.
     names = [str(derive(split.dataset, split.split, first)) for first in index[:, 0].tolist()]
-    shares, statistics = [], []
-    with arithmetic("float32", False, device):
-        for name, each, classes in zip(names, own, seen, strict=True):
-            images = normalise(each, split.mean, split.std, torch.float32, device)
-            shared, sent = compute(images, classes.to(device))
-            shares.append(defended(step.shares.defence, shared, name))
-            statistics.append(sent)
-    stacked = (torch.stack(each) for each in zip(*shares, strict=True))
-    tensors = {f"shared.{name}": each for name, each in zip(trainable(network), stacked, strict=True)}
-    for number, each in enumerate(zip(*statistics, strict=True)):
-        tensors[f"statistics.{number:04d}"] = torch.stack(each)
-    public = {
-        "shares": step.shares.model_dump(mode="json"),
-        "images": step.images_per_client,
-        "shape": list(split.images.shape[1:]),
-        "mean": split.mean,
-        "std": split.std,
-        "names": names,
-    }
-    known = {"labels": seen} if step.labels_known else {}
-    write_tensors(out, known | tensors, public)
+    try:
+        with arithmetic("float32", False, device):
+            shared = shared_by(
+                step.shares,
+                network,
+                own,
+                seen,
+                mean=split.mean,
+                std=split.std,
+                labels_known=step.labels_known,
+                seeds=[(name,) for name in names],
+                names=names,
+            )
+    except SettingsError as error:
+        raise SettingsError(f"--settings: shares: {error}") from None
+    write_shared(out, network, step.shares, shared)
     secret = {"dataset": split.dataset, "split": split.split, "source": split.source}
     lossy = split.lossy[taken] | (step.jpeg_quality is not None)
     true = {"images": own, "lossy": lossy, "labels": labels, "index": index}
-    write_tensors(truth, true | {"shared_norm": norms(tensors)}, secret)
+    write_tensors(truth, true | {"shared_norm": shared.norms()}, secret)
     record.write(out)
     record.write(truth)
 
@@ -85,24 +74,3 @@ def share_shard(step: ShareStep, victim: Path, data: Path, out: Path, truth: Pat
 def _held_images(images: Tensor, jpeg_quality: int | None) -> Tensor:
     """Images that clients hold, uint8 [clients, images, 3, height, width]: these, or JPEG copies of them."""
     return images if jpeg_quality is None else torch.stack([jpeg_copies(each, jpeg_quality) for each in images])
-
-
-def swapped(labels: Tensor, classes: int) -> Tensor:
-    """Labels that images seem to have once the rows of classes 2k and 2k+1 of the classification layer are swapped.
-
-    The last of an odd number of classes keeps its label.
-
-    With the rows swapped, the logits of the two classes change places. The gradient is then, up to the same swap of its
-    own rows, that of the network as it was for the image with the other label, which is what a client shares here.
-    """
-    other = labels ^ 1
-    return torch.where(other < classes, other, labels)
-
-
-def norms(shared: Mapping[str, Tensor]) -> Tensor:
-    """Euclidean norm of all that each client shares, [clients]; from tensors [clients, …].
-
-    The metrics use it; the server could compute it, too.
-    """
-    tensors = [tensor.double().flatten(1) for name, tensor in shared.items() if name.startswith("shared.")]
-    return torch.stack([tensor.square().sum(1) for tensor in tensors]).sum(0).sqrt()
