@@ -1,6 +1,7 @@
 """The configuration is closed, checked as a whole, and says what a scale changed."""
 
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from projects import configuration
 
 from invgrad.attack.settings import SGD, Analytic, Attack
+from invgrad.defences.settings import Sign
 from invgrad.experiments.config import Project, load, schema
 from invgrad.experiments.deviations import deviations
 from invgrad.experiments.feasibility import refuse_absent_gpu
@@ -92,6 +94,10 @@ def test_every_scale_is_valid(scale: str) -> None:
         ({"override": {"victims": {"lenet-trained": {"dataset": "cifar11"}}}}, "unknown data set 'cifar11'"),
         ({"override": {"cells": {TRAINED: {"clients": "lenet-traind"}}}}, "unknown clients 'lenet-traind'"),
         ({"override": {"cells": {TRAINED: {"provenance": {"attack": "code"}}}}}, "unknown key 'provenance'"),
+        (
+            {"override": {"cells": {"lenet-*": attack_of(totalvariation=1)}}},
+            "'totalvariation'; nearest: 'total_variation'",
+        ),
         ({"override": {"artefacts": {"fig2": {"cells": ["lenet-untraind-*"]}}}}, "unknown cell 'lenet-untraind-*'"),
         (
             {"override": {"cells": {"lenet-*": attack_of(restarts=2), "*-proposed": attack_of(restarts=3)}}},
@@ -178,6 +184,7 @@ def test_a_wrong_setting_is_one_clear_line(changes: dict[str, Any], words: str) 
         ({"cells": {"*": {"attack": {"total_variation": 0.1}}}}, "cells.*.attack.total_variation: a scale may change"),
         ({"cells": {UNTRAINED: {"attack": {"layers": {"count": 1}}}}}, "attack.layers.count: a scale may change"),
         ({"victims": {"lenet-untrained": {"training": {"epochs": 1}}}}, "training.epochs: a scale may change"),
+        ({"victims": {"lenet-*": {"training": {"epochs": 1}}}}, "lenet-*.training.epochs: a scale may change"),
         ({"clients": {"lenet-epoch1": {"epoch": 2}}}, "clients.lenet-epoch1.epoch: a scale may change"),
         ({"artefacts": {"table1": {"cells": [UNTRAINED, "fedavg-e1-n4-b2"]}}}, "unknown cell 'fedavg-e1-n4-b2'"),
         ({"sources": {"cifar10": ["packaged"]}}, "unknown data set"),
@@ -209,8 +216,8 @@ def test_another_kind_of_optimiser_brings_its_own_defaults() -> None:
     assert found.optimiser == SGD()
 
 
-def test_a_pattern_changes_what_the_parts_that_it_fits_have() -> None:
-    cells = change(override={"cells": {"*": {"attack": {"iterations": 7}}, "lenet-*": {"attack": {"restarts": 2}}}})
+def test_a_pattern_changes_every_part_that_it_fits() -> None:
+    cells = change(override={"cells": {"[!p]*": attack_of(iterations=7), "lenet-*": attack_of(restarts=2)}})
     attacks = {name: cell.attack for name, cell in cells.experiments.cells.items()}
     assert {each.iterations for each in attacks.values() if isinstance(each, Attack)} == {7}
     assert isinstance(attacks["prop1-n1"], Analytic)
@@ -219,9 +226,16 @@ def test_a_pattern_changes_what_the_parts_that_it_fits_have() -> None:
     assert restarts["convnet-zeros"] == 1
 
 
+@pytest.mark.parametrize("name", ["lenet-untrained", "lenet-*", "lenet-untrained*"])
+def test_a_change_adds_what_a_part_has_only_as_a_default(name: str) -> None:
+    experiments = change(override={"clients": {name: {"shares": {"defence": {"kind": "sign"}}}}}).experiments
+    changed = [part for part in experiments.clients if fnmatch(part, name)]
+    assert {experiments.clients[part].shares.defence for part in changed} == {Sign()}
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_two_patterns_the_narrower_wins_in_any_order(order: int) -> None:
-    changes = {UNTRAINED: attack_of(restarts=4), "*": attack_of(restarts=2), "lenet-*": attack_of(restarts=3)}
+    changes = {UNTRAINED: attack_of(restarts=4), "[!p]*": attack_of(restarts=2), "lenet-*": attack_of(restarts=3)}
     cells = change(override={"cells": dict([*changes.items()][::order])}).experiments.cells
     names = [UNTRAINED, TRAINED, "convnet-zeros"]
     assert [each.restarts for name in names if isinstance(each := cells[name].attack, Attack)] == [4, 3, 2]

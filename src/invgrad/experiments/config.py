@@ -151,15 +151,15 @@ def load(raw: Mapping[str, Any]) -> Project:
     """
     config = parse(Config, dict(raw), "config")
     written = read_experiments(config.experiments)
-    content = cells_named(written.content, written.content["cells"])
-    paper = parse(Experiments, content, str(config.experiments))
+    paper = parse(Experiments, cells_named(written.content, written.content["cells"]), str(config.experiments))
+    content = paper.model_dump(mode="json")
     path = _scale_file(config)
     scale = parse(Scale, read_yaml(path), str(path))
     patch = cells_named(scale.model_dump(include=set(MAY_SCALE)), content["cells"])
     refuse_physics(patch, content, path)
-    scaled = patched(content, patch, str(path))
+    scaled = parse(Experiments, patched(content, patch, str(path)), f"{config.experiments} as changed by {path}")
     override = cells_named(config.override, {**content["cells"], **config.override.get("cells", {})})
-    resolved = patched(scaled, override, "override")
+    resolved = patched(scaled.model_dump(mode="json"), override, "override")
     refuse_unused(override, content, resolved)
     experiments = parse(Experiments, resolved, f"{config.experiments} as changed by {path} and the override")
     for name in config.artefacts or ():
@@ -183,7 +183,7 @@ def load(raw: Mapping[str, Any]) -> Project:
         scale=scale,
         written=written,
         paper=paper,
-        scaled=parse(Experiments, scaled, f"{config.experiments} as changed by {path}"),
+        scaled=scaled,
         experiments=experiments,
         sources=sources,
         missing=missing,

@@ -27,7 +27,7 @@ MAY_SCALE = {
 
 
 Patch = dict[str, dict[str, JsonValue]]
-"""Changes by name of a part; a pattern such as `lenet-*` changes only settings that the matching parts have."""
+"""Changes by name of a part; a pattern such as `lenet-*` stands for every part that it matches."""
 
 
 Override = dict[Literal["victims", "clients", "cells", "artefacts"], Patch]
@@ -56,9 +56,8 @@ class Scale(Settings):
 def patched(content: Mapping[str, Any], patch: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Apply a patch to the experiments' plain content; of several names that match a part, the narrower wins.
 
-    A pattern changes only settings that the matching parts have; another name changes or adds one part. Raises
-    `SettingsError` for a pattern that matches no part, and for two patterns that change the same setting of a part if
-    neither is narrower.
+    A pattern changes every part that it matches; another name changes or adds one part. Raises `SettingsError` for a
+    pattern that matches no part, and for two patterns that change the same setting of a part if neither is narrower.
     """
     result = dict(content)
     for kind, changes in patch.items():
@@ -94,16 +93,13 @@ def undecided(part: str, fitting: Reach) -> Iterator[tuple[str, str]]:
 
 def _changed(part: str, before: Any, changes: Mapping[str, Any], fitting: Reach, where: str) -> Any:
     """Apply to a part the changes of all names that match it."""
-    said = {
-        name: changes[name] if name == part else _common(before, changes[name]) for name in widest_first(part, fitting)
-    }
     for one, other in undecided(part, fitting):
-        for setting in sorted(_both_change(said[one], said[other])):
+        for setting in sorted(_both_change(changes[one], changes[other])):
             raise SettingsError(
                 f"{where}: '{one}' and '{other}' both change {setting} of {part}, and neither is narrower "
                 f"(nearest: change it under '{part}')"
             )
-    return reduce(merged, said.values(), before)
+    return reduce(merged, (changes[name] for name in widest_first(part, fitting)), before)
 
 
 def _both_change(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
@@ -130,27 +126,16 @@ def _is_pattern(name: str) -> bool:
     return any(character in name for character in "*?[")
 
 
-def _common(part: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """The subset of a change that concerns settings which the part has."""
-    common = {}
-    for key, value in change.items():
-        if isinstance(value, dict):
-            if isinstance(part.get(key), dict):
-                common[key] = _common(part[key], value)
-        elif key in part:
-            common[key] = value
-    return common
-
-
 def refuse_physics(patch: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> None:
     """Raise `SettingsError` if a scale's patch changes more than `MAY_SCALE` allows."""
     for kind, parts in patch.items():
         for name, change in parts.items():
             if not _is_pattern(name):
                 must_exist(name, content[kind], kind.removesuffix("s"), f"{path}: {kind}")
+            (found,) = reach([name], content[kind]).values()
             for setting, _ in leaves(change):
                 group = setting.rpartition(".")[0]
-                absent = group and not _is_pattern(name) and not content[kind][name].get(group)
+                absent = group and not all(content[kind][part].get(group) for part in found)
                 if setting not in MAY_SCALE[kind] or absent:
                     allowed = ", ".join(sorted(MAY_SCALE[kind]))
                     raise SettingsError(
