@@ -24,6 +24,9 @@ DEEPEST, MOST_VALUES, LONGEST_TEXT = 50, 1_000_000, 20_000
 LONGEST_NAME = 200
 """Characters of a name, which becomes part of file names; what a message shows of a longer value."""
 
+MOST_LISTED = 20
+"""Names that a message lists in full; an attack has about as many settings."""
+
 LARGEST = 2**53
 """Largest whole number of any setting: the last up to which every reader of JSON agrees."""
 
@@ -58,15 +61,18 @@ class Settings(BaseModel):
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
-    """The sentence for a name that is not among `known`, with the nearest one."""
+    """The sentence for a name that is not among `known`: with the nearest one and all that are known, or with three."""
     names = sorted(map(str, known))
-    return f"unknown {what} '{_shortened(str(name))}'{nearest(name, names)} (known: {', '.join(names) or 'none'})"
+    sentence = f"unknown {what} '{_shortened(str(name))}'"
+    if len(names) > MOST_LISTED:
+        return f"{sentence}{nearest(name, names, 3)} (of {len(names)})"
+    return f"{sentence}{nearest(name, names)} (known: {', '.join(names) or 'none'})"
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the nearest of those known."""
-    near = difflib.get_close_matches(str(name)[:LONGEST_NAME], list(known), n=1, cutoff=0.0)
-    return f"; nearest: '{near[0]}'" if near else ""
+def nearest(name: object, known: Iterable[str], number: int = 1) -> str:
+    """The end of a sentence about an unknown name: the nearest of those known, however far."""
+    near = difflib.get_close_matches(str(name)[:LONGEST_NAME], list(known), n=number, cutoff=0.0)
+    return f"; nearest: {', '.join(repr(each) for each in near)}" if near else ""
 
 
 Value = TypeVar("Value", bound=Hashable)

@@ -40,8 +40,10 @@ def test_a_line_for_every_setting_says_who_changed_it() -> None:
 
 
 def test_an_unknown_cell_is_one_line_with_the_nearest() -> None:
-    with pytest.raises(SettingsError, match=f"unknown cell 'lenet-traned-proposed'; nearest: '{CELL}'"):
-        cell_settings(Plan(load(configuration())), "lenet-traned-proposed")
+    plan = Plan(load(configuration()))
+    nearest = rf"nearest: '{CELL}', '[^']+', '[^']+' \(of {len(plan.cells)}\)$"
+    with pytest.raises(SettingsError, match=f"unknown cell 'lenet-traned-proposed'; {nearest}"):
+        cell_settings(plan, "lenet-traned-proposed")
 
 
 def test_the_same_lies_beside_the_results(tmp_path: Path) -> None:

@@ -85,7 +85,10 @@ def test_every_scale_is_valid(scale: str) -> None:
         ({"override": attack(total_variation="a lot")}, "total_variation: input should be"),
         ({"override": attack(iteration=5)}, "unknown key 'iteration'; nearest: 'iterations'"),
         ({"override": attack(kind="analitic")}, "unknown kind 'analitic'; nearest: 'analytic'"),
-        ({"override": {"cells": {"lenet-untraind-proposed": {"attack": {}}}}}, "nearest: 'lenet-untrained-proposed'"),
+        (
+            {"override": {"cells": {"lenet-untraind-proposed": {"attack": {}}}}},
+            "nearest: 'lenet-untrained-proposed', '",
+        ),
         ({"override": {"cells": {"lenet-untraind*": {"attack": {"iterations": 1}}}}}, "unknown name 'lenet-untraind*'"),
         (
             {"override": {"victims": {"lenet-trained": {"network": {"name": "lenet-zoo"}}}}},
