@@ -46,6 +46,13 @@ def test_an_unknown_cell_is_one_line_with_the_nearest() -> None:
         cell_settings(plan, "lenet-traned-proposed")
 
 
+def test_for_an_artefact_its_cells_are_named() -> None:
+    plan = Plan(load(configuration()))
+    cells = ", ".join(plan.project.experiments.artefacts["fig2"].cells)
+    with pytest.raises(SettingsError, match=f"'fig2' is an artefact of these cells, show one of them: {cells}$"):
+        cell_settings(plan, "fig2")
+
+
 def test_the_same_lies_beside_the_results(tmp_path: Path) -> None:
     write_description(configuration(), tmp_path / "settings", tmp_path / "description.json")
     plan = Plan(load(configuration()))

@@ -13,6 +13,9 @@ HEADINGS = ("setting", "value", "source", "changed")
 
 def cell_settings(plan: Plan, cell: str) -> str:
     """The text on one cell: a heading, then a line per setting; `SettingsError` if no artefact shows such a cell."""
+    artefact = plan.project.experiments.artefacts.get(cell)
+    if cell not in plan.cells and artefact:
+        raise SettingsError(f"'{cell}' is an artefact of these cells, show one of them: {', '.join(artefact.cells)}")
     if cell not in plan.cells:
         raise SettingsError(unknown("cell", cell, plan.cells))
     return every_cells_settings(plan, describe(plan))[cell]
