@@ -52,6 +52,12 @@ def test_a_file_that_python_would_not_take_is_one_line(file: Path) -> None:
         network_form(f"{other}:make", "--network")
 
 
+@pytest.mark.parametrize("text", ["nets/mine.py", "nets/mine.py:", "nets/mine.py:3"])
+def test_a_file_without_a_function_is_told_what_is_missing(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"say which function returns the network: nets/mine\.py:FUNCTION$"):
+        network_form(text, "--network")
+
+
 def test_the_current_folder_is_importable(file: Path) -> None:
     """Also from the script `invgrad`, beside which Python looks by itself, and not for who asks for safe paths.
 

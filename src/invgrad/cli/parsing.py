@@ -57,9 +57,11 @@ def network_form(text: str, where: str) -> dict[str, Any]:
     own, with its arguments as in `file.py:factory,width=32`.
 
     The file's folder becomes importable, as it is when Python runs the file. `SettingsError` if there is no such file,
-    or if Python knows another module of its name.
+    if no factory is named, or if Python knows another module of its name.
     """
     parts = re.fullmatch(r"([^:{]+):([A-Za-z_]\w*)(?:,(.*=.*))?", text)
+    if parts is None and (file := text.partition(":")[0]).endswith(".py"):
+        raise SettingsError(f"{where}: {text}: say which function returns the network: {file}:FUNCTION")
     if parts is None:
         return short_form(text, "name", where)
     module, factory, pairs = parts.groups()
