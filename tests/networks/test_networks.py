@@ -325,7 +325,7 @@ def test_a_wrong_setting_is_one_clear_line(settings: dict[str, Any], words: str)
     ("network", "words"),
     [
         (Custom(factory="there.is:nothing"), "its module cannot be imported: No module named 'there'"),
-        (Custom(factory="nets.broken:tied"), "No module named 'there_is_no_such_module'"),
+        (Custom(factory="nets.broken:tied"), "nets/broken.py, line 1)"),
         (Custom(factory="nets.misspelt:tied"), "misspelt.py, line 1"),
         (Custom(factory="nets.mine:tide"), "unknown factory 'tide'; nearest: 'tied'"),
         (Custom(factory="nets.mine:number"), "is a int, not a function"),

@@ -4,7 +4,9 @@ import importlib
 import math
 import operator
 import re
+from collections.abc import Collection
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Annotated, Literal, NamedTuple
 
@@ -234,10 +236,18 @@ class Custom(NetworkSettings):
 
     def module(self) -> ModuleType:
         """Import the factory's module; `SettingsError` if that fails."""
+        name = self.factory.partition(":")[0]
         try:
-            return importlib.import_module(self.factory.partition(":")[0])
+            return importlib.import_module(name)
         except (ImportError, SyntaxError) as error:
-            raise SettingsError(f"{self.factory}: its module cannot be imported: {one_line(error)}") from error
+            reason = f"{one_line(error)}{_passed(error, own_code(name))}"
+            raise SettingsError(f"{self.factory}: its module cannot be imported: {reason}") from error
+
+
+def _passed(error: Exception, files: Collection[Path]) -> str:
+    """Name the last line of these files that an error passed; empty if there is none."""
+    lines = [each for each in extract_tb(error.__traceback__) if Path(each.filename) in files]
+    return f" ({lines[-1].filename}, line {lines[-1].lineno})" if lines else ""
 
 
 Network = Annotated[
