@@ -204,6 +204,8 @@ GRADIENTS: dict[str, Change] = {
     "8 tensors, but the network has 9 parameters to train": lambda gradient: list(gradient.values())[1:],
     "10 tensors, but the network has 9": lambda gradient: [*gradient.values(), None],
     "no parameter '0.wieght'; nearest: '0.weight'": lambda gradient: gradient | {"0.wieght": gradient["0.weight"]},
+    "it holds a dict of tensors as 'gradient'; give that one": lambda gradient: {"epoch": 1, "gradient": gradient},
+    "it holds a tuple of tensors as 'g'; give that one": lambda gradient: {"g": tuple(gradient.values())},
     "no parameter '5'; nearest": lambda gradient: {5: gradient["0.weight"]},
     "0.bias is missing; give None": lambda gradient: {n: each for n, each in gradient.items() if n != "0.bias"},
     "0.bias is not finite": lambda gradient: gradient | {"0.bias": gradient["0.bias"] / 0},

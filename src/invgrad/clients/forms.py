@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Mapping
-from typing import SupportsIndex
+from typing import NoReturn, SupportsIndex
 
 import numpy as np
 import torch
@@ -111,15 +111,29 @@ def _by_own_names(network: nn.Module, held: Mapping[str, object]) -> dict[str, o
     given = {name: name for name in held}
     if not given.keys() <= known.keys():
         known, given = _unwrapped(known), _unwrapped(given)
-    found = {}
-    for short, name in given.items():
-        if short not in known:
-            raise SettingsError(f"gradient: the network has no parameter '{name}'{nearest(short, known)}")
-        if known[short] in tied:
-            found[tied[known[short]]] = held[name]
+    if strangers := {short: name for short, name in given.items() if short not in known}:
+        _refuse(strangers, held, known)
+    found = {tied[known[short]]: held[name] for short, name in given.items() if known[short] in tied}
     if missing := [name for name in trainable(network) if name not in found]:
         raise SettingsError(f"gradient: {missing[0]} is missing; give None if the loss does not depend on it")
     return found
+
+
+def _refuse(strangers: Mapping[str, str], held: Mapping[str, object], known: Iterable[str]) -> NoReturn:
+    """Raise `SettingsError` for names that the network does not have: the gradient may lie under one of them."""
+    for name in strangers.values():
+        if _is_gradient(held[name]):
+            raise SettingsError(
+                f"gradient: it holds a {type(held[name]).__name__} of tensors as '{name}'; give that one"
+            )
+    short, name = next(iter(strangers.items()))
+    raise SettingsError(f"gradient: the network has no parameter '{name}'{nearest(short, known)}")
+
+
+def _is_gradient(value: object) -> bool:
+    """Tell if this holds several tensors, as a gradient does."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return any(isinstance(each, Tensor | np.ndarray) for each in inner)
 
 
 def _unwrapped(names: Iterable[str]) -> dict[str, str]:
