@@ -212,7 +212,9 @@ GRADIENTS: dict[str, Change] = {
     "4.weight is not finite": lambda gradient: gradient | {"4.weight": gradient["4.weight"] * torch.nan},
     "is zero everywhere": lambda gradient: {name: 0 * each for name, each in gradient.items()},
     "gradient: is zero everywhere": lambda gradient: [None] * len(gradient),
-    "0.bias is of torch.int64; give floating-point": lambda gradient: gradient | {"0.bias": gradient["0.bias"].long()},
+    "0.bias is of torch.int64; give floating-point numbers, quantised ones times": lambda gradient: (
+        gradient | {"0.bias": gradient["0.bias"].long()}
+    ),
     "0.bias is of torch.complex64; give": lambda gradient: gradient | {"0.bias": gradient["0.bias"] * 1j},
     "0.bias: a str that holds no numbers": lambda gradient: gradient | {"0.bias": "zero"},
     "0.bias: a list that holds no numbers": lambda gradient: gradient | {"0.bias": [[1.0], [1.0, 2.0]]},

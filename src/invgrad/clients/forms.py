@@ -47,7 +47,7 @@ def real(numbers: object, what: str) -> Tensor:
     """Convert finite real numbers to a dense tensor without a graph, in single precision at least."""
     found = _tensor(numbers, what)
     if not found.is_floating_point():
-        raise SettingsError(f"{what} is of {found.dtype}; give floating-point numbers")
+        raise SettingsError(f"{what} is of {found.dtype}; give floating-point numbers, quantised ones times their step")
     if not found.isfinite().all():
         raise SettingsError(f"{what} is not finite; give one that did not overflow, say in float32")
     return found if found.dtype == torch.float64 else found.float()
