@@ -147,19 +147,12 @@ def test_a_checkpoint_serves_as_well(pictures: list[Path], tmp_path: Path) -> No
             reconstruct(pictures[:1], tmp_path / "c", "--victim", str(checkpoint), option, value)
 
 
-def test_a_checkpoint_that_is_not_there_is_named(pictures: list[Path], tmp_path: Path) -> None:
-    arguments = [
-        "reconstruct",
-        "--image",
-        str(pictures[0]),
-        "--checkpoint",
-        "absent.pt",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    result = CliRunner().invoke(app, arguments)
+@pytest.mark.parametrize("option", ["--checkpoint", "--image"])
+def test_a_file_that_is_not_there_is_named(option: str, pictures: list[Path], tmp_path: Path) -> None:
+    arguments = ["--image", str(pictures[0]), option, "absent", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, ["reconstruct", *arguments])
     assert result.exit_code == 2
-    assert "'absent.pt' does not" in result.output
+    assert "'absent' does not" in result.output
 
 
 def test_a_grey_network_sees_a_grey_image(

@@ -299,7 +299,10 @@ def demo(
 
 @app.command()
 def reconstruct(
-    image: Annotated[list[Path], typer.Option(help="An image file that the client holds; repeat it for several.")],
+    image: Annotated[
+        list[Path],
+        typer.Option(exists=True, dir_okay=False, help="An image file that the client holds; repeat it for several."),
+    ],
     out: Annotated[Path, typer.Option(help="The folder for images, tables and the record.")],
     network: OwnNetwork = None,
     checkpoint: OwnCheckpoint = None,
