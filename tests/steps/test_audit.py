@@ -139,7 +139,10 @@ def test_a_folder_of_images_serves_as_well(folder: Path, tmp_path: Path) -> None
     with pytest.raises(SettingsError, match=r"--root: .*leave one of the two out"):
         audit(tmp_path / "b", *LENET, *options, "--root", str(tmp_path))
     (folder / "0.png").unlink()
-    with pytest.raises(SettingsError, match=r"mine \(.jpg, .jpeg, .png\): 19 images, but 20 are needed"):
+    with pytest.raises(
+        SettingsError,
+        match=r"--images: the folder .*mine and its subfolders \(.jpg, .jpeg, .png\): 19 images, but 20 are needed",
+    ):
         audit(tmp_path / "b", *LENET, *options)
 
 

@@ -67,7 +67,8 @@ def sample_folder(folder: Path, shape: tuple[int, int, int], resize: int | None,
     """
     suffixes = (*LOSSY, *LOSSLESS)
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    chosen = [files[row] for row in _drawn(len(files), count, seed, f"{folder} ({', '.join(suffixes)})")]
+    where = f"--images: the folder {folder} and its subfolders ({', '.join(suffixes)})"
+    chosen = [files[row] for row in _drawn(len(files), count, seed, where)]
     channels, size, _ = shape
     pixels = torch.stack([fit_image(file, size=size, resize=resize, channels=channels)[0] for file in chosen])
     return Sample(
