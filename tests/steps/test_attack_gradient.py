@@ -184,6 +184,9 @@ def test_nothing_is_overwritten(plain: Tensor) -> None:
     before = {path: path.read_bytes() for path in Path("plain").iterdir()}
     with pytest.raises(SettingsError, match=r"plain/reconstruction\.safetensors is there already; name another folder"):
         attack("gradient.safetensors", "plain", *GREY, *SHORT)
+    torch.save([*gradient().values()][:3], "short.pt")
+    with pytest.raises(SettingsError, match="gradient: 3 tensors"):  # a wrong input is told first
+        attack("short.pt", "plain", *GREY, *SHORT)
     assert {path: path.read_bytes() for path in Path("plain").iterdir()} == before
 
 

@@ -191,6 +191,8 @@ def test_nothing_is_overwritten(pictures: list[Path], tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     with pytest.raises(SettingsError, match=r"out/metrics\.json is there already"):
         reconstruct(pictures[1:], tmp_path / "out", *LENET, *SHORT)
+    with pytest.raises(SettingsError, match="no class 10"):  # a wrong input is told first
+        reconstruct(pictures[:1], tmp_path / "out", *LENET, *SHORT, "--label", "10")
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
 
 from invgrad.attack.result import Reconstruction
 from invgrad.attack.run import reconstruct_with_progress
@@ -42,15 +43,18 @@ def attack_gradient(
     and losses. Raises `SettingsError` before any iteration if an argument cannot be used, or if a file that would be
     written exists.
     """
-    pictures = numbered_pngs(out, "reconstruction", step.images or len(step.labels) or 1)
-    tensors = out / "reconstruction.safetensors"
-    refuse_existing(out, [tensors, record_path(tensors), *pictures])
     victim = victim_of(step, checkpoint, device)
     inputs = {"gradient": gradient, "checkpoint": checkpoint}
     origin = Origin.of("attack_gradient", step.model_dump(mode="json"), inputs, source_files(victim.network))
     record = Record(origin, device)
     with arithmetic(step.attack.precision, step.attack.deterministic, device):
-        result = _attacked(step, victim, gradient)
+        network = victim.build()
+        shared = _shared(step, victim, network, gradient)
+        pictures = numbered_pngs(out, "reconstruction", step.images or len(step.labels) or 1)
+        tensors = out / "reconstruction.safetensors"
+        refuse_existing(out, [tensors, record_path(tensors), *pictures])
+        key = f"gradient/{step.seed}"
+        result = reconstruct_with_progress("attack", network, GradientClient(), shared, step.attack, seed_key=key)
     images = result.images[0].float().cpu()
     write_pngs(pictures, shown(images, victim.mean, victim.std))
     about = {"mean": victim.mean, "std": victim.std}
@@ -59,9 +63,8 @@ def attack_gradient(
     _say(result, pictures, inferred=not step.labels)
 
 
-def _attacked(step: GradientAttack, victim: Victim, gradient: Path) -> Reconstruction:
-    network = victim.build()
-    shared = Shared.of(
+def _shared(step: GradientAttack, victim: Victim, network: nn.Module, gradient: Path) -> Shared:
+    return Shared.of(
         network,
         read_arrays(gradient),
         shape=victim.shape,
@@ -71,8 +74,6 @@ def _attacked(step: GradientAttack, victim: Victim, gradient: Path) -> Reconstru
         std=victim.std,
         learning_rate=step.learning_rate,
     )
-    key = f"gradient/{step.seed}"
-    return reconstruct_with_progress("attack", network, GradientClient(), shared, step.attack, seed_key=key)
 
 
 def _say(result: Reconstruction, pictures: Sequence[Path], *, inferred: bool) -> None:

@@ -59,13 +59,13 @@ def audit(
     iteration if an argument cannot be used, if the sample is too small to show what is asked for, or if a file that
     would be written exists.
     """
-    page, results = out / "audit.html", out / "audit.json"
-    refuse_existing(out, [page, results, record_path(results)])
     _check_request(step)
     victim = victim_of(step, checkpoint, device, otherwise="cifar10")
     inputs, code = {"victim": checkpoint}, source_files(victim.network)
     record = Record(Origin.of("audit", step.model_dump(mode="json"), inputs, code), device)
     sample = _sample(step, victim, folder, root)
+    page, results = out / "audit.html", out / "audit.json"
+    refuse_existing(out, [page, results, record_path(results)])
     with arithmetic("float32", step.attack.deterministic, device):
         network = victim.build()
         labels = _labels(victim, network, sample)

@@ -43,13 +43,13 @@ def attack_images(
     Prints how images were cropped, their labels, what a defence's noise promises, and the metrics. Raises
     `SettingsError` before any iteration if an argument cannot be used, or if a file that would be written exists.
     """
-    files = _files(out, len(paths))
     inputs = {"victim": checkpoint} | numbered("image", paths)
     record = Record(Origin.of("reconstruct", step.model_dump(mode="json"), inputs), device)
     with arithmetic("float32", step.attack.deterministic, device):
         about = victim_of(step, checkpoint, device, otherwise="cifar10")
         _check_request(step, len(paths), about.classes)
         pixels = _read(paths, about)
+        files = _files(out, len(paths))
         network = about.build()
         images = normalise(pixels, about.mean, about.std, torch.float32, device)
         labels = torch.tensor(step.labels) if step.labels else predicted(network, images)
