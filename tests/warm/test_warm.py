@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -391,6 +392,21 @@ def test_it_is_started_for_more_than_a_few_jobs_on_this_machine(
     monkeypatch.setenv(client.VARIABLE, "")
     starting.start_for(run)
     assert len(given) == starts, "switched off"
+
+
+@pytest.mark.parametrize("folder_exists", [True, False], ids=["a name too long for a socket's", "no folder"])
+def test_a_run_goes_on_where_it_cannot_be_started(
+    folder_exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    temporary = tmp_path / ("long" * 30)
+    if folder_exists:
+        temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.delenv(client.VARIABLE, raising=False)
+    starting.start_for(Run())
+    assert "no warm process: " in capsys.readouterr().err
+    assert client.VARIABLE not in os.environ
+    assert not list(temporary.glob("*")), "nothing is left behind"
 
 
 def test_it_ends_with_snakemake_and_its_jobs_before_it(folder: Path, warm: Warm) -> None:
