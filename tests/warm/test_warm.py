@@ -1,5 +1,6 @@
 """A job that is a fork of the warm process is what it would be otherwise: bytes, errors, exit codes, signals."""
 
+import errno
 import json
 import os
 import shutil
@@ -319,17 +320,14 @@ def test_switched_off_or_with_a_socket_that_nobody_listens_to(is_warm: Callable[
         assert not is_warm(**{client.VARIABLE: path})
 
 
-@pytest.mark.parametrize("uses_cuda", [True, False])
-def test_no_fork_once_cuda_is_in_use(uses_cuda: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forks: list[int] = []
+Connected = tuple[server.WarmProcess, socket.socket, socket.socket]
 
-    def fork() -> int:
-        forks.append(1)
-        raise OSError("no memory")
 
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: uses_cuda)
-    monkeypatch.setattr(os, "fork", fork)
-    reading, _ = os.pipe()
+@pytest.fixture
+def connected(tmp_path: Path) -> Iterator[Connected]:
+    """A server whose circumstances are none, its listener, and a client that is connected; Snakemake has ended."""
+    reading, writing = os.pipe()
+    os.close(writing)
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking,
@@ -337,10 +335,68 @@ def test_no_fork_once_cuda_is_in_use(uses_cuda: bool, tmp_path: Path, monkeypatc
         listener.bind(str(tmp_path / "socket"))
         listener.listen()
         asking.connect(str(tmp_path / "socket"))
-        socket.send_fds(asking, [b'{"circumstances": {}}'], [0, 1, 2])
-        server.WarmProcess(listener, reading, {})._accept(listener)
-        assert asking.recv(1) == b"", "declined"
+        asking.settimeout(10)
+        yield server.WarmProcess(listener, reading, {}), listener, asking
+    os.close(reading)
+
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """An entry for each fork that was tried; there is no memory for any."""
+    forks: list[int] = []
+
+    def fork() -> int:
+        forks.append(1)
+        raise OSError("no memory")
+
+    monkeypatch.setattr(os, "fork", fork)
+    return forks
+
+
+@pytest.mark.parametrize("uses_cuda", [True, False])
+def test_no_fork_once_cuda_is_in_use(
+    uses_cuda: bool, connected: Connected, forks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm, listener, asking = connected
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: uses_cuda)
+    socket.send_fds(asking, [b'{"circumstances": {}}'], [0, 1, 2])
+    warm._accept(listener)
+    assert asking.recv(1) == b"", "declined"
     assert len(forks) == (not uses_cuda)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        lambda asking: None,
+        lambda asking: asking.send(b"{"),
+        lambda asking: socket.send_fds(asking, [b'{"circumstances": {}}'], [0, 1]),
+    ],
+    ids=["nothing", "half", "too few streams"],
+)
+def test_a_client_that_does_not_ask_as_it_should_is_declined(
+    says: Callable[[socket.socket], object], connected: Connected, forks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm, listener, asking = connected
+    monkeypatch.setattr(server, "PATIENCE", 0.01)
+    says(asking)
+    warm._accept(listener)
+    assert asking.recv(1) == b""
+    assert not forks
+
+
+def test_clients_wait_while_too_many_files_are_open(connected: Connected, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And meanwhile the server sees what else happens: here, that Snakemake has ended."""
+    warm, listener, _ = connected
+
+    failures = iter([OSError(errno.EMFILE, "Too many open files")] * 5)
+
+    def accept(_: socket.socket) -> None:
+        raise next(failures)
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    warm._accept(listener)
+    warm.run()
 
 
 def test_its_imports_ask_nothing_of_cuda_and_leave_one_thread() -> None:

@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module, invalidate_caches
@@ -46,6 +46,9 @@ IMPORTED = (
 """Modules that jobs and notebooks import. One that is missing here costs time, and nothing else."""
 
 LONGEST_REQUEST = 2**20
+PATIENCE = 1.0
+"""Seconds that a client has for its request once it is connected; the others wait meanwhile."""
+
 PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 
@@ -68,13 +71,15 @@ class WarmProcess:
         self._own = own
         self._jobs: list[Job] = []
         self._events = selectors.PollSelector()
-        self._events.register(lifeline, selectors.EVENT_READ, partial(self._stop, lifeline, listener))
         self._events.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
+        self._events.register(lifeline, selectors.EVENT_READ, partial(self._stop, lifeline, listener))
 
     def run(self) -> None:
         """Serve until Snakemake has ended, and then every job."""
         while self._events.get_map():
-            key, _ = self._events.select()[0]  # the others are still there in the next turn, or no longer meant
+            # The last: a job's end comes before a new client, which may lack the files that it frees. The others are
+            # still there in the next turn, or no longer meant.
+            key, _ = self._events.select()[-1]
             key.data()
 
     def _stop(self, lifeline: int, listener: socket.socket) -> None:
@@ -85,19 +90,17 @@ class WarmProcess:
             os.kill(job.pid, signal.SIGTERM)
 
     def _accept(self, listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        message, streams, _, _ = socket.recv_fds(connection, LONGEST_REQUEST, 3)
-        try:
-            request = json.loads(message)
-            if request["circumstances"] == self._own and not _uses_cuda():
-                self._fork(request, streams, connection)
-        except (OSError, ValueError):  # no memory for a fork; a client that has been killed
-            pass
-        finally:
+        """Fork for a client that asks for it; what goes wrong with one client harms no other."""
+        # A client that is stopped or killed; no memory for a fork; too many open files.
+        with suppress(OSError, ValueError), listener.accept()[0] as connection, ExitStack() as received:
+            connection.settimeout(PATIENCE)
+            message, streams, _, _ = socket.recv_fds(connection, LONGEST_REQUEST, 3)
+            connection.settimeout(None)
             for stream in streams:
-                os.close(stream)
-            if not any(job.connection is connection for job in self._jobs):
-                connection.close()
+                received.callback(os.close, stream)
+            request = json.loads(message)
+            if len(streams) == 3 and request["circumstances"] == self._own and not _uses_cuda():
+                self._fork(request, streams, connection)
 
     def _fork(self, request: dict[str, Any], streams: list[int], connection: socket.socket) -> None:
         end, held = os.pipe()
@@ -108,10 +111,10 @@ class WarmProcess:
             os.close(end)
             _run_job(request, streams, connection)
         os.close(held)
-        job = Job(pid, connection, end)
+        job = Job(pid, socket.socket(fileno=connection.detach()), end)
         self._jobs.append(job)
         self._events.register(end, selectors.EVENT_READ, partial(self._ended, job))
-        self._events.register(connection, selectors.EVENT_READ, partial(self._signalled, job))
+        self._events.register(job.connection, selectors.EVENT_READ, partial(self._signalled, job))
 
     def _signalled(self, job: Job) -> None:
         """Pass on a signal; a client that is gone has been killed, and so is its job."""
