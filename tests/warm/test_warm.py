@@ -281,8 +281,8 @@ def test_a_client_that_is_killed_at_once_harms_no_other(is_warm: Callable[..., b
     assert is_warm()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.connect(str(warm.path))
-        request = {"circumstances": client.circumstances(), "environment": warm.environment}
-        request["arguments"] = ["invgrad", *attack(10**6, "unread")]
+        circumstances = client.circumstances() | {"environment": warm.environment}
+        request = {"circumstances": circumstances, "arguments": ["invgrad", *attack(10**6, "unread")]}
         with open(os.devnull, "r+") as nothing:  # noqa: PTH123
             socket.send_fds(connection, [json.dumps(request).encode()], [nothing.fileno()] * 3)
         time.sleep(0.2)  # until the job has said that it runs, which nobody reads
@@ -312,6 +312,16 @@ def test_nor_may_folder_limits_or_umask(
     assert not is_warm()
 
 
+def test_a_command_has_the_room_that_one_copy_of_the_environment_leaves(
+    is_warm: Callable[..., bool], warm: Warm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        room = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    rest = client.circumstances() | {"environment": warm.environment}
+    monkeypatch.setattr(sys, "argv", ["invgrad", "--version", "x" * (room - len(json.dumps(rest)) - 200)])
+    assert is_warm()
+
+
 def test_switched_off_or_with_a_socket_that_nobody_listens_to(is_warm: Callable[..., bool], tmp_path: Path) -> None:
     stale = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -320,12 +330,14 @@ def test_switched_off_or_with_a_socket_that_nobody_listens_to(is_warm: Callable[
         assert not is_warm(**{client.VARIABLE: path})
 
 
+EMPTY = {"environment": dict[str, str]()}
+REQUEST = json.dumps({"circumstances": EMPTY}).encode()
 Connected = tuple[server.WarmProcess, socket.socket, socket.socket]
 
 
 @pytest.fixture
 def connected(tmp_path: Path) -> Iterator[Connected]:
-    """A server whose circumstances are none, its listener, and a client that is connected; Snakemake has ended."""
+    """A server in an empty environment, its listener, and a client that is connected; Snakemake has ended."""
     reading, writing = os.pipe()
     os.close(writing)
     with (
@@ -336,7 +348,7 @@ def connected(tmp_path: Path) -> Iterator[Connected]:
         listener.listen()
         asking.connect(str(tmp_path / "socket"))
         asking.settimeout(10)
-        yield server.WarmProcess(listener, reading, {}), listener, asking
+        yield server.WarmProcess(listener, reading, EMPTY), listener, asking
     os.close(reading)
 
 
@@ -359,7 +371,7 @@ def test_no_fork_once_cuda_is_in_use(
 ) -> None:
     warm, listener, asking = connected
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: uses_cuda)
-    socket.send_fds(asking, [b'{"circumstances": {}}'], [0, 1, 2])
+    socket.send_fds(asking, [REQUEST], [0, 1, 2])
     warm._accept(listener)
     assert asking.recv(1) == b"", "declined"
     assert len(forks) == (not uses_cuda)
@@ -370,7 +382,7 @@ def test_no_fork_once_cuda_is_in_use(
     [
         lambda asking: None,
         lambda asking: asking.send(b"{"),
-        lambda asking: socket.send_fds(asking, [b'{"circumstances": {}}'], [0, 1]),
+        lambda asking: socket.send_fds(asking, [REQUEST], [0, 1]),
     ],
     ids=["nothing", "half", "too few streams"],
 )

@@ -12,14 +12,6 @@ import sys
 VARIABLE = "INVGRAD_WARM"
 """Environment variable that names the warm process's socket."""
 
-READ_LATE = {
-    *("_", "PWD", "OLDPWD", "SHLVL"),  # set by every shell
-    *("TMPDIR", "TMP", "TEMP", "TEMPDIR"),  # set by Snakemake for every job
-    *("JUPYTER_PATH", "JPY_PARENT_PID"),  # set for a notebook's kernel
-    "OMP_WAIT_POLICY",  # set by every process of invgrad, in the same way
-}
-"""Environment variables that may differ: no library has read them while it was imported, or it read the same."""
-
 
 def hand_over() -> None:
     """Let the warm process run this process's command, and exit as that ends; return where it does not."""
@@ -29,8 +21,8 @@ def hand_over() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         try:
             connection.connect(path)
-            request = {"circumstances": circumstances(), "environment": dict(os.environ), "arguments": sys.argv}
-            socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2])
+            request = json.dumps({"circumstances": circumstances(), "arguments": sys.argv})
+            socket.send_fds(connection, [request.encode()], [0, 1, 2])
             accepted = connection.recv(1)
         except OSError:  # it has ended, or was never there
             return
@@ -46,7 +38,7 @@ def circumstances() -> dict[str, object]:
         "python": sys.executable,
         "folder": os.getcwd(),  # noqa: PTH109 (pathlib takes a while to import)
         "umask": umask,
-        "environment": {name: value for name, value in os.environ.items() if name not in READ_LATE},
+        "environment": dict(os.environ),
         **{name: _read(f"/proc/self/{name}") for name in ("limits", "cgroup")},
     }
 

@@ -45,7 +45,17 @@ IMPORTED = (
 )
 """Modules that jobs and notebooks import. One that is missing here costs time, and nothing else."""
 
+READ_LATE = {
+    *("_", "PWD", "OLDPWD", "SHLVL"),  # set by every shell
+    *("TMPDIR", "TMP", "TEMP", "TEMPDIR"),  # set by Snakemake for every job
+    *("JUPYTER_PATH", "JPY_PARENT_PID"),  # set for a notebook's kernel
+    "OMP_WAIT_POLICY",  # set by every process of invgrad, in the same way
+}
+"""Environment variables that may differ: no library has read them while it was imported, or it read the same."""
+
 LONGEST_REQUEST = 2**20
+"""Bytes; more than Linux takes as one message (208 KiB by default), which a shell's command fits in (128 KiB)."""
+
 PATIENCE = 1.0
 """Seconds that a client has for its request once it is connected; the others wait meanwhile."""
 
@@ -66,9 +76,9 @@ class Job:
 class WarmProcess:
     """Server that forks this process for each client, one event at a time."""
 
-    def __init__(self, listener: socket.socket, lifeline: int, own: dict[str, object]) -> None:
+    def __init__(self, listener: socket.socket, lifeline: int, own: dict[str, Any]) -> None:
         """`lifeline`: end of a pipe that Snakemake holds; `own`: the circumstances under which all was imported."""
-        self._own = own
+        self._own = _decisive(own)
         self._jobs: list[Job] = []
         self._events = selectors.PollSelector()
         self._events.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
@@ -99,7 +109,7 @@ class WarmProcess:
             for stream in streams:
                 received.callback(os.close, stream)
             request = json.loads(message)
-            if len(streams) == 3 and request["circumstances"] == self._own and not _uses_cuda():
+            if len(streams) == 3 and _decisive(request["circumstances"]) == self._own and not _uses_cuda():
                 self._fork(request, streams, connection)
 
     def _fork(self, request: dict[str, Any], streams: list[int], connection: socket.socket) -> None:
@@ -137,6 +147,12 @@ class WarmProcess:
         os.close(job.end)
 
 
+def _decisive(circumstances: dict[str, Any]) -> dict[str, Any]:
+    """Circumstances without the variables that may differ."""
+    environment = {name: value for name, value in circumstances["environment"].items() if name not in READ_LATE}
+    return circumstances | {"environment": environment}
+
+
 def _uses_cuda() -> bool:
     return bool(sys.modules["torch"].cuda.is_initialized())
 
@@ -171,7 +187,7 @@ def _take_over(request: dict[str, Any], streams: list[int]) -> None:
         line_buffering=output.isatty(),
     )
     os.environ.clear()
-    os.environ.update(request["environment"])
+    os.environ.update(request["circumstances"]["environment"])
     sys.argv = request["arguments"]
     tempfile.tempdir = None  # found anew in this environment
     invalidate_caches()  # for modules of the user's that are new
