@@ -23,7 +23,7 @@ def run_groups_in_one_snakemake() -> None:
 def _by_itself(format_job: Any) -> Any:
     def format_job_or_group(executor: Any, job: Any) -> str:
         command: str = format_job(executor, job)
-        if not job.is_group():
+        if not job.is_group() or JOBSTEP not in command:
             return command
         command = command.replace(JOBSTEP, f"--executor local --cores {job.threads}").replace("--no-hooks ", "")
         # The time limit's SIGTERM would end the shell, and SLURM then kill what still writes its state.
