@@ -3,6 +3,7 @@
 import json
 import stat
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from invgrad.results import files, provenance
 from invgrad.results.origin import Origin
 from invgrad.settings import SettingsError
 
+NO_PROCESS = 2**22 + 1
+"""A number above that of any process."""
 ABOUT = VictimFile(
     network=LeNetZhu(), dataset="cifar10", classes=10, size=32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), seed=4
 )
@@ -46,11 +49,19 @@ def test_others_may_read_a_result_if_they_may_read_files(tmp_path: Path) -> None
 
 def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
     target = tmp_path / "table[1].csv"
-    others = {".table[1].json", ".table.4711.csv", ".table[1].v2.4711.csv"}
-    for name in (".table[1].4711.csv", *others):
+    others = {".table[1].json", f".table.{NO_PROCESS}.csv", f".table[1].v2.{NO_PROCESS}.csv"}
+    for name in (f".table[1].{NO_PROCESS}.csv", *others):
         (tmp_path / name).write_text("half")
     files.write(target, lambda path: path.write_text("whole"))
     assert {path.name for path in tmp_path.iterdir()} == {"table[1].csv", *others}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="which processes run is known on Linux")
+def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
+    """Jobs that run at once keep what they found out in one file."""
+    (tmp_path / ".known.1.json").write_text("half")
+    files.write(tmp_path / "known.json", lambda path: path.write_text("whole"))
+    assert (tmp_path / ".known.1.json").exists()
 
 
 def test_a_full_disk_is_an_error_of_the_system_for_tensors_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

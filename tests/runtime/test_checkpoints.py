@@ -204,7 +204,7 @@ def test_what_was_kept_comes_back_with_its_time(tmp_path: Path) -> None:
 def test_states_go_with_their_results(tmp_path: Path) -> None:
     """Once these are there; with the halves that a killed process left."""
     states, results = tmp_path / "results/unfinished", tmp_path / "results"
-    for path in ("a/0.safetensors", "a/.0.4711.safetensors", "a/1.safetensors"):
+    for path in ("a/0.safetensors", "a/.0.4194305.safetensors", "a/1.safetensors"):
         (states / path).parent.mkdir(parents=True, exist_ok=True)
         (states / path).touch()
     (results / "a").mkdir()

@@ -44,10 +44,13 @@ def _umask() -> int:
 
 
 def remove_parts(path: Path) -> None:
-    """Remove partial files that killed processes left of the file `path`."""
-    name = re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}")
+    """Remove partial files that killed processes left of the file `path`.
+
+    Those of a process that runs on this machine stay, since it may be writing; outside Linux none is seen to run.
+    """
+    name = re.compile(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}")
     for part in path.parent.glob(f".*{path.suffix}"):
-        if name.fullmatch(part.name):
+        if (found := name.fullmatch(part.name)) and not Path("/proc", found[1]).exists():
             part.unlink(missing_ok=True)
 
 
