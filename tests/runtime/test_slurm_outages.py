@@ -67,9 +67,19 @@ def test_a_submission_that_fails_is_tried_again_and_said_once(
     assert "works again" in last
 
 
-def test_it_is_an_error_where_waiting_cannot_help_or_has_not_helped(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = "SLURM sbatch failed. The error message was 'Invalid partition name specified'."
+@pytest.mark.parametrize("greeting", ["", "Welcome to the cluster.\n"])
+def test_it_is_an_error_where_waiting_cannot_help(greeting: str) -> None:
+    said = f"SLURM sbatch failed. The error message was '{greeting}Invalid partition name specified'.\n"
+    wrong = f"{said}    sbatch call:\n        ..."
     assert Submission(wrong).told == [wrong]
+
+
+def test_what_the_call_names_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm_outages, "TRY_AGAIN", 0.01)
+    assert Submission(f"{DOWN} --job-name invalid").told == []
+
+
+def test_it_is_an_error_where_waiting_has_not_helped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm_outages, "TRY_AGAIN", 0.01)
     monkeypatch.setattr(slurm_outages, "GIVE_UP", 0.05)
     submission = Submission(*[DOWN] * 100)

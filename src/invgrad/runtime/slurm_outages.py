@@ -76,12 +76,15 @@ def _understood(query: Any) -> Any:
 
 
 def _submit_again(executor: Any) -> None:
-    """Let a job whose submission failed be submitted again after a while, unless waiting cannot help."""
+    """Let a job whose submission failed be submitted again after a while, unless waiting cannot help.
+
+    It waits for as long as others are submitted: a limit on a user's jobs may refuse it until some of them have ended.
+    """
     report_error, report_success = executor._report_job_error_threadsafe, executor._report_job_submission_threadsafe
     outage = Outage("sbatch")
 
     def failed(self: Any, job: Any, msg: str) -> None:
-        reason = msg.partition("\n")[0]
+        reason = " ".join(msg.partition("sbatch call:")[0].split())  # a cluster may greet before it says why
         refused = "invalid" in reason.lower()  # the account, the partition, the time limit
         if refused or outage.lasts(self.logger, f"tried again every {TRY_AGAIN:.0f} s: {reason}") > GIVE_UP:
             report_error(self, job, msg)
