@@ -70,6 +70,20 @@ def test_what_is_damaged_is_asked_again(damage: bytes, folder: Path, monkeypatch
     assert networks == [LeNetZhu()]
 
 
+def test_what_another_process_has_kept_meanwhile_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outline = build.outline
+
+    def other_first(network: Network, *, classes: int, size: int) -> object:
+        monkeypatch.setattr(build, "outline", outline)
+        size_of(LeNetZhu(), classes=100, size=32)
+        return outline(network, classes=classes, size=size)
+
+    monkeypatch.setattr(build, "outline", other_first)
+    size_of(LeNetZhu(), classes=10, size=32)
+    (file,) = folder.glob("networks-*.json")
+    assert len(json.loads(file.read_text())) == 2
+
+
 def test_what_is_of_other_code_is_asked_again_and_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two clones of the project that take turns, each asks once."""
     networks, own = asked(monkeypatch), facts._origin()

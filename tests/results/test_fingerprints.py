@@ -171,6 +171,16 @@ def test_what_is_kept_may_be_lost(tmp_path: Path, two: tuple[Path, Path]) -> Non
     assert reader.read == ["a", "b"] * 3
 
 
+def test_what_another_process_has_kept_meanwhile_stays(tmp_path: Path, two: tuple[Path, Path]) -> None:
+    reader = Reader(tmp_path)
+    slow = Remembered(reader.place, "this", reader._ask)
+    reader.of(two[0])
+    slow.about(two[1])
+    slow.keep()
+    reader.of(*two)
+    assert reader.read == ["a", "b"]
+
+
 def test_nothing_is_kept_about_files_that_are_gone_or_still_changing(
     tmp_path: Path, two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

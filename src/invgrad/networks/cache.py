@@ -25,12 +25,11 @@ def kept(
     """
     digest = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
     path = _folder() / f"{name}-{digest[:12]}.json"
-    answers = _answers(path)
     with suppress(KeyError, ValidationError):
-        return kind.validate_python(answers[key])
+        return kind.validate_python(_answers(path)[key])
     answer = ask()
-    with suppress(OSError):
-        write_json(path, answers | {key: kind.dump_python(answer, mode="json")})
+    with suppress(OSError):  # beside what other processes have kept meanwhile
+        write_json(path, _answers(path) | {key: kind.dump_python(answer, mode="json")})
     return answer
 
 

@@ -47,7 +47,7 @@ class Remembered(Generic[Answer]):
         if self._has_new:
             kept = {
                 name: known
-                for name, known in self._answers.items()
+                for name, known in (self._kept() | self._answers).items()  # others have kept theirs meanwhile
                 if max(known[0][:2]) < self._settled and Path(name).exists()
             }
             content = json.dumps({"origin": self._origin, "answers": kept})
