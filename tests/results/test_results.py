@@ -1,9 +1,11 @@
 """Files are whole or not there, say how they came about, and are refused when they are something else."""
 
 import json
+import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -126,27 +128,56 @@ def test_the_record_says_how_a_result_came_about(tmp_path: Path) -> None:
     assert {"commit", "uncommitted_changes", "device", "threads", "seconds", "started", "command"} <= set(content)
 
 
-def test_what_a_result_comes_from_has_changed_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def commit(checkout: Path) -> None:
+    for command in (["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "1"]):
+        subprocess.run(["git", *command], cwd=checkout, check=True)
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The module of provenance in a checkout of its own."""
+    module = tmp_path / "src/invgrad/provenance.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("1")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    commit(tmp_path)
+    monkeypatch.setattr(provenance, "__file__", str(module))
+    provenance.source_version.cache_clear()
+    yield module
+    provenance.source_version.cache_clear()
+
+
+def test_what_a_result_comes_from_has_changed_or_not(
+    tmp_path: Path, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Figures, and what users put beside the sources, are no changes."""
-    code = tmp_path / "src/invgrad/provenance.py"
-    code.parent.mkdir(parents=True)
-    code.write_text("1")
-    for command in (
-        ["init", "-q"],
-        ["add", "-A"],
-        ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "1"],
-    ):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    monkeypatch.setattr(provenance, "__file__", str(code))
+    found = provenance.source_version.__wrapped__
     (tmp_path / "figures").mkdir()
     for beside in ("run-tonight.sh", "figures/rows.csv"):
         (tmp_path / beside).write_text("2")
-    assert provenance.source_version()[1] is False
+    assert found()[1] is False
     new = code.with_name("new.py")
     new.write_text("2")
-    assert provenance.source_version()[1] is True
+    assert found()[1] is True
     monkeypatch.setattr(provenance, "__file__", str(new))
-    assert provenance.source_version() == ("unknown", None), "installed into the checkout of something else"
+    assert found() == ("unknown", None), "installed into the checkout of something else"
+
+
+def test_a_record_names_the_commit_that_ran_and_leaves_the_index_to_the_user(tmp_path: Path, code: Path) -> None:
+    os.utime(code, (1, 1))
+    index = (tmp_path / ".git/index").read_bytes()
+    ran = provenance.source_version.__wrapped__()[0]
+    records = [provenance.Record(Origin("measure", {}, "0a", {}))]
+    assert (tmp_path / ".git/index").read_bytes() == index
+    code.write_text("2")
+    commit(tmp_path)
+    records.append(provenance.Record(Origin("measure", {}, "0a", {})))  # of the same process, so of the same code
+    result = tmp_path / "rows.csv"
+    result.touch()
+    for record in records:
+        record.write(result)
+        assert provenance.read_record(result)["commit"] == ran
+        assert provenance.read_record(result)["uncommitted_changes"] is False
 
 
 def test_packages_that_are_not_installed_are_left_out_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,7 @@ class Record:
         self._origin = origin
         self._device = device
         self._started = time.time()
+        self._commit, self._dirty = source_version()
         self.seconds_before = 0.0
         """Seconds that earlier processes spent on the part of the job that this one resumed."""
         self.devices_before: list[str] = []
@@ -88,7 +90,6 @@ class Record:
 
     def write(self, result: Path, also: Iterable[Path] = (), **more: Any) -> None:
         """Write the record beside `result`; `also`: other files of the same job, which have no record of their own."""
-        commit, dirty = source_version()
         content = {
             "file": result.name,
             "sha256": sha256(result),
@@ -96,8 +97,8 @@ class Record:
             **self._origin.facts,
             **more,
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "commit": commit,
-            "uncommitted_changes": dirty,
+            "commit": self._commit,
+            "uncommitted_changes": self._dirty,
             "versions": {"python": platform.python_version(), **_versions()},
             "device": ", then ".join(dict.fromkeys([*self.devices_before, device_name(self._device)])),
             # Of a step without a device it says nothing that torch was imported, which a warm process has done.
@@ -112,19 +113,21 @@ class Record:
         write_json(record_path(result), content)
 
 
+@cache
 def source_version() -> tuple[str, bool | None]:
     """The commit of the source tree, and True if it has uncommitted changes; ("unknown", None) outside a checkout.
 
-    An environment that lies in the checkout of another project counts as outside.
+    An environment that lies in the checkout of another project counts as outside. It is the commit when it was first
+    asked for: this process runs no later code, whatever is committed meanwhile.
     """
     here = Path(__file__)
+    # Else a job, of which many may run at once, would lock the index that a user commits with.
+    git = ["git", "--no-optional-locks", "-C", str(here.parent)]
     is_tracked = ["ls-files", "--error-unmatch", here.name]
     status_of_sources = ["status", "--porcelain", "--", *(f":/{source}" for source in SOURCES)]
     try:
         _, commit, status = (
-            subprocess.run(
-                ["git", "-C", here.parent, *arguments], capture_output=True, encoding="utf-8", check=True
-            ).stdout
+            subprocess.run([*git, *arguments], capture_output=True, encoding="utf-8", check=True).stdout
             for arguments in (is_tracked, ["rev-parse", "HEAD"], status_of_sources)
         )
     except (OSError, subprocess.CalledProcessError):
