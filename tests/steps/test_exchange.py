@@ -164,4 +164,6 @@ def test_what_is_not_as_the_plan_expects_is_not_packed(plan: Plan, tmp_path: Pat
     record_path(path).unlink()
     with pytest.raises(SettingsError, match=r"no results to pack; .*seed0\.csv: it has no record of this version"):
         list(pack(plan, tmp_path / "packed"))
+    with pytest.raises(SettingsError, match="config: artefacts: none of these shows results to pack"):
+        list(pack(other(artefacts=["hyperparameters"]), tmp_path / "packed"))
     assert not (tmp_path / "packed").exists()

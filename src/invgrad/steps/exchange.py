@@ -28,6 +28,8 @@ def pack(plan: Plan, out: Path) -> Iterator[str]:
     root = plan.files.root
     shown = [path for name in plan.project.artefacts for path in (*plan.shown(name), *plan.described(name))]
     results = [path for path in dict.fromkeys(shown) if path.is_relative_to(root) and path != plan.files.description()]
+    if not results:
+        raise SettingsError("config: artefacts: none of these shows results to pack")
     reasons = Agreement(root, expected(plan)).disagreements()
     reasons = {path: reasons.get(path, "is not there") for path in results if path in reasons or not path.exists()}
     files = [each for path in results if path not in reasons for each in (path, record_path(path)) if each.exists()]
