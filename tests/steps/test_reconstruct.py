@@ -22,6 +22,7 @@ from invgrad.metrics.image_quality import psnr
 from invgrad.networks.checkpoint import save_victim, untrained
 from invgrad.networks.settings import LeNetZhu
 from invgrad.results.files import sha256
+from invgrad.results.fingerprints import fingerprint, step_code
 from invgrad.settings import SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,20 @@ def test_an_image_is_recovered_from_its_gradient(pictures: list[Path], tmp_path:
     assert record["sha256"] == sha256(out / "metrics.csv")
     assert record["settings"]["attack"]["iterations"] == 300
     assert record["images"] == {str(pictures[0]): sha256(pictures[0])}
+
+
+def test_the_code_of_a_network_of_ones_own_is_recorded(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "net_in_record.py"
+    file.write_text(
+        "from torch.nn import Flatten, Linear, Sequential\n"
+        "def make(classes, size): return Sequential(Flatten(), Linear(3 * size**2, classes))"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    reconstruct(pictures[:1], tmp_path / "out", "--network", f"{file}:make", "--label", "3", "--set", "iterations=1")
+    record = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert record["code"] == fingerprint([*step_code("reconstruct"), file])
 
 
 def test_labels_that_are_not_given_are_predicted_and_said(pictures: list[Path], tmp_path: Path) -> None:

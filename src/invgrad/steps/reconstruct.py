@@ -14,6 +14,7 @@ from invgrad.clients.sharing import promise, shared_by
 from invgrad.data.images import fit_image, normalise
 from invgrad.metrics.activations import activation_errors
 from invgrad.metrics.image_pairs import compare
+from invgrad.networks.settings import source_files
 from invgrad.results.files import sha256, write_csv
 from invgrad.results.origin import Origin, numbered
 from invgrad.results.provenance import Record, device_name
@@ -43,10 +44,10 @@ def attack_images(
     Prints how images were cropped, their labels, what a defence's noise promises, and the metrics. Raises
     `SettingsError` before any iteration if an argument cannot be used, or if a file that would be written exists.
     """
-    inputs = {"victim": checkpoint} | numbered("image", paths)
-    record = Record(Origin.of("reconstruct", step.model_dump(mode="json"), inputs), device)
+    about = victim_of(step, checkpoint, device, otherwise="cifar10")
+    inputs, code = {"victim": checkpoint} | numbered("image", paths), source_files(about.network)
+    record = Record(Origin.of("reconstruct", step.model_dump(mode="json"), inputs, code), device)
     with arithmetic("float32", step.attack.deterministic, device):
-        about = victim_of(step, checkpoint, device, otherwise="cifar10")
         _check_request(step, len(paths), about.classes)
         pixels = _read(paths, about)
         files = _files(out, len(paths))
