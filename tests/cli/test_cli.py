@@ -17,6 +17,8 @@ from invgrad.cli.main import main
 PACKAGED = ["data", "--dataset", "cifar10", "--split", "validation", "--source", "packaged"]
 ATTACK = ["attack", "--settings", '{"attack": {}, "seed_key": "k"}', "--victim", "README.md"]
 ATTACK += ["--shared", "README.md", "--out", "x", "--device"]
+ACTIVATIONS = ["activations", "--cell", "c", "--seed", "0", "--out", "x"]
+ACTIVATIONS += [word for part in ("victim", "reconstruction", "truth") for word in (f"--{part}", "README.md")]
 FOR_PEOPLE = ["demo", "reconstruct", "bench", "env", "schema", "check", "show", "plan"]
 STEPS = ["data", "train", "share", "attack", "measure", "activations", "describe", "verdict", "notebook", "report"]
 COMMANDS = [*FOR_PEOPLE, *STEPS]
@@ -82,6 +84,7 @@ def test_help(command: str, invgrad: Invgrad) -> None:
         ([*PACKAGED, "--root", "somewhere", "--out", "x"], "leave it out"),
         (["train", "--settings", "{", "--validation", "README.md", "--out", "x"], "not valid JSON"),
         (["train", "--settings", "{}", "--validation", "README.md", "--out", "x"], "network"),
+        ([*ACTIVATIONS, "--custom", '{"factory"'], "--custom: not valid JSON"),
         ([*ATTACK, "cpu"], "README.md: not a result file"),
         ([*ATTACK, "gpu"], "unknown device 'gpu'"),
         (["reconstruct", "--image", "README.md", "--network", "vgg", "--out", "x"], "unknown name 'vgg'"),

@@ -204,7 +204,7 @@ def activations(
     reconstruction: Annotated[list[Path], File],
     truth: Annotated[list[Path], File],
     out: Out,
-    custom: Annotated[str, typer.Option(help="The victim's network, if it is your own: JSON.")] = "null",
+    custom: Annotated[str | None, typer.Option(help="The victim's network, if it is your own: " + JSON)] = None,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
@@ -213,7 +213,7 @@ def activations(
     from invgrad.steps.activations import activations as run
 
     _one_of_each_a_shard(seed=seed, victim=victim, reconstruction=reconstruction, truth=truth)
-    network = None if custom == "null" else _step(Custom, custom)
+    network = _step(Custom, custom, "--custom") if custom else None
     run(cell, list(zip(seed, victim, reconstruction, truth, strict=True)), out, _start(device, threads), network)
 
 
@@ -686,8 +686,8 @@ def _start(device: str, threads: int):  # type: ignore[no-untyped-def]
     return choose(device)
 
 
-def _step(model: Any, text: str) -> Any:
+def _step(model: Any, text: str, option: str = "--settings") -> Any:
     from invgrad.cli.parsing import settings
     from invgrad.settings import parse
 
-    return parse(model, settings(text, "--settings"), "--settings" if text.lstrip().startswith("{") else text)
+    return parse(model, settings(text, option), option if text.lstrip().startswith("{") else text)
