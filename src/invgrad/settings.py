@@ -5,6 +5,7 @@ apart. Settings hold values alone; the modules that compute with them choose wha
 """
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -13,10 +14,6 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""YAML's safe loader; the one written in C, if installed, is ten times as fast."""
-
 
 DEEPEST, MOST_VALUES, LONGEST_TEXT = 50, 1_000_000, 20_000
 """Bounds of what settings may hold: levels of nesting, values in all, characters of one text."""
@@ -39,6 +36,27 @@ class SettingsError(ValueError):
 
     def __init__(self, sentence: object) -> None:
         super().__init__("".join(each if each.isprintable() else ascii(each)[1:-1] for each in one_line(sentence)))
+
+
+def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Map each key to its value; `SettingsError` if a key is given twice."""
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise SettingsError(f"'{_shortened(str(key))}' is given twice")
+        content[key] = value
+    return content
+
+
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML's safe loader, which takes each key once; the one written in C, if installed, is ten times as fast."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Replace `<<` by what it stands for; keys beside it take precedence, as PyYAML has it."""
+        once((str(key.value), value) for key, value in node.value)
+        super().flatten_mapping(node)
+        # A mapping that is merged elsewhere before its own turn comes here twice.
+        node.value = list({str(key.value): (key, value) for key, value in node.value}.values())
 
 
 class Settings(BaseModel):
@@ -182,7 +200,7 @@ def another_kind(base: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
     return any(key in patch and key in base and patch[key] != base[key] for key in ("kind", "name"))
 
 
-def read_yaml(path: Path, loader: Any = LOADER) -> Any:
+def read_yaml(path: Path, loader: Any = Loader) -> Any:
     """The content of a YAML file; `SettingsError` if it is missing or not YAML."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -191,12 +209,29 @@ def read_yaml(path: Path, loader: Any = LOADER) -> Any:
     return parse_yaml(text, str(path), loader)
 
 
-def parse_yaml(text: str, where: str, loader: Any = LOADER) -> Any:
+def parse_yaml(text: str, where: str, loader: Any = Loader) -> Any:
     """The content of YAML; `SettingsError` that starts with `where` if it is none."""
     try:
         return yaml.load(text, Loader=loader)
     except Exception as error:  # of a date that does not exist, or too deep a nesting, PyYAML passes on any error
         raise SettingsError(f"{where}: not valid YAML: {error}") from None
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; `SettingsError` if it is missing or not JSON."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    return parse_json(text, str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The content of JSON; `SettingsError` that starts with `where` if it is none."""
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{where}: not valid JSON: {error}") from None
 
 
 def _sentence(problem: dict[str, Any]) -> str:

@@ -1,13 +1,16 @@
-"""Networks as a user names them on the command line."""
+"""Networks and settings as a user names them on the command line."""
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from invgrad.cli.parsing import network_form
-from invgrad.settings import SettingsError
+from invgrad.cli.main import _project
+from invgrad.cli.parsing import json_object, nested, network_form
+from invgrad.settings import SettingsError, parse_yaml
 
 
 @pytest.fixture
@@ -36,6 +39,39 @@ def test_a_factory_of_a_file_or_module_and_its_arguments(
     import nets_of_mine
 
     assert nets_of_mine.WIDTH == 3
+
+
+@pytest.mark.parametrize(
+    ("parse", "key"),
+    [
+        (lambda: nested(["restarts=8", "restarts=9"]), "restarts"),
+        (lambda: nested(["optimiser.kind=lbfgs", "optimiser=adam"]), "optimiser"),
+        (lambda: nested(["optimiser={kind: adam}", "optimiser.kind=lbfgs"]), "kind"),
+        (lambda: network_form("resnet:depth=18,depth=20", "--network"), "depth"),
+        (lambda: network_form("resnet:name=mlp", "--network"), "name"),
+        (lambda: json_object('{"a": {"b": 1, "b": 2}}', "--settings"), "b"),
+        (lambda: parse_yaml("a: {b: 1, b: 2}", "x.yaml"), "b"),
+        (lambda: _project(["scale=demo", "scale=small"]), "scale"),
+    ],
+)
+def test_a_setting_that_is_given_twice_is_one_line(parse: Callable[[], object], key: str) -> None:
+    with pytest.raises(SettingsError, match=f"'{key}' is given twice$"):
+        parse()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: &x {k: 1, l: 2}\ny: {<<: *x, k: 3}",
+        "x: {y: {z: [&a {k: 1}, &b {<<: *a, k: 2}]}}\nu: {<<: *b, k: 3}",  # of b, u is read first
+    ],
+)
+def test_a_setting_may_take_the_place_of_one_that_is_merged(text: str) -> None:
+    assert parse_yaml(text, "x.yaml") == yaml.safe_load(text)
+
+
+def test_settings_of_one_group_may_be_given_one_by_one() -> None:
+    assert nested(["a.b=1", "a.c.d=2", "e=3", "a.c.f=4"]) == {"a": {"b": 1, "c": {"d": 2, "f": 4}}, "e": 3}
 
 
 def test_other_forms_stay_as_they_are() -> None:

@@ -660,11 +660,11 @@ def _project(changes: list[str] | None):  # type: ignore[no-untyped-def]
     """Load the configuration, changed by `key=value` arguments."""
     from invgrad.cli.parsing import assignment, settings
     from invgrad.experiments.config import CONFIG, load
-    from invgrad.settings import SettingsError
+    from invgrad.settings import SettingsError, once
 
     if not CONFIG.exists():
         raise SettingsError(f"{CONFIG}: not in {Path.cwd()}; the pipeline is planned in a clone of its repository")
-    return load(settings(str(CONFIG), "config") | dict(assignment(item) for item in changes or []))
+    return load(settings(str(CONFIG), "config") | once(map(assignment, changes or [])))
 
 
 def _one_of_each_a_shard(**given: list[Any]) -> None:

@@ -1,6 +1,5 @@
 """Parser of arguments of the command line into plain settings."""
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -8,17 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from invgrad.settings import SettingsError, parse_yaml, read_yaml
+from invgrad.settings import SettingsError, once, parse_json, parse_yaml, read_yaml
 
 FILES = (".json", ".yaml", ".yml")
 
 
 def json_object(text: str, where: str) -> dict[str, Any]:
     """Parse a JSON object; `SettingsError`, starting with `where`, if it is none."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{where}: not valid JSON: {error}") from None
+    content = parse_json(text, where)
     if not isinstance(content, dict):
         raise SettingsError(f"{where}: must be a JSON object, got {text}")
     return content
@@ -42,7 +38,7 @@ def short_form(text: str, tag: str, where: str) -> dict[str, Any]:
     if text.lstrip().startswith("{") or text.endswith(FILES):
         return settings(text, where)
     name, _, pairs = text.partition(":")
-    return {tag: name, **_pairs(pairs, f"{where}: {text}")}
+    return once([(tag, name), *_pairs(pairs, f"{where}: {text}").items()])
 
 
 def _pairs(text: str, where: str) -> dict[str, Any]:
@@ -119,5 +115,5 @@ def nested(items: Sequence[str]) -> dict[str, Any]:
             branch = branch.setdefault(group, {})
             if not isinstance(branch, dict):
                 raise SettingsError(f"{item}: '{group}' is {branch!r} already")
-        branch[key] = value
+        branch |= once([*branch.items(), (key, value)])
     return tree

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from invgrad.settings import LOADER, SettingsError, another_kind, read_yaml, refuse_unplain, unknown
+from invgrad.settings import Loader, SettingsError, another_kind, read_yaml, refuse_unplain, unknown
 
 Provenance = Literal["code", "quoted", "recalled", "chosen"]
 """Source of a setting: the released code, a public quotation of the paper, memory of the paper, or our choice."""
@@ -101,7 +101,7 @@ def _parts_of(file: Path) -> Iterator[tuple[str, str, Node]]:
                 yield from _unfolded(kind, each, swept)
 
 
-class TaggedLoader(LOADER):  # type: ignore[misc, valid-type]
+class TaggedLoader(Loader):
     """YAML loader that reads `!code 3` as `Tagged(3, "code")`."""
 
 

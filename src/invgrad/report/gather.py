@@ -1,6 +1,5 @@
 """Reader of one scale's results, tables, figures and verdicts for the report."""
 
-import json
 import math
 import os
 import re
@@ -32,7 +31,7 @@ from invgrad.report.page import (
 )
 from invgrad.report.tables import flat_psnrs
 from invgrad.results.provenance import record_path
-from invgrad.settings import SettingsError
+from invgrad.settings import SettingsError, read_json
 
 LONGEST_TABLE = 100
 """Largest number of rows of a table that the report shows; the others are in its file."""
@@ -216,11 +215,3 @@ def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
         return pd.read_csv(path, usecols=columns, keep_default_na=False, na_values=[""])  # "n/a" may be a reason
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file; `SettingsError` if it cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from None

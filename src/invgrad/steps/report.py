@@ -6,12 +6,12 @@ from invgrad.experiments.description import Description
 from invgrad.experiments.expected import inputs_of_report
 from invgrad.experiments.layout import Layout
 from invgrad.paper import open_details
-from invgrad.report.gather import ReportReader, read_json, read_reported_values
+from invgrad.report.gather import ReportReader, read_reported_values
 from invgrad.report.page import as_html, as_markdown
 from invgrad.results.files import write
 from invgrad.results.origin import Origin
 from invgrad.results.provenance import Record
-from invgrad.settings import SettingsError, parse
+from invgrad.settings import SettingsError, parse, read_json
 
 
 def write_report(
