@@ -415,7 +415,12 @@ def test_the_order_of_the_rows_does_not_matter(table: list[list[float]], paper: 
 
 def test_a_run_without_attacks_has_no_number(tmp_path: Path) -> None:
     description = tmp_path / "description.json"
-    description.write_text(json.dumps({"cells": {"some-cell": {"deviations": [], "left_out": "no time"}}}))
+    named = dict.fromkeys(("label", "network", "training", "attack", "variant", "clients", "victim"), "")
+    numbers = {"epoch": 0, "swapped_rows": False, "seeds": [0], "shards": 1, "images_per_client": 1}
+    unset = dict.fromkeys(("variant_of", "total_variation", "step_decay"))
+    cell = {**named, **numbers, **unset, "deviations": [], "left_out": "no time", "settings": {}}
+    content = {"scale": "demo", "about": "", "artefacts": {}, "cells": {"some-cell": cell}}
+    description.write_text(json.dumps(content))
     values = tmp_path / "values.csv"
     values.write_text(",".join(COLUMNS) + f"\n{LINE}\n")
     rows_file, metrics, out = (tmp_path / name for name in ("rows.csv", "metrics.json", "verdicts.csv"))
@@ -424,3 +429,6 @@ def test_a_run_without_attacks_has_no_number(tmp_path: Path) -> None:
     assert (judged["verdict"], judged["reason"], judged["n_images"]) == ("not run", "no time", 0)
     assert pd.read_csv(rows_file).empty
     assert json.loads(metrics.read_text()) == {"verdicts": {"not run": 1}, "failed": 0, "psnr": {}}
+    description.write_text("{}")
+    with pytest.raises(SettingsError, match=r"description\.json: scale: field required"):
+        write_verdicts([], values, description, rows_file, metrics, out)

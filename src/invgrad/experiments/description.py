@@ -1,10 +1,11 @@
 """Schema of `description.json`, from which other steps read what is run; `summary` fills it."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from invgrad.settings import Settings, unknown
+from invgrad.settings import Settings, parse, read_json, unknown
 
 
 class Setting(Settings):
@@ -71,6 +72,11 @@ class Description(Settings):
     changed: dict[str, JsonValue] = Field(default_factory=dict)
     artefacts: dict[str, ArtefactDescription]
     cells: dict[str, CellDescription]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read such a file; `SettingsError`, with its name, if it is not valid."""
+        return parse(cls, read_json(path), str(path))
 
     @model_validator(mode="after")
     def _cells_are_described(self) -> Self:

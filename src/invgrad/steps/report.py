@@ -11,7 +11,7 @@ from invgrad.report.page import as_html, as_markdown
 from invgrad.results.files import write
 from invgrad.results.origin import Origin
 from invgrad.results.provenance import Record
-from invgrad.settings import SettingsError, parse, read_json
+from invgrad.settings import SettingsError
 
 
 def write_report(
@@ -24,7 +24,7 @@ def write_report(
     """
     if index.parent != out.parent:
         raise SettingsError(f"{index}: must lie in the folder of {out}, since both share their links")
-    about = parse(Description, read_json(description), str(description))
+    about = Description.read(description)
     gathering = ReportReader(about=about, layout=Layout(results), figures=figures, base=out.parent)
     report = gathering.report(
         read_reported_values(paper_values, figures / "verdicts.csv", about), open_details.read(details), html=out

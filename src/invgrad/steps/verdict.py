@@ -1,6 +1,5 @@
 """Step `verdict`: all rows in one table, and the verdict on each value that the paper reports."""
 
-import json
 import math
 from collections.abc import Sequence
 from itertools import groupby
@@ -9,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from invgrad.experiments.description import Description
 from invgrad.paper.cells import CellFacts
 from invgrad.paper.differences import compare
 from invgrad.paper.verdicts import ROW_COLUMNS, read_values, verdicts
@@ -22,13 +22,15 @@ def write_verdicts(
 ) -> None:
     """Write all per-image rows to `rows`, the verdicts to `out`, and a summary that compares two runs to `metrics`.
 
-    `description` has the facts on every cell, such as why it is not comparable, or was left out.
+    `description` has the facts on every cell, such as why it is not comparable, or was left out. Raises `SettingsError`
+    if it is not valid.
     """
-    cells = json.loads(description.read_text(encoding="utf-8"))["cells"]
+    cells = Description.read(description).cells
     inputs = {"paper values": paper_values, "description": description} | numbered("rows", tables)
     record = Record(Origin.of("verdict", {}, inputs, final=True))
     table = every_row(tables) if tables else pd.DataFrame(columns=ROW_COLUMNS)
-    judged = verdicts(read_values(paper_values), table, {cell: CellFacts.of(about) for cell, about in cells.items()})
+    facts = {cell: CellFacts.of(about.model_dump()) for cell, about in cells.items()}
+    judged = verdicts(read_values(paper_values), table, facts)
     write_csv(rows, table)
     write_csv(out, judged)
     write_json(metrics, summary(table, judged))
