@@ -17,6 +17,7 @@ from invgrad.performance.bench import bench, met_on
 from invgrad.performance.cases import CASES, Case
 from invgrad.performance.cost import BenchRow, Speed
 from invgrad.performance.limits import MATRIX_SIDE, TRIAD_LENGTH, Limits, least_bytes
+from invgrad.settings import SettingsError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 PARAMETERS, PIXELS, OUTPUTS = 15_826, 3 * 32 * 32, 12 * (16 * 16 + 8 * 8 + 8 * 8) + 10
@@ -41,6 +42,23 @@ def test_a_cpu_times_trials_of_wide_networks_one_by_one_only() -> None:
     }
     one = Case("ConvNet, width 64", ConvNet())
     assert met_on(CPU, (one,)) == (one,)
+
+
+def test_networks_are_chosen_by_parts_of_their_names() -> None:
+    assert cases.named([]) == CASES
+    found = [case.name for case in cases.named(["efficientnet", "L-BFGS"])]
+    assert found == ["LeNet (Zhu), L-BFGS", "EfficientNet-Lite0, 64×64", "EfficientNet-Lite0, 224×224"]
+    with pytest.raises(SettingsError, match=r"--network: unknown network 'VGG'; nearest: .*known: ConvNet, width 64, "):
+        cases.named(["LeNet", "VGG"])
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limits, "of", lambda device: pytest.fail("it began to measure"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        command(network=["L-BFGS"], out=tmp_path / "file/bench.json", device="cpu")
 
 
 def test_least_bytes_of_a_gradient_by_hand() -> None:

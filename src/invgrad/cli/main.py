@@ -492,32 +492,12 @@ def bench(
     threads: Threads = 0,
 ) -> None:
     """Time an attack step beside the released algorithm, alternately in one run."""
-    from dataclasses import asdict
+    from invgrad.performance.cases import named
 
-    import torch
+    cases = named(network or ())
+    from invgrad.performance.bench import time_cases  # imports torch, which takes longer than to find a mistake above
 
-    from invgrad.performance import bench as module
-    from invgrad.performance.cases import CASES
-    from invgrad.performance.limits import Limits
-    from invgrad.results.files import write_json
-    from invgrad.results.provenance import device_name
-    from invgrad.settings import SettingsError
-
-    chosen = _start(device, threads)
-    cases = tuple(c for c in CASES if not network or any(part.lower() in c.name.lower() for part in network))
-    if not cases:
-        raise SettingsError(f"--network: none contains {network}; known: {', '.join({c.name for c in CASES})}")
-    adapter, cases = module.load_adapter(other) if other else None, module.met_on(chosen, cases)
-    about = {"device": device_name(chosen), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    print("{device}, {threads} threads, torch {torch}".format(**about))
-    limits = Limits.of(chosen)
-    print(f"{limits.matrix_rate} GFLOP/s in matrix products, {limits.bandwidth} GB/s from memory", flush=True)
-    rows = []
-    for row in module.bench(cases, rounds, limits, chosen, adapter):
-        rows.append(row)
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    if out:
-        write_json(out, {**about, "rounds": rounds, **asdict(limits), "rows": rows})
+    time_cases(cases, rounds, _start(device, threads), other, out)
 
 
 @app.command()

@@ -3,9 +3,10 @@
 import copy
 import runpy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ from invgrad.objective.targets import Targets
 from invgrad.performance.cases import Bound, Case
 from invgrad.performance.limits import Limits, least_bytes
 from invgrad.performance.timing import alternately
+from invgrad.results.files import write_json
+from invgrad.results.provenance import device_name
 from invgrad.settings import SettingsError
 
 ALPHA = 0.01
@@ -43,6 +46,30 @@ It gets images [trials, n, 3, h, w], labels [trials, n], target [trials, *parame
 weight of the total variation. It returns a function that computes the gradient of the objective (cosine distance) for
 all trials once.
 """
+
+
+def time_cases(
+    cases: tuple[Case, ...], rounds: int, device: torch.device, other: Path | None, out: Path | None
+) -> None:
+    """Time the cases that an attack on this device meets; print the machine and the row of each case.
+
+    `other`: a Python file with an `Adapter`; `out`: a JSON file to write all of it to. Before anything is timed, raises
+    `SettingsError` for a file or a network that cannot be used, and `OSError` if `out` cannot be written.
+    """
+    adapter, cases = load_adapter(other) if other else None, met_on(device, cases)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=out.parent).close()
+    about = {"device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    print("{device}, {threads} threads, torch {torch}".format(**about))
+    limits = Limits.of(device)
+    print(f"{limits.matrix_rate} GFLOP/s in matrix products, {limits.bandwidth} GB/s from memory", flush=True)
+    rows = []
+    for row in bench(cases, rounds, limits, device, adapter):
+        rows.append(row)
+        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    if out:
+        write_json(out, {**about, "rounds": rounds, **asdict(limits), "rows": rows})
 
 
 def bench(

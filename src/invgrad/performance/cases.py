@@ -1,10 +1,12 @@
 """Cases that `invgrad bench` times, and the passes of each. Imports no torch, so that a plan's cost needs none."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.networks.settings import ConvNet, EfficientNetLite, LeNetZhu, Network, ResNet, Torchvision
+from invgrad.settings import SettingsError, unknown
 
 LOCAL_STEPS = 5
 
@@ -92,3 +94,15 @@ CASES = (
     *(Case("ResNet-18 of ImageNet, 224×224", RESNET18, trials, size=224, classes=1000) for trials in (1, 8)),
     *(Case(f"EfficientNet-Lite0, {n}×{n}", EfficientNetLite(), size=n, classes=1000) for n in (64, 224)),
 )
+
+
+def named(parts: Iterable[str]) -> tuple[Case, ...]:
+    """The cases whose name contains one of these, in upper or lower case; all if there are none.
+
+    Raises `SettingsError` for one that no name contains.
+    """
+    chosen = {part: [case for case in CASES if part.lower() in case.name.lower()] for part in parts}
+    for part, cases in chosen.items():
+        if not cases:
+            raise SettingsError(f"--network: {unknown('network', part, {case.name for case in CASES})}")
+    return tuple(case for case in CASES if not chosen or any(case in cases for cases in chosen.values()))
