@@ -38,8 +38,8 @@ night: $(READY)
 	$(BIN)/pytest -m "night or dvc" -n 2 --dist loadfile
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow

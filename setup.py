@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, "src")
-from invgrad.tangent.kernels.builds import FLAGS, GENERATIONS, KINDS, generations, source_checksum  # noqa: E402
+from invgrad.tangent.kernels.builds import FLAGS, GENERATIONS, KINDS, generations, source_checksum
 
 
 class SideBySide(build_ext):

@@ -68,7 +68,8 @@ def ratios_table(paths: dict[str, Path]) -> str:
         name: pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))["rows"]).set_index(key)["ratio"]
         for name, path in paths.items()
     }
-    return pd.DataFrame(ratios).rename_axis([COLUMNS[name] for name in key]).reset_index().to_markdown(index=False) + "\n"
+    table = pd.DataFrame(ratios).rename_axis([COLUMNS[name] for name in key]).reset_index()
+    return table.to_markdown(index=False) + "\n"
 
 
 def claims_table() -> str:
