@@ -192,6 +192,10 @@ def test_damaged_files_are_seen_and_made_anew(finished: Path, tmp_path: Path) ->
         (root / name).write_bytes((root / name).read_bytes()[:-100])
     for name in tampered:
         flip(root / name)
+    there = results(folder)
+    said = done(run(folder, *MEASURED, "--dry-run"))
+    assert said.count("a run moves it aside") == len(cut + tampered)
+    assert results(folder) == there
     said = done(run(folder, *MEASURED))
     for name in cut + tampered:
         assert f"{name}: damaged: its sha256 is" in said

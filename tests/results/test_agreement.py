@@ -178,14 +178,17 @@ def test_rows_agree_with_what_is_still_there(kind: str, chain: Chain) -> None:
 def test_a_damaged_file_is_moved_aside(name: str, keeps_time: bool, chain: Chain) -> None:
     """Tensors whose time stays the same are found where they are read; a table is compared at every start."""
     path = chain.path(name)
-    assert list(Agreement(chain.folder, chain.expected()).set_damaged_aside()) == []
+    assert Agreement(chain.folder, chain.expected()).damaged() == {}
     status, content = path.stat(), bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
     if keeps_time:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    (sentence,) = Agreement(chain.folder, chain.expected()).set_damaged_aside()
-    assert sentence.startswith(f"{path}: damaged: its sha256 is")
+    compared = Agreement(chain.folder, chain.expected())
+    ((damaged, problem),) = compared.damaged().items()
+    assert (damaged, problem.startswith("its sha256 is")) == (path, True)
+    assert path.exists()
+    assert compared.set_aside(path).read_bytes() == content
     assert not path.exists()
     assert len(list((chain.folder / "damaged").iterdir())) == 1
 
@@ -194,17 +197,17 @@ def test_what_was_compared_once_is_not_read_again(chain: Chain, monkeypatch: pyt
     for path in chain.folder.iterdir():
         os.utime(path, (10**9, 10**9))
     monkeypatch.setattr("invgrad.results.remembered.SETTLED", -(10**10))
-    assert list(Agreement(chain.folder, chain.expected()).set_damaged_aside()) == []
+    assert Agreement(chain.folder, chain.expected()).damaged() == {}
     reads: list[Path] = []
     monkeypatch.setattr(agreement, "sha256", lambda path: reads.append(path) or sha256(path))
-    assert list(Agreement(chain.folder, chain.expected()).set_damaged_aside()) == []
+    assert Agreement(chain.folder, chain.expected()).damaged() == {}
     assert reads == [chain.path("rows")]
 
 
 @pytest.mark.parametrize("text", ["5", "[]", "{}", '{"file": "rows.csv"}', "not JSON"])
 def test_a_result_without_a_whole_record_is_made_anew(text: str, chain: Chain) -> None:
     record_path(chain.path("rows")).write_text(text)
-    assert list(Agreement(chain.folder, chain.expected()).set_damaged_aside()) == []
+    assert Agreement(chain.folder, chain.expected()).damaged() == {}
     assert chain.disagreements() == {"rows": "it has no record of this version"}
 
 
@@ -221,10 +224,11 @@ def test_a_file_beside_the_result_belongs_to_its_record(tmp_path: Path) -> None:
         path.write_text("1\n")
     Record(Origin.of("measure", {}, {})).write(table, also=[picture])
     expected = [Expected(table, "measure", lambda: "{}", {}, also=(picture,))]
-    assert list(Agreement(tmp_path, expected).set_damaged_aside()) == []
+    assert Agreement(tmp_path, expected).damaged() == {}
     picture.write_text("2\n")
-    (sentence,) = Agreement(tmp_path, expected).set_damaged_aside()
-    assert sentence.startswith(f"{picture}: damaged")
+    compared = Agreement(tmp_path, expected)
+    assert list(compared.damaged()) == [picture]
+    compared.set_aside(picture)
     assert Agreement(tmp_path, expected).disagreements() == {table: "it lacks a file of the same job"}
 
 
@@ -260,7 +264,7 @@ def test_a_thousand_results_are_compared_within_two_seconds(chain: Chain, tmp_pa
         many.append(Expected(path, "attack", lambda: '{"tv": 0.01}', inputs))
     began = time.process_time()
     compared = Agreement(tmp_path, [*chain.expected(), *many])
-    assert list(compared.set_damaged_aside()) == []
+    assert compared.damaged() == {}
     assert compared.disagreements() == {}
     assert time.process_time() - began < 2
 

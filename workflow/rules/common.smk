@@ -66,8 +66,11 @@ if workflow.is_main_process:
     agreement = Agreement(files.root, expected(plan))
     try:
         # Not while another run of this folder may be writing.
-        for sentence in [] if any(Path(".snakemake/locks").glob("*")) else agreement.set_damaged_aside():
-            print(sentence, file=sys.stderr)
+        damaged = {} if any(Path(".snakemake/locks").glob("*")) else agreement.damaged()
+        for file, problem in damaged.items():
+            is_dry = workflow.output_settings.dryrun  # `workflow.dryrun` is not set yet
+            where = "a run moves it aside" if is_dry else f"moved to {agreement.set_aside(file)}"
+            print(f"{file}: damaged: {problem}; {where}, it is made again if it is needed", file=sys.stderr)
         stale = agreement.disagreements()
         outdated = stale.keys() | agreement.missing_after(stale)
         tell(stale)

@@ -75,18 +75,25 @@ class Agreement:
         self._records: dict[Path, dict[str, Any] | None] = {}
         self._checksums: dict[Path, str] = {}
 
-    def set_damaged_aside(self) -> Iterator[str]:
-        """Move every file that is not as its record says to the folder `damaged`, and yield a sentence on it.
-
-        Raises `SettingsError` if one cannot be moved.
-        """
-        known = Remembered(self._root / SEEN, "sha256", sha256)
-        for file, checksum in self._recorded():
-            found = known.about(file) if file.suffix == LARGE else sha256(file)
-            if found != checksum:
-                problem = f"damaged: its sha256 is {found[:16]}…, in its record {checksum[:16]}…"
-                yield f"{file}: {problem}; moved to {_move(file, self._root)}, it is made again if it is needed"
+    def damaged(self) -> dict[Path, str]:
+        """Return every file that is not as its record says, with both checksums in words."""
+        known, found = Remembered(self._root / SEEN, "sha256", sha256), {}
+        for file, recorded in self._recorded():
+            checksum = known.about(file) if file.suffix == LARGE else sha256(file)
+            if checksum != recorded:
+                found[file] = f"its sha256 is {checksum[:16]}…, in its record {recorded[:16]}…"
         known.keep()
+        return found
+
+    def set_aside(self, file: Path) -> Path:
+        """Move a damaged file to the folder `damaged`, and return its path there; `SettingsError` if it cannot be."""
+        aside = self._root / "damaged" / f"{sha256(file)[:8]}-{file.name}"
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(file, aside)  # which may be on another disk
+        except OSError as error:
+            raise SettingsError(f"{file}: damaged, and cannot be moved aside: {error.strerror}") from None
+        return aside
 
     def disagreements(self) -> dict[Path, str]:
         """Return every result that is not as expected, with the reason."""
@@ -224,13 +231,3 @@ def _changed(was: Any, wanted: Any, name: str = "") -> str:
 def _short(value: Any, longest: int = 60) -> str:
     text = "unset" if value is ... else json.dumps(value)
     return text if len(text) <= longest else f"{text[:longest]}…"
-
-
-def _move(file: Path, root: Path) -> Path:
-    aside = root / "damaged" / f"{sha256(file)[:8]}-{file.name}"
-    try:
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(file, aside)  # which may be on another disk
-    except OSError as error:
-        raise SettingsError(f"{file}: damaged, and cannot be moved aside: {error.strerror}") from None
-    return aside
