@@ -17,7 +17,7 @@ from invgrad.attack.settings import Attack
 from invgrad.clients.settings import Client
 from invgrad.defences.settings import Defence, Noise, Pruning, Quantisation, Sign
 from invgrad.metrics.recovery import NOT_RECOVERED, PARTLY, RECOVERED, draws_needed, interval
-from invgrad.report.page import duration
+from invgrad.runtime.progress import duration
 
 NO_PROOF = "Not recovered by this attack is no proof of safety."
 

@@ -18,6 +18,7 @@ from invgrad.experiments.description import ArtefactDescription, CellDescription
 from invgrad.paper.open_details import OpenDetails
 from invgrad.paper.verdicts import RULE, Verdict
 from invgrad.report.tables import RECALLED, fixed, mean_and_spread
+from invgrad.runtime.progress import duration
 
 PAPER_SCALE = "paper"
 
@@ -342,14 +343,6 @@ def counts(reported: Iterable[ReportedValue]) -> dict[Verdict, int]:
     """Count the values of each verdict that occurs."""
     found = Counter(value.verdict for value in reported)
     return {verdict: found[verdict] for verdict in get_args(Verdict) if found[verdict]}
-
-
-def duration(seconds: float) -> str:
-    """Format a duration, e.g. `6.0 s`, `2 min 05 s` or `3 h 10 min`."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def spent(runs: Sequence[Run]) -> str:
