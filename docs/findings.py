@@ -207,7 +207,9 @@ def chance(changes: "pd.Series[float]") -> float:
 def accuracies(victim: str) -> "pd.Series[float]":
     """The validation accuracy of every network of a trained victim of the new run."""
     records = (FINISHED / "victims" / victim).glob("seed?.json")
-    return pd.Series([json.loads(each.read_text(encoding="utf-8"))["curve"][-1]["validation_accuracy"] for each in records])
+    return pd.Series(
+        [json.loads(each.read_text(encoding="utf-8"))["curve"][-1]["validation_accuracy"] for each in records]
+    )
 
 
 def by_fives(cell: str) -> list[tuple[Difference, Verdict]]:

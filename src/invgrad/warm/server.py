@@ -23,6 +23,7 @@ from importlib import import_module, invalidate_caches
 from typing import Any, NoReturn
 
 from invgrad.results.fingerprints import PACKAGE, fingerprint
+from invgrad.results.provenance import source_version
 from invgrad.warm.client import circumstances
 
 STEPS = ("data", "train", "share", "attack", "measure", "activations", "verdict", "describe", "notebook", "report")
@@ -221,7 +222,9 @@ def main(descriptor: str, folder: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a cluster sends it to all processes of a job; the jobs end first
     try:
         import_everything()
-        fingerprint(PACKAGE.rglob("*.py"))  # of the code that was imported, whatever is edited while a run goes on
+        # Both are of the code that was imported, whatever is edited or committed while a run goes on.
+        fingerprint(PACKAGE.rglob("*.py"))
+        source_version()
         WarmProcess(socket.socket(fileno=int(descriptor)), sys.stdin.fileno(), own).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
