@@ -21,6 +21,11 @@ RATIOS = {
     "AVX2, one thread": ROOT / "docs/bench-avx2.json",
 }
 """Files of `invgrad bench`, of one machine."""
+BREACHING = {
+    "one thread": ROOT / "docs/bench-breaching.json",
+    "two threads": ROOT / "docs/bench-breaching-two-threads.json",
+}
+"""Files of `invgrad bench --other docs/breaching.py`, of the same machine."""
 COLUMNS = {
     "network": "network",
     "trials": "trials at once",
@@ -61,11 +66,11 @@ def bench_table(path: Path) -> str:
     return f"{where}:\n\n{rows.to_markdown(index=False)}\n"
 
 
-def ratios_table(paths: dict[str, Path]) -> str:
-    """The ratios to the released algorithm of several files of `invgrad bench`, side by side, as Markdown."""
+def ratios_table(paths: dict[str, Path], ratio: str = "ratio") -> str:
+    """The ratios to the released algorithm, or to another, of several files of `invgrad bench`, as Markdown."""
     key = ["network", "trials", "images"]
     ratios = {
-        name: pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))["rows"]).set_index(key)["ratio"]
+        name: pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))["rows"]).set_index(key)[ratio].dropna()
         for name, path in paths.items()
     }
     table = pd.DataFrame(ratios).rename_axis([COLUMNS[name] for name in key]).reset_index()
@@ -110,9 +115,10 @@ def refreshed_artefacts(page: str) -> str:
 
 
 def refreshed_performance(page: str) -> str:
-    """docs/performance.md with the tables of both benches."""
+    """docs/performance.md with the tables of every bench."""
     for name in ("bench", "bench-gpu"):
         page = with_table(page, name, bench_table(ROOT / f"src/invgrad/performance/{name}.json"))
+    page = with_table(page, "breaching", ratios_table(BREACHING, "ratio_to_other"))
     return with_table(page, "ratios", ratios_table(RATIOS))
 
 
