@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from invgrad.results.fingerprints import PACKAGE
+from invgrad.results.provenance import source_version
 from invgrad.runtime.environment import environment
 
 
@@ -28,13 +30,15 @@ def program(folder: Path, name: str, script: str) -> None:
 
 
 @pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The one folder of the search path, empty."""
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The one folder of the search path, empty; git is asked there anew."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setattr(sys, "executable", str(folder / "python"))
-    return folder
+    source_version.cache_clear()
+    yield folder
+    source_version.cache_clear()
 
 
 def test_the_command_works_anywhere_and_aligns_its_lines(tmp_path: Path) -> None:
