@@ -56,6 +56,34 @@ def test_the_package_is_a_program() -> None:
     assert all(command in said for command in COMMANDS)
 
 
+WITHOUT_TORCH = """
+import sys
+from contextlib import suppress
+from invgrad.cli.main import main
+
+sys.modules["torch"] = None
+for arguments in sys.argv[1:]:
+    sys.argv = ["invgrad", *arguments.split()]
+    with suppress(SystemExit):
+        main()
+"""
+
+
+def test_mistakes_in_settings_are_told_before_torch_is_imported() -> None:
+    out = "--network lenet-zhu --out nowhere"
+    commands = [
+        f"reconstruct --image README.md {out} --set iteration=3",
+        f"attack-gradient --gradient README.md {out} --labels 1,-2",
+        f"audit {out} --clients 0",
+        "bench --network VGG",
+    ]
+    command = [sys.executable, "-c", WITHOUT_TORCH, *commands]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stderr.splitlines()
+    words = ["unknown key 'iteration'; nearest: 'iterations'", "labels", "clients: 0", "VGG"]
+    assert len(said) == len(words)
+    assert all(word in line for word, line in zip(words, said, strict=True)), said
+
+
 def test_help_has_the_commands_for_people_before_the_steps_of_the_pipeline(invgrad: Invgrad) -> None:
     people, steps = invgrad("--help").stdout.split("Steps of the pipeline")
     assert all(re.search(rf"^│ {command} ", people, re.MULTILINE) for command in FOR_PEOPLE)

@@ -328,7 +328,7 @@ def reconstruct(
     """Attack a client that holds your images; docs/options.md explains every option."""
     from invgrad.cli.parsing import short_form
     from invgrad.settings import parse
-    from invgrad.steps.reconstruct import ImageAttack, attack_images
+    from invgrad.steps.settings import ImageAttack
 
     content = {
         **_on_network(network, dataset, classes, size, channels, mean, std, attack, change, seed),
@@ -336,7 +336,12 @@ def reconstruct(
         "labels_known": not unknown_labels,
         "shares": short_form(shares, "kind", "--shares"),
     }
-    attack_images(parse(ImageAttack, content, "reconstruct"), image, checkpoint, out, _start(device, threads))
+    step = parse(ImageAttack, content, "reconstruct")
+    from invgrad.steps.reconstruct import (
+        attack_images,
+    )  # imports torch, which takes longer than to find a mistake above
+
+    attack_images(step, image, checkpoint, out, _start(device, threads))
 
 
 @app.command()
@@ -367,8 +372,7 @@ def attack_gradient(
     """Attack a gradient that a client shared, of a network of yours; docs/options.md explains every option."""
     from invgrad.cli.parsing import numbers
     from invgrad.settings import parse
-    from invgrad.steps.attack_gradient import GradientAttack
-    from invgrad.steps.attack_gradient import attack_gradient as run
+    from invgrad.steps.settings import GradientAttack
 
     content = {
         **_on_network(network, dataset, classes, size, channels, mean, std, attack, change, seed),
@@ -376,7 +380,10 @@ def attack_gradient(
         "images": images,
         "learning_rate": learning_rate,
     }
-    run(parse(GradientAttack, content, "attack-gradient"), gradient, checkpoint, out, _start(device, threads))
+    step = parse(GradientAttack, content, "attack-gradient")
+    from invgrad.steps.attack_gradient import attack_gradient as run  # imports torch, as above
+
+    run(step, gradient, checkpoint, out, _start(device, threads))
 
 
 @app.command()
@@ -417,6 +424,7 @@ def audit(
     """Attack a sample of clients, and say on one page what their gradients give away."""
     from invgrad.cli.parsing import share, short_form
     from invgrad.settings import parse
+    from invgrad.steps.settings import AuditStep
 
     content = {
         **_on_network(network, dataset, classes, size, channels, mean, std, attack, change, seed),
@@ -427,10 +435,10 @@ def audit(
         "split": split,
         "fail_if_recovered": fail_if_recovered and share(fail_if_recovered, "--fail-if-recovered"),
     }
-    from invgrad.steps.audit import AuditStep  # imports torch, which takes longer than to find a mistake above
-    from invgrad.steps.audit import audit as run
+    step = parse(AuditStep, content, "audit")
+    from invgrad.steps.audit import audit as run  # imports torch, as above
 
-    if not run(parse(AuditStep, content, "audit"), checkpoint, images, root, out, _start(device, threads)):
+    if not run(step, checkpoint, images, root, out, _start(device, threads)):
         raise typer.Exit(1)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from invgrad.attack.result import Reconstruction
@@ -19,18 +18,8 @@ from invgrad.results.origin import Origin
 from invgrad.results.provenance import Record, record_path
 from invgrad.runtime.devices import arithmetic
 from invgrad.steps.pictures import numbered_pngs, refuse_existing, shown, write_pngs
-from invgrad.steps.victim import AttackOnNetwork, Victim, victim_of
-
-
-class GradientAttack(AttackOnNetwork):
-    """Attack on the gradient that one client shared; the fields are options of `invgrad attack-gradient`."""
-
-    labels: tuple[NonNegativeInt, ...] = ()
-    """Class index of every image; empty: they are inferred from the gradient."""
-    images: PositiveInt | None = None
-    """Number of images of the client; None: that of the labels, or 1."""
-    learning_rate: PositiveFloat | None = None
-    """Learning rate of local training, if the file holds the change of the parameters; None: it holds a gradient."""
+from invgrad.steps.settings import GradientAttack
+from invgrad.steps.victim import Victim, victim_of
 
 
 def attack_gradient(

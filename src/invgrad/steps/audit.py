@@ -5,16 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from invgrad.attack.layer_inputs import LayerLeak, joined, layer_leaks
 from invgrad.attack.run import reconstruct_with_progress
 from invgrad.clients.loss import trainable
-from invgrad.clients.settings import Client, GradientClient
 from invgrad.clients.sharing import promise, shared_by
 from invgrad.data.images import normalise, to_unit
-from invgrad.data.registry import SplitName
 from invgrad.data.samples import Sample, sample_folder, sample_split
 from invgrad.metrics.image_quality import align
 from invgrad.metrics.recovery import best_first, draws_needed, judge
@@ -26,27 +23,14 @@ from invgrad.results.provenance import Record, device_name, record_path
 from invgrad.runtime.devices import arithmetic
 from invgrad.settings import SettingsError
 from invgrad.steps.pictures import png, refuse_existing
-from invgrad.steps.victim import AttackOnNetwork, Victim, predicted, victim_of
+from invgrad.steps.settings import AuditStep
+from invgrad.steps.victim import Victim, predicted, victim_of
 
 EXACT = 1e-3
 """Relative error up to which the input of a layer counts as found exactly, but for rounding."""
 
 SHARED_AT_ONCE = 2**28
 """Entries of the updates that are held at once, of as many clients as that makes: 1 GiB."""
-
-
-class AuditStep(AttackOnNetwork):
-    """Attack on a sample of clients; the fields are options of `invgrad audit`."""
-
-    clients: PositiveInt = 20
-    images_per_client: PositiveInt = 1
-    labels_known: bool = True
-    """True if the server knows the labels."""
-    shares: Client = GradientClient()
-    split: SplitName = "validation"
-    """Split of the network's data set that clients hold images of, where no folder is given."""
-    fail_if_recovered: float | None = Field(default=None, gt=0, lt=1)
-    """Share of recovered images that the upper end of its 95 % interval must lie below; None: any passes."""
 
 
 def audit(

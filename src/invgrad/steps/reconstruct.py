@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from pydantic import NonNegativeInt
 from torch import Tensor
 
 from invgrad.attack.run import reconstruct_with_progress
-from invgrad.clients.settings import Client, GradientClient
 from invgrad.clients.sharing import promise, shared_by
 from invgrad.data.images import fit_image, normalise
 from invgrad.metrics.activations import activation_errors
@@ -21,17 +19,8 @@ from invgrad.results.provenance import Record, device_name
 from invgrad.runtime.devices import arithmetic
 from invgrad.settings import SettingsError
 from invgrad.steps.pictures import numbered_pngs, refuse_existing, shown, write_pngs
-from invgrad.steps.victim import AttackOnNetwork, Victim, predicted, victim_of
-
-
-class ImageAttack(AttackOnNetwork):
-    """Attack on one client that holds the user's images; the fields are options of `invgrad reconstruct`."""
-
-    labels: tuple[NonNegativeInt, ...] = ()
-    """Class index of every image; empty: the classes that the network predicts."""
-    labels_known: bool = True
-    """True if the server knows the labels."""
-    shares: Client = GradientClient()
+from invgrad.steps.settings import ImageAttack
+from invgrad.steps.victim import Victim, predicted, victim_of
 
 
 def attack_images(

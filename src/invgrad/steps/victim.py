@@ -3,41 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field, NonNegativeInt
 from torch import Tensor, nn
 
-from invgrad.attack.settings import Attack
-from invgrad.data.registry import Classes, Side, Spread, describe
+from invgrad.data.registry import describe
 from invgrad.metrics.image_quality import SSIM_WINDOW
 from invgrad.networks.build import build
 from invgrad.networks.checkpoint import VictimFile, load_state, load_victim, untrained
 from invgrad.networks.settings import Custom, Network
 from invgrad.results.files import is_ours
-from invgrad.settings import Settings, SettingsError
-
-
-class AttackOnNetwork(Settings):
-    """Network that a command attacks, and how; the fields are options of the command line."""
-
-    network: Network | None = None
-    """Network, untrained or with published parameters, or those of a checkpoint; None: that of the checkpoint."""
-    dataset: str | None = None
-    """Data set of the network, with its classes, image size and normalisation; None: the following say these."""
-    classes: Classes | None = None
-    size: Side | None = None
-    """Height and width of an image, in pixels."""
-    channels: Annotated[int, Field(ge=1, le=2**16)] | None = None
-    """Channels of an image; None: 3."""
-    mean: tuple[float, ...] = ()
-    """The data's mean per channel, of images in [0, 1]; empty: 0, the network takes images as they are."""
-    std: tuple[Spread, ...] = ()
-    """The data's standard deviation per channel; empty: 1."""
-    attack: Attack = Attack()
-    seed: NonNegativeInt = 0
-    """Seed of the network's initial parameters and of the noise that the attack starts from."""
+from invgrad.settings import SettingsError
+from invgrad.steps.settings import AttackOnNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
