@@ -57,6 +57,31 @@ def test_it_is_torchs_run_alone(memory: type, offset: float, monkeypatch: pytest
         torch.testing.assert_close(batch[trial], x.detach(), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("memory", [TorchMemory, CompiledMemory])
+def test_asked_seldom_as_on_a_gpu_trials_that_have_stopped_stay(memory: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bowls of different steepness, in which all trials stop within a step, before its last iteration."""
+    use(memory, monkeypatch)
+    steep = torch.tensor([1.0, 3.0, 0.5], dtype=torch.float64)
+    ends, evaluations = [], []
+    for often in (True, False):
+        points = torch.tensor([[1.0, -2.0], [0.5, 0.25], [0.0, 0.0]], dtype=torch.float64)
+        stepper = make_stepper(LBFGS(), [points])
+        stepper._asks_often = often
+        count = 0
+
+        def evaluate(points: Tensor = points) -> tuple[Tensor, list[Tensor]]:
+            nonlocal count
+            count += 1
+            return (steep * points.square().sum(1)).clone(), [2 * steep[:, None] * points]
+
+        for _ in range(3):
+            stepper.step(evaluate, decay=1.0)
+        ends.append([points, *stepper.state().values()])
+        evaluations.append(count)
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+    assert evaluations[0] < evaluations[1], "all had stopped before"
+
+
 def walk(size: int, dtype: torch.dtype, calls: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Gradients and last steps of five trials, each active now and then; the gradient changes along most steps."""
     torch.manual_seed(size)

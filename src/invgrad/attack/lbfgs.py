@@ -32,6 +32,8 @@ class BatchedLBFGS:
         self._memory = _memory(point)
         self._step = torch.zeros_like(point)
         self._started = torch.zeros(len(point), dtype=torch.bool, device=point.device)
+        # To ask a GPU whether a trial goes on makes it wait. Those that have stopped stay as they are, asked or not.
+        self._asks_often = not point.is_cuda
 
     def step(self, evaluate: Callable[[], tuple[Tensor, Sequence[Tensor]]], decay: float) -> Tensor:
         """Take up to 20 iterations of every trial; return the objectives [trials] before the first."""
@@ -40,7 +42,7 @@ class BatchedLBFGS:
         active = ~self._flat_at(gradient)
         for iteration in range(INNER_ITERATIONS):
             active = active & torch.isfinite(cost)
-            if not active.any():
+            if (iteration == 0 or self._asks_often) and not active.any():
                 break
             direction = self._choose_step(gradient, active, self._step_size * decay)
             active = active & ((gradient * direction).sum(1) <= -CHANGE_TOLERANCE)
@@ -134,8 +136,9 @@ class TorchMemory:
         curvature = (change * step).sum(1)
         accepted = which & (curvature > CURVATURE_FLOOR)
         self._scale = torch.where(accepted, curvature / change.square().sum(1), self._scale)
-        newest = self._trials[accepted], self._count[accepted] % HISTORY
-        self._steps[newest], self._changes[newest] = step[accepted], change[accepted]
+        newest = self._trials, self._count % HISTORY  # of every trial: a GPU need not say which accepted theirs
+        for pairs, latest in ((self._steps, step), (self._changes, change)):
+            pairs[newest] = torch.where(accepted[:, None], latest, pairs[newest])
         self._count = self._count + accepted
         places = self._trials[:, None], (self._count[:, None] + self._slots) % HISTORY  # from the oldest to the newest
         along_gradient, along_change = torch.stack([gradient, change], 1).bmm(self._steps.mT).unbind(1)

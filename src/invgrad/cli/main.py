@@ -291,7 +291,7 @@ def report(
 def demo(
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("invgrad-demo.png"),
 ) -> None:
-    """Attack the gradient of one photograph, within a minute, and write a picture of what the server finds."""
+    """Attack the gradient of one photograph, in half a minute, and write a picture of what the server finds."""
     from invgrad.steps.demo import show_attack
 
     show_attack(out)
