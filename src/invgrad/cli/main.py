@@ -337,9 +337,7 @@ def reconstruct(
         "shares": short_form(shares, "kind", "--shares"),
     }
     step = parse(ImageAttack, content, "reconstruct")
-    from invgrad.steps.reconstruct import (
-        attack_images,
-    )  # imports torch, which takes longer than to find a mistake above
+    from invgrad.steps.reconstruct import attack_images  # imports torch, after the mistakes that need none
 
     attack_images(step, image, checkpoint, out, _start(device, threads))
 
@@ -503,7 +501,7 @@ def bench(
     from invgrad.performance.cases import named
 
     cases = named(network or ())
-    from invgrad.performance.bench import time_cases  # imports torch, which takes longer than to find a mistake above
+    from invgrad.performance.bench import time_cases  # imports torch, as above
 
     time_cases(cases, rounds, _start(device, threads), other, out)
 

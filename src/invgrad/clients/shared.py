@@ -16,7 +16,7 @@ from invgrad.clients.settings import Client
 from invgrad.results.files import read_tensors, write_tensors
 from invgrad.settings import SettingsError
 
-INDICES = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
+INDEX_TYPES = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def check(network: nn.Module, client: Client, shared: Shared) -> None:
         raise SettingsError(
             f"labels: {list(shared.labels.shape)} instead of {[len(shared), shared.images]} (clients, images of each)"
         )
-    if shared.labels is not None and shared.labels.dtype not in INDICES:
+    if shared.labels is not None and shared.labels.dtype not in INDEX_TYPES:
         raise SettingsError(f"labels: are {shared.labels.dtype}, not class indices (nearest: labels.long())")
     if any(len(each) != len(shared) for each in shared.statistics):
         raise SettingsError(f"statistics: not of {len(shared)} clients, as the tensors are (clients first)")
