@@ -547,7 +547,7 @@ def test_a_step_against_local_steps(name: str, device: str) -> None:
 def test_trials_run_together_where_they_can(name: str) -> None:
     network, shape = built(name), (IMAGES, *SHAPES.get(name, (3, SIDE, SIDE)))
     network(torch.rand(shape, dtype=torch.float64))  # makes what is made lazily
-    assert objective_for(network, GradientClient(), Cosine(), 0, shape).together == (name in BATCHED)
+    assert objective_for(network, GradientClient(), Cosine(), 0, shape).at_once == (None if name in BATCHED else 1)
 
 
 def attack(network: nn.Module, precision: Precision = "float32", **options: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a GPU records, as far as it shows without one; tests/test_cuda.py has the rest."""
+"""What a GPU records, as far as it shows without one; tests/agreement/test_cuda.py has the rest."""
 
 from functools import partial
 from typing import Any
@@ -42,7 +42,13 @@ class Waiting(TorchDispatchMode):
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
 @pytest.mark.parametrize(
     "network",
-    [LeNetZhu(), ConvNet(width=4, padding="circular"), ResNet(depth=20, width=4), MLP(widths=(8,))],
+    [
+        LeNetZhu(),
+        ConvNet(width=4, padding="circular"),
+        ConvNet(width=8),  # wide: its local steps are taken by tangent passes, one trial at a time
+        ResNet(depth=20, width=4),
+        MLP(widths=(8,)),
+    ],
     ids=lambda network: network.name,
 )
 def test_an_evaluation_can_be_recorded(

@@ -106,7 +106,7 @@ def test_a_gradient_whose_square_underflows_is_matched(distance: Distance, way: 
     whole = (network, GradientClient(), distance)
     objective: Objective | TangentObjective | CompiledObjective = Objective(*whole, 0)
     if way is TangentObjective and (matching := _matching(*whole, (1, 3, 32, 32), together=True)):
-        objective = TangentObjective(matching, 0, together=True)
+        objective = TangentObjective(matching, 0, None)
     elif way is CompiledObjective:
         objective = objective_for(*whole, 0, (1, 3, 32, 32))
     assert type(objective) is way

@@ -123,15 +123,14 @@ def _size_and_first(trials: Trials, journal: Journal, memory: int | None) -> tup
     """
     if journal.unfinished:
         return journal.unfinished.stop - journal.unfinished.start, journal.unfinished.start
-    if not trials.objective.together:
-        return 1, 0
     # Snapshots do not count: they stay until the end, and must not change which trials run together.
     brief = trials.attack.model_copy(update={"iterations": 1, "snapshots": 0})
 
     def attempt(few: int) -> Outcome:
         return run_batch(trials, slice(0, few), brief, None, lambda state, matching: None)
 
-    return fitting(attempt, len(trials), trials.device, budget(trials.device) if memory is None else memory), 0
+    most = min(len(trials), trials.objective.at_once or len(trials))
+    return fitting(attempt, most, trials.device, budget(trials.device) if memory is None else memory), 0
 
 
 def _reconstruction(outcome: Outcome, clients: int, attack: Attack) -> Reconstruction:

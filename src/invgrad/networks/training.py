@@ -187,14 +187,16 @@ def augment(images: Tensor, training: Training, random: torch.Generator) -> Tens
 
     The random numbers are drawn on the CPU, so that they are the same for images on any device.
     """
-    count, _, height, width = images.shape
-    pad = training.crop_padding
+    count, channels, height, width = images.shape
+    pad, device = training.crop_padding, images.device
+    corners = torch.randint(2 * pad + 1, (2, count), generator=random)
+    flipped = training.flip & (torch.rand(count, generator=random) < 0.5)
+    down, right, mirrored = torch.stack([*corners, flipped])[..., None].to(device)  # one copy, for which a GPU waits
     padded = F.pad(images, (pad, pad, pad, pad))
-    down, right = torch.randint(2 * pad + 1, (2, count), generator=random).to(images.device)
-    flipped = (training.flip & (torch.rand(count, generator=random) < 0.5)).to(images.device)
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    crops = windows[torch.arange(count, device=images.device), :, down, right]
-    return torch.where(flipped[:, None, None, None], crops.flip(3), crops)
+    rows, columns = (torch.arange(size, device=device) for size in (height, width))
+    columns = right + torch.where(mirrored > 0, columns.flip(0), columns)
+    pixels = (down + rows)[:, :, None] * padded.shape[3] + columns[:, None]
+    return padded.flatten(2).gather(2, pixels.view(count, 1, -1).expand(-1, channels, -1)).view(images.shape)
 
 
 @torch.no_grad()

@@ -54,6 +54,11 @@ class Objective:
         self.together = runs_together(network)
         """True if many trials run at once."""
 
+    @property
+    def at_once(self) -> int | None:
+        """Trials that run at once; None for as many as fit into memory."""
+        return None if self.together else 1
+
     def settle(self, shape: tuple[int, ...]) -> None:
         """Try the objective on noise of `shape`, [n, 3, h, w], for one trial.
 

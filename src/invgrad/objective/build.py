@@ -3,8 +3,9 @@
 from torch import nn
 
 from invgrad.clients.settings import Client
-from invgrad.networks.parallelism import runs_together
+from invgrad.networks.parallelism import NetworkSize, runs_together
 from invgrad.objective.autodiff import Objective
+from invgrad.objective.branches import Branches
 from invgrad.objective.by_tangents import Matching, MatchingOfGradient, MatchingOfLocalSteps, TangentObjective
 from invgrad.objective.compiled import CompiledObjective
 from invgrad.objective.distances import InnerProductDistance, distance_of
@@ -33,7 +34,9 @@ def objective_for(
         if together and (program := _program(network, client, distance, shape)):
             return CompiledObjective(program, distance, total_variation_weight)
         if matching := _matching(network, client, distance, shape, together=together):
-            return TangentObjective(matching, total_variation_weight, together=together)
+            one_by_one = not together or client.kind != "gradient"
+            branches = Branches(next(network.parameters()).device) if one_by_one else None
+            return TangentObjective(matching, total_variation_weight, branches)
     objective = Objective(network, client, distance, total_variation_weight, statistics_weight)
     objective.settle(shape)
     return objective
@@ -48,7 +51,8 @@ def _matching(
         options = PassOptions(together=together, products=isinstance(function, InnerProductDistance))
         passes = trace(network, shape, options)
         return MatchingOfGradient(passes, function) if passes else None
-    if together:  # after the first step every trial has parameters of its own, which the passes do not support
+    # After the first step every trial has parameters of its own, so that the passes take one trial at a time.
+    if together and NetworkSize.of(network).is_narrow:
         return None
     passes = trace(network, (client.batch_size or shape[0], *shape[1:]), PassOptions())
     return MatchingOfLocalSteps(passes, client, function, network.parameters()) if passes else None

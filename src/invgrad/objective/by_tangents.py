@@ -9,6 +9,7 @@ from torch.func import vmap
 
 from invgrad.clients.protocols import shared_of
 from invgrad.clients.settings import FederatedAveraging
+from invgrad.objective.branches import Branches
 from invgrad.objective.distances import DistanceFunction, InnerProductDistance
 from invgrad.objective.evaluation import Evaluation
 from invgrad.objective.priors import total_variation, total_variation_gradient
@@ -119,11 +120,13 @@ def _of_products(
 class TangentObjective:
     """The values of `Objective`, up to rounding, by tangent passes (see `invgrad.tangent.passes`)."""
 
-    def __init__(self, matching: Matching, total_variation_weight: float, *, together: bool) -> None:
-        """Take `matching`, which handles many trials at once if `together`."""
+    def __init__(self, matching: Matching, total_variation_weight: float, branches: Branches | None) -> None:
+        """Take `matching` of one trial at a time, on these branches, or of many trials at once without any."""
         self._matching = matching
         self._total_variation_weight = total_variation_weight
-        self.together = together
+        self._branches = branches
+        self.at_once = branches.at_once if branches else None
+        """Trials that run at once; None for as many as fit into memory."""
 
     def prepared(self, targets: Targets) -> Targets:
         """Return the targets as they are."""
@@ -149,10 +152,14 @@ class TangentObjective:
         """Return the gradients of the gradient-matching loss with respect to images and to labels (without meaning for
         class indices), and the loss.
         """
-        if self.together or len(images) == 1:
+        if self._branches is None or len(images) == 1:
             return self._of_some(images, labels, targets)
-        parts = [slice(trial, trial + 1) for trial in range(len(images))]
-        results = [self._of_some(images[part], labels[part], targets.part(part)) for part in parts]
+
+        def of_one(trial: int) -> tuple[Tensor, ...]:
+            part = slice(trial, trial + 1)
+            return self._of_some(images[part], labels[part], targets.part(part))
+
+        results = self._branches.each(of_one, len(images))
         return tuple(torch.cat(each) for each in zip(*results, strict=True))
 
     def _of_some(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, ...]:

@@ -20,7 +20,8 @@ class CompiledObjective:
         self._program = program
         self._distance = distance.kind
         self._total_variation_weight = total_variation_weight
-        self.together = True
+        self.at_once = None
+        """Trials that run at once; None for as many as fit into memory."""
 
     def prepared(self, targets: Targets) -> Targets:
         """Return the targets with what the program reads of them."""
