@@ -1,6 +1,7 @@
 """The compiled program agrees with automatic differentiation, and a trial's result depends on nothing but the trial."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from invgrad.clients.settings import FederatedAveraging, GradientClient
 from invgrad.networks.build import build
-from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet
+from invgrad.networks.settings import MLP, ConvNet, LeNetZhu, Network, ResNet
 from invgrad.objective.autodiff import Objective
 from invgrad.objective.build import objective_for
 from invgrad.objective.by_tangents import TangentObjective
@@ -334,3 +335,28 @@ def test_other_clients_and_wide_networks_do_not() -> None:
     assert isinstance(averaging, Objective)
     wide = build(ConvNet(width=16), classes=5, size=16, seed=0)
     assert isinstance(objective_for(wide, GRADIENT, Cosine(), 0.1, (1, 3, 16, 16)), TangentObjective)
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "images", "few", "many"),
+    [
+        (ResNet(depth=20, width=24), 32, 1, 0.7, 0.75),
+        (ResNet(depth=20, width=24), 32, 4, 0.125, 0.25),  # whose images have a lane each
+        (ResNet(depth=20, width=48), 32, 1, 10, None),  # more than a core's cache holds
+        (ResNet(depth=18, width=64), 16, 1, 10, None),  # too many parameters
+        (MLP(widths=(256,)), 32, 1, 0.5, 1),  # narrow, but with many parameters
+        (LeNetZhu(), 32, 1, None, 0.125),
+    ],
+    ids=lambda each: getattr(each, "name", None),
+)
+def test_a_wide_network_is_compiled_for_many_trials(
+    network: Network, size: int, images: int, few: float | None, many: float | None
+) -> None:
+    """Numbers of trials are multiples of a block's lanes."""
+    lanes = compiled(lenet(), torch.zeros(1, 1, 3, 16, 16), Cosine())._program._lanes
+    built = build(network, classes=10, size=size, seed=0)
+    for trials, expected in ((few, TangentObjective), (many, CompiledObjective)):
+        if trials is not None:
+            shape = images, 3, size, size
+            found = objective_for(built, GRADIENT, Cosine(), 0.1, shape, trials=math.floor(trials * lanes))
+            assert type(found) is expected

@@ -55,7 +55,7 @@ class Trials:
             self._check_statistics(sent_statistics(client, self.network)(trainable(self.network), images))
         self._labels = known_labels(self.network, client, shared, attack, self._classes)
         self.objective = objective_for(
-            self.network, client, attack.distance, attack.total_variation, shape, attack.batch_statistics
+            self.network, client, attack.distance, attack.total_variation, shape, attack.batch_statistics, len(self)
         )
 
     def __len__(self) -> int:

@@ -15,6 +15,12 @@ from invgrad.tangent.kernels.library import usable
 from invgrad.tangent.program import DISTANCES, Program, program_of
 from invgrad.tangent.tracing import trace
 
+ALWAYS_IN_LANES, EVER_IN_LANES = 100_000, 2_000_000
+"""Numbers of parameters up to which a narrow network is always worth compiling, and up to which any network ever is,
+since each lane reads a target as large. One trial of a LeNet of 62,000 takes as long either way, one of an MLP of
+790,000 five times as long in a lane; twelve of a network of 2,100,000 take as long either way.
+"""
+
 
 def objective_for(
     network: nn.Module,
@@ -23,15 +29,17 @@ def objective_for(
     total_variation_weight: float,
     shape: tuple[int, ...],
     statistics_weight: float = 0,
+    trials: int = 1,
 ) -> "Objective | TangentObjective | CompiledObjective":
     """Choose the first of a compiled program, the tangent passes and automatic differentiation that supports the
     network and the client.
 
-    Arguments are those of `Objective`, and the `shape` of one trial's images, [n, 3, h, w].
+    Arguments are those of `Objective`, the `shape` of one trial's images, [n, 3, h, w], and how many trials there are:
+    those of a wide network fill the lanes of a compiled program if there are many.
     """
     together = runs_together(network)
     if all(parameter.requires_grad for parameter in network.parameters()) and client.batch_norm != "training":
-        if together and (program := _program(network, client, distance, shape)):
+        if program := _program(network, client, distance, shape, trials, together=together):
             return CompiledObjective(program, distance, total_variation_weight)
         if matching := _matching(network, client, distance, shape, together=together):
             one_by_one = not together or client.kind != "gradient"
@@ -58,9 +66,16 @@ def _matching(
     return MatchingOfLocalSteps(passes, client, function, network.parameters()) if passes else None
 
 
-def _program(network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...]) -> Program | None:
-    """Compile the network for clients that share a gradient, if the compiled code knows all of it."""
+def _program(
+    network: nn.Module, client: Client, distance: Distance, shape: tuple[int, ...], trials: int, *, together: bool
+) -> Program | None:
+    """Compile the network for clients that share a gradient, if the compiled code knows all of it and it pays."""
     if client.kind != "gradient" or distance.kind not in DISTANCES or not usable("program", next(network.parameters())):
         return None
+    parameters = NetworkSize.of(network).parameters
+    always = together and parameters <= ALWAYS_IN_LANES
+    if not always and (trials == 1 or parameters > EVER_IN_LANES):
+        return None
     passes = trace(network, shape, PassOptions(together=True))
-    return program_of(passes, shape) if passes else None
+    program = program_of(passes, shape) if passes else None
+    return program if program and (always or program.pays(trials)) else None

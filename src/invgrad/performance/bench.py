@@ -157,7 +157,9 @@ def _ours(case: Case, problem: _Problem) -> tuple[Callable[[], object], str]:
     if case.step == "training":
         return _training(case, problem), "SGD"
     weight = 0 if case.step == "l-bfgs" else ALPHA
-    objective = objective_for(problem.network, case.client, problem.distance, weight, problem.images.shape[1:])
+    objective = objective_for(
+        problem.network, case.client, problem.distance, weight, problem.images.shape[1:], trials=case.trials
+    )
     images, targets = problem.images.clone(), objective.prepared(problem.targets)
     evaluation = repeated(partial(objective.gradient, images, problem.labels, targets), images.device)
     whole = evaluation if case.step != "l-bfgs" else partial(_lbfgs, evaluation, images, problem.images)
