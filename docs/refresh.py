@@ -118,6 +118,7 @@ def refreshed_performance(page: str) -> str:
     """docs/performance.md with the tables of every bench."""
     for name in ("bench", "bench-gpu"):
         page = with_table(page, name, bench_table(ROOT / f"src/invgrad/performance/{name}.json"))
+    page = with_table(page, "small-resnets", bench_table(ROOT / "docs/bench-small-resnets.json"))
     page = with_table(page, "breaching", ratios_table(BREACHING, "ratio_to_other"))
     return with_table(page, "ratios", ratios_table(RATIOS))
 

@@ -19,7 +19,6 @@ from invgrad.clients.protocols import sharing
 from invgrad.data.splits import Split
 from invgrad.networks.build import initial, outline
 from invgrad.networks.operations import forward_gigaflops
-from invgrad.networks.parallelism import NetworkSize
 from invgrad.networks.settings import Training
 from invgrad.networks.training import Pass, State, one_pass
 from invgrad.objective.build import objective_for
@@ -115,9 +114,16 @@ def met_on(device: torch.device, cases: tuple[Case, ...]) -> tuple[Case, ...]:
 
     Raises `SettingsError` for a network that cannot be built.
     """
-    sizes = [NetworkSize.of(outline(case.network, classes=case.classes, size=case.size)) for case in cases]
-    together = [size.runs_together(on_gpu=device.type != "cpu") for size in sizes]
-    return tuple(case for case, many in zip(cases, together, strict=True) if many or case.trials == 1)
+    for case in cases:
+        outline(case.network, classes=case.classes, size=case.size)
+    return tuple(case for case in cases if case.trials == 1 or device.type != "cpu" or _runs_at_once(case))
+
+
+def _runs_at_once(case: Case) -> bool:
+    """Decide whether an attack on a CPU evaluates all trials of the case at once."""
+    network = initial(case.network, classes=case.classes, size=case.size, seed=0)
+    shape = case.images, 3, case.size, case.size
+    return objective_for(network, case.client, Cosine(), ALPHA, shape, trials=case.trials).at_once is None
 
 
 def load_adapter(path: Path) -> Adapter:
