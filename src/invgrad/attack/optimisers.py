@@ -102,7 +102,7 @@ class _Adam(_Elementwise):
         for variable, grad, mean, square in zip(self._variables, gradient, self._means, self._squares, strict=True):
             mean.lerp_(grad, 1 - self.BETA1)
             square.mul_(self.BETA2).addcmul_(grad, grad, value=1 - self.BETA2)
-            variable.addcdiv_(mean, (square.sqrt() / scale).add_(self.EPSILON), value=-size)
+            variable.addcdiv_(mean, square.sqrt().div_(scale).add_(self.EPSILON), value=-size)
 
 
 class _SGD(_Elementwise):
