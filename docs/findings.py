@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import chdir
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from textwrap import fill
@@ -27,6 +28,7 @@ from invgrad.paper.verdicts import RULE, Verdict, decide, effect_of_copies, read
 from invgrad.paper.weights import MIN_SEEDS
 from invgrad.performance.cost import BENCH, GPU_BENCH, Speed
 from invgrad.performance.estimate import costs
+from invgrad.performance.work import trainings, works
 from invgrad.report.tables import difference_and_interval, fixed, mean_and_spread
 from invgrad.settings import read_yaml
 from invgrad.steps.verdict import every_row
@@ -390,6 +392,57 @@ def hours(scale: str, *artefacts: str) -> float:
     chosen = costs_of(scale)
     column = "gpu_hours" if scale == "paper" else "device_hours"
     return float(chosen[chosen["row"].isin(artefacts)][column].sum())
+
+
+class Price(NamedTuple):
+    """What it takes to judge one printed value: hours of one core and of one GPU, without those of training."""
+
+    cell: str
+    printed: str
+    core_hours: float
+    gpu_hours: float
+    victim: str
+    training_core_hours: float
+    training_gpu_hours: float
+
+
+IMAGES_JUDGED = 3
+"""Images that suffice for a verdict, of each of `MIN_SEEDS` networks."""
+
+
+@cache
+def prices() -> list[Price]:
+    """What it takes to judge each value that is not judged yet, by the paper's settings and the timed devices."""
+    with chdir(ROOT):
+        plan = Plan(load(read_yaml(CONFIG) | {"scale": "paper"}))
+        attacks = {work.cell: work for work in works(plan)}
+        trained = {work.victim: work for work in trainings(plan)}
+    core, gpu = map(Speed.read, (BENCH, GPU_BENCH))
+    found = []
+    for row in latest_verdicts().query("verdict not in ('reproduced', 'differs')").itertuples():
+        work = attacks[row.cell]
+        if row.measure == "psnr_shown" and work.clients > 1:  # which image it is of is not known
+            continue
+        clients = min(IMAGES_JUDGED, work.clients)
+        few = replace(work, clients=clients, seeds=MIN_SEEDS, jobs=MIN_SEEDS)
+        victim = plan.clients[work.group].victim
+        training = replace(trained[victim], seeds=MIN_SEEDS)
+        hours_of = (speed.attack_hours(few) for speed in (core, gpu))
+        training_hours_of = (speed.training_hours(training) for speed in (core, gpu))
+        value = mean_and_spread(row.paper_value, row.paper_std)
+        found.append(Price(row.cell, value, *hours_of, victim, *training_hours_of))
+    return found
+
+
+def prices_together() -> float:
+    """GPU-hours of all `prices`, with each network trained once."""
+    trained = {price.victim: price.training_gpu_hours for price in prices()}
+    return sum(price.gpu_hours for price in prices()) + sum(trained.values())
+
+
+def unknown_images() -> int:
+    """The number of printed values that no run can judge, since it is not known which image they are of."""
+    return len(latest_verdicts().query("verdict not in ('reproduced', 'differs')")) - len(prices())
 
 
 def measured(name: str) -> float:

@@ -22,11 +22,14 @@ from findings import (
     ours,
     paired,
     places,
+    prices,
+    prices_together,
     rendered,
     restarts,
     rows,
     signed,
     table1,
+    unknown_images,
     worded,
     wrapped,
 )
@@ -179,6 +182,17 @@ def test_defences_are_those_of_the_networks_that_were_trained_under_them() -> No
 def test_hours_of_artefacts_add_up() -> None:
     assert hours("small", "fig5", "fig7") == pytest.approx(hours("small", "fig5") + hours("small", "fig7"))
     assert 0 < hours("paper", "fig5") < hours("paper", "total")
+
+
+def test_what_is_not_judged_has_a_price() -> None:
+    judged = latest_verdicts()["verdict"].isin(["reproduced", "differs"])
+    assert len(prices()) + unknown_images() == (~judged).sum()
+    by_cell = {price.cell: price for price in prices()}
+    trained, untrained = (by_cell[f"resnet20-4-{training}-lbfgs"] for training in ("trained", "untrained"))
+    assert trained.core_hours == untrained.core_hours > 10 * trained.gpu_hours
+    assert trained.training_core_hours > untrained.training_core_hours == 0
+    attacks = sum(price.gpu_hours for price in prices())
+    assert attacks < prices_together() < attacks + sum(price.training_gpu_hours for price in prices())
 
 
 def test_every_measurement_is_used_and_has_its_origin() -> None:
