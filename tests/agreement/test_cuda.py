@@ -17,6 +17,7 @@ from invgrad.clients.settings import Client, FederatedAveraging, GradientClient
 from invgrad.clients.shared import Shared
 from invgrad.networks.build import build
 from invgrad.networks.settings import ConvNet, LeNetZhu, Network, ResNet
+from invgrad.objective.branches import SIDE_BY_SIDE
 from invgrad.objective.build import objective_for
 from invgrad.objective.cuda_graph import CALLS_BEFORE, repeated
 from invgrad.objective.distances import squares
@@ -63,7 +64,7 @@ def test_a_gpu_finds_what_a_cpu_finds(network: Network, client: Client, attack: 
 
 
 @pytest.mark.parametrize("client", [GradientClient(), FederatedAveraging(steps=2)], ids=lambda client: client.kind)
-@pytest.mark.parametrize("trials", [1, 3])
+@pytest.mark.parametrize("trials", [1, 3, SIDE_BY_SIDE + 2])
 @pytest.mark.parametrize("network", [LeNetZhu(), ConvNet(width=8, padding="circular"), ResNet(depth=18, width=8)])
 def test_a_replay_computes_what_was_recorded(network: Network, trials: int, client: Client) -> None:
     victim = build(network, classes=10, size=32, seed=0).double().cuda()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from invgrad.attack.batching import Batch, fitting, in_batches, peak
+from invgrad.attack.batching import Batch, fitting, in_batches, peak, side_by_side
 from invgrad.attack.options import RunOptions
 from invgrad.attack.result import Reconstruction
 from invgrad.attack.run import reconstruct
@@ -168,6 +168,33 @@ def shared_by(network: nn.Module, clients: int = CLIENTS) -> Shared:
 def same(one: Reconstruction, other: Reconstruction) -> None:
     for name, value in vars(one).items():
         torch.testing.assert_close(value, getattr(other, name), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("allowed", "expected"), [(0, 1), (4, 1), (8, 2), (11, 2), (40, 8), (1000, 8)])
+def test_trials_side_by_side_keep_the_memory_of_each(allowed: int, expected: int) -> None:
+    def attempt(count: int) -> None:
+        for _ in range(count):  # what one has freed, another cannot use
+            take(4)
+
+    assert side_by_side(attempt, 8, CPU, allowed * MEBI) == expected
+
+
+@pytest.mark.parametrize(("at_once", "expected"), [(1, [1] * 8), (3, [3, 3, 2])])
+def test_no_more_trials_run_than_at_once(at_once: int, expected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build(ConvNet(width=8), classes=4, size=16, seed=0)
+    monkeypatch.setattr(TangentObjective, "at_once", property(lambda self: at_once, lambda self, value: None), False)
+    sizes, original = [], TangentObjective.matching_cost
+
+    def matching_cost(self, images, labels, targets):  # type: ignore[no-untyped-def]
+        sizes.append(len(images))
+        return original(self, images, labels, targets)
+
+    monkeypatch.setattr(TangentObjective, "matching_cost", matching_cost)
+    attack = Attack(iterations=2, restarts=8)
+    gradient = [torch.randn_like(each) for each in network.parameters()]
+    shared = Shared.by_one_client(gradient, shape=(3, 16, 16), labels=[1])
+    reconstruct(network, FederatedAveraging(steps=2), shared, attack, seed_key="k")
+    assert sizes[-len(expected) :] == expected
 
 
 @pytest.mark.parametrize("room", [1, 2, 4, 7])

@@ -74,6 +74,19 @@ def test_augmentation_crops_and_flips() -> None:
     assert torch.equal(plain, images)
 
 
+@pytest.mark.parametrize(("pad", "flip"), [(4, True), (2, False), (0, True)])
+def test_each_crop_and_flip_is_the_one_that_was_drawn(pad: int, flip: bool) -> None:
+    images = torch.randint(256, (20, 3, 6, 9), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    seen = augment(images, Training(crop_padding=pad, flip=flip), torch.Generator().manual_seed(2))
+    random = torch.Generator().manual_seed(2)
+    corners = torch.randint(2 * pad + 1, (2, 20), generator=random).T.tolist()
+    mirrored = (torch.rand(20, generator=random) < 0.5).tolist()
+    padded = torch.nn.functional.pad(images, (pad, pad, pad, pad))
+    for crop, whole, (down, right), turned in zip(seen, padded, corners, mirrored, strict=True):
+        expected = whole[:, down : down + 6, right : right + 9]
+        assert torch.equal(crop, expected.flip(2) if turned and flip else expected)
+
+
 def test_the_recipe_is_that_of_the_released_code() -> None:
     """Against plain torch, step by step, across two falls of the learning rate, without augmentation."""
     data = coloured(24)

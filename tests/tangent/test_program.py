@@ -341,11 +341,12 @@ def test_other_clients_and_wide_networks_do_not() -> None:
     ("network", "size", "images", "few", "many"),
     [
         (ResNet(depth=20, width=24), 32, 1, 0.7, 0.75),
-        (ResNet(depth=20, width=24), 32, 4, 0.125, 0.25),  # whose images have a lane each
+        (ResNet(depth=20, width=24), 32, 4, 10, None),  # several images keep a core busy
         (ResNet(depth=20, width=48), 32, 1, 10, None),  # more than a core's cache holds
         (ResNet(depth=18, width=64), 16, 1, 10, None),  # too many parameters
-        (MLP(widths=(256,)), 32, 1, 0.5, 1),  # narrow, but with many parameters
-        (LeNetZhu(), 32, 1, None, 0.125),
+        (MLP(widths=(256,)), 32, 2, 0.5, 1),  # narrow, but with many parameters
+        (LeNetZhu(), 128, 4, 0.5, 1),  # the same, with large values
+        (LeNetZhu(), 32, 1, None, 0.25),
     ],
     ids=lambda each: getattr(each, "name", None),
 )

@@ -39,6 +39,18 @@ def fitting(attempt: Callable[[int], object], most: int, device: torch.device, a
     return int(max(1, min(most, more - 1 + (allowed - few) // max(all_of_them - few, 1))))
 
 
+def side_by_side(attempt: Callable[[int], object], most: int, device: torch.device, allowed: int) -> int:
+    """Return the number of trials, 1 to `most`, that may run side by side within `allowed` bytes, where each keeps the
+    memory that it took; `attempt` as in `fitting`.
+    """
+    if most == 1:
+        return 1
+    try:
+        return max(1, min(most, allowed // max(peak(partial(attempt, 1), device), 1)))
+    except torch.OutOfMemoryError:
+        return 1
+
+
 def peak(function: Callable[[], object], device: torch.device) -> int:
     """Measure the peak memory, in bytes, of the tensors that `function` creates."""
     if device.type == "cuda":

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from invgrad.attack.batching import budget, fitting, in_batches
+from invgrad.attack.batching import budget, fitting, in_batches, side_by_side
 from invgrad.attack.constraints import project
 from invgrad.attack.journal import Journal
 from invgrad.attack.optimisers import decay
@@ -80,6 +80,7 @@ def run_batch(
                 break
         state.advance(matching)
         note(state, matching)
+    del evaluate  # gives a GPU's memory of what was recorded back
     return _outcome(state, trials.objective.matching_cost(state.images, state.labels, targets))
 
 
@@ -129,8 +130,10 @@ def _size_and_first(trials: Trials, journal: Journal, memory: int | None) -> tup
     def attempt(few: int) -> Outcome:
         return run_batch(trials, slice(0, few), brief, None, lambda state, matching: None)
 
-    most = min(len(trials), trials.objective.at_once or len(trials))
-    return fitting(attempt, most, trials.device, budget(trials.device) if memory is None else memory), 0
+    allowed = budget(trials.device) if memory is None else memory
+    if at_once := trials.objective.at_once:
+        return side_by_side(attempt, min(len(trials), at_once), trials.device, allowed), 0
+    return fitting(attempt, len(trials), trials.device, allowed), 0
 
 
 def _reconstruction(outcome: Outcome, clients: int, attack: Attack) -> Reconstruction:

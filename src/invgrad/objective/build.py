@@ -16,9 +16,9 @@ from invgrad.tangent.program import DISTANCES, Program, program_of
 from invgrad.tangent.tracing import trace
 
 ALWAYS_IN_LANES, EVER_IN_LANES = 100_000, 2_000_000
-"""Numbers of parameters up to which a narrow network is always worth compiling, and up to which any network ever is,
-since each lane reads a target as large. One trial of a LeNet of 62,000 takes as long either way, one of an MLP of
-790,000 five times as long in a lane; twelve of a network of 2,100,000 take as long either way.
+"""Numbers of parameters up to which a narrow network is worth compiling for any number of trials, and up to which any
+network is for many, since each lane reads a target as large. One trial of a LeNet of 62,000 takes as long either way,
+one of an MLP of 790,000 five times as long in a lane; twelve of a network of 2,100,000 take as long either way.
 """
 
 
@@ -60,7 +60,7 @@ def _matching(
         passes = trace(network, shape, options)
         return MatchingOfGradient(passes, function) if passes else None
     # After the first step every trial has parameters of its own, so that the passes take one trial at a time.
-    if together and NetworkSize.of(network).is_narrow:
+    if together and NetworkSize.of(network).is_small:
         return None
     passes = trace(network, (client.batch_size or shape[0], *shape[1:]), PassOptions())
     return MatchingOfLocalSteps(passes, client, function, network.parameters()) if passes else None
@@ -78,4 +78,4 @@ def _program(
         return None
     passes = trace(network, shape, PassOptions(together=True))
     program = program_of(passes, shape) if passes else None
-    return program if program and (always or program.pays(trials)) else None
+    return program if program and (always or program.pays(trials, narrow=together)) else None

@@ -191,7 +191,8 @@ class Speed:
         except (OSError, ValueError) as error:
             raise SettingsError(f"{path}: not a file that `invgrad bench --out` wrote: {error}") from None
         file = parse(BenchFile, content, str(path))
-        measured = [_measured(row, f"{path}: rows.{number}") for number, row in enumerate(file.rows)]
+        on_gpu = file.device.startswith("cuda")
+        measured = [_measured(row, on_gpu, f"{path}: rows.{number}") for number, row in enumerate(file.rows)]
         return cls(
             source=str(path),
             device=file.device,
@@ -212,7 +213,7 @@ class Speed:
         together = size.runs_together(on_gpu=self.on_gpu)
         if work.local_steps:
             kind = "general" if size.is_narrow else "local-steps"
-            gigaflops *= recomputed(work.local_steps) if together else 1
+            gigaflops *= recomputed(work.local_steps) if together and size.is_small else 1
         images = work.batch * (work.trials / work.jobs if together and kind != "general" else 1)
         return work.gradients * gigaflops / self.rate(work.network, work.size, kind, images) / 3600
 
@@ -254,12 +255,17 @@ def recomputed(local_steps: int) -> float:
     return RECOMPUTED if local_steps > STEPS_AT_ONCE else 1
 
 
-def _measured(row: BenchRow, where: str) -> Iterator[Measured]:
+def _measured(row: BenchRow, on_gpu: bool, where: str) -> Iterator[Measured]:
+    """Yield what a row tells. One of several trials of a wide network on a CPU is left out, since they are counted one
+    by one, which is too much for many trials of a small ResNet.
+    """
     cases = {case.name: case for case in CASES}
     if row.network not in cases:
         raise SettingsError(f"{where}.network: {unknown('network', row.network, cases)}")
     case = cases[row.network]
     network = cost_of(case.network, classes=case.classes, size=case.size)
+    if row.trials > 1 and not network.size.runs_together(on_gpu=on_gpu):
+        return
     forward = network.gigaflops
     of_network = partial(Measured, narrow=network.size.is_narrow, size=case.size, forward=forward)
     pass_of_trial, seconds = row.images * forward, row.ms_per_trial_iteration / 1000

@@ -39,15 +39,18 @@ ALIGNMENT = 64
 """Bytes of the widest vectors, which the compiled code aligns its memory to."""
 
 LARGEST = 32 * 2**10
-"""Numbers of the largest value of an image up to which a program pays for a wide network: for all lanes of AVX-512 they
-are 2 MiB, as much as a core's own cache, more or less.
+"""Numbers of an image's largest value, with its border, up to which a program pays for a wide network: for all lanes of
+AVX-512 they are 2 MiB, as much as a core's own cache, more or less.
 """
 
 FILLED = 0.75
-"""Share of a block's lanes that has to be filled there. Measured on one core with AVX-512, where 16 trials fill it:
+"""Share of a block's lanes that trials have to fill. Measured on one core with AVX-512, where 16 trials fill it:
 those of ResNets of width 16 and 24 are 2.3 to 3.0 times as fast as one by one, 12 are 1.6 to 2.2 times and 8 up to 1.4
 times; 12 of a ResNet of width 48, beyond `LARGEST`, are slower.
 """
+
+WORKSPACE = 2**30
+"""Bytes that the blocks at work may take together; a single one may take more."""
 
 MOST_IDLE = 1.25
 """Largest ratio of places for images to images, where a trial's images are spread over several lanes."""
@@ -355,10 +358,13 @@ class Program:
         self._lanes = self._call("lanes")
         self._spread = _spread(self._images, self._lanes)
 
-    def pays(self, trials: int) -> bool:
-        """Decide whether so many trials of a wide network are faster by this program than one by one."""
+    def pays(self, trials: int, *, narrow: bool) -> bool:
+        """Decide whether this program is faster for so many trials than tangent passes, which take those of a narrow
+        network all at once and those of a wide one one by one, where several images are fast enough.
+        """
         largest = max(value.channels * value.high * value.wide for value in self._values)
-        return largest <= LARGEST and trials * self._spread >= FILLED * self._lanes
+        fits = narrow or (self._images == 1 and largest <= LARGEST)
+        return fits and trials >= FILLED * self._lanes
 
     def packed(self, target: PerTrial) -> Tensor:
         """Arrange T as the compiled code reads it, flat: [elements][trials] for each block of trials."""
@@ -379,10 +385,11 @@ class Program:
         inputs = [each.contiguous() for each in (images, expected, *matched)]
         costs = images.new_empty(2, len(images))
         found = Found(torch.empty_like(inputs[0]), torch.empty_like(inputs[1]), *costs)
-        threads = torch.get_num_threads()
-        memory = torch.empty(threads * self._call("memory", self._images, self._spread) + ALIGNMENT, dtype=torch.uint8)
+        block, blocks = self._call("memory", self._images, self._spread), -(-len(images) * self._spread // self._lanes)
+        workers = min(torch.get_num_threads(), blocks, max(1, WORKSPACE // block))
+        memory = torch.empty(workers * block + ALIGNMENT, dtype=torch.uint8)
         batch = _CBatch(
-            *(len(images), self._images, self._spread, DISTANCES.index(distance), threads, total_variation_weight),
+            *(len(images), self._images, self._spread, DISTANCES.index(distance), workers, total_variation_weight),
             *(each.data_ptr() for each in (*inputs, *found, memory)),
         )
         self._call("run", ctypes.byref(batch))
