@@ -174,6 +174,7 @@ def _case(row: Any, rows: pd.DataFrame) -> Case:
         seeds=row.n_seeds,
         spread=row.std_seeds,
         images=row.n_images,
+        paper_images=row.paper_n,
         copies=row.lossy > 0,
         image_std=row.std_images,
         shared=float(between[np.triu_indices_from(between, 1)].mean()),

@@ -1,7 +1,7 @@
 """How often the rule errs, by simulation: networks and images of which the truth is known.
 
 Every PSNR is the sum of an effect of the network, one of the image, and a rest, all normal. The paper has one network
-and 100 images. Ours are networks of the same distribution, and the same images, a part of them, or others.
+and mostly 100 images. Ours are networks of the same distribution, and the same images, a part of them, or others.
 """
 
 import math
@@ -34,6 +34,7 @@ class Case:
     spread: float
     """Standard deviation between networks."""
     images: int = PAPER_IMAGES
+    paper_images: int = PAPER_IMAGES
     common: bool = True
     """True if ours are among the paper's images."""
     copies: bool = False
@@ -44,7 +45,7 @@ class Case:
     @property
     def same_images(self) -> bool:
         """True if the rule takes the images of both sides as the same."""
-        return self.common and not self.copies and self.images == PAPER_IMAGES
+        return self.common and not self.copies and self.images == self.paper_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def rates_of(case: Case) -> Rates:
 
 def simulate(random: np.random.Generator, case: Case, *, draws: int = DRAWS) -> Rates:
     """Draw many times what the paper and we find if nothing differs, and judge it by the project's rule."""
-    image = _images(random, case, draws, PAPER_IMAGES)
+    image = _images(random, case, draws, case.paper_images)
     paper = _psnr(random, case, image, 1)
     attacked = image[..., : case.images] if case.common else _images(random, case, draws, case.images)
     ours = _psnr(random, case, attacked, case.seeds)
