@@ -181,6 +181,11 @@ def _case(row: Any, rows: pd.DataFrame) -> Case:
     )
 
 
+def judged(cell: str) -> Any:
+    """The verdict on the printed mean of a finished cell."""
+    return new_verdicts().query("measure == 'psnr_mean'").loc[cell]
+
+
 def new_mean(cell: str, *where: str) -> float:
     """Our mean PSNR over these reconstructions of a finished cell."""
     return compare(new_rows(cell, *where), math.nan, math.nan, 1).value
@@ -191,7 +196,7 @@ def new(cell: str, *where: str) -> Difference:
     its victim.
     """
     printed_for = next(each for each in new_verdicts().index if cell.startswith(each.removesuffix("proposed")))
-    row = new_verdicts().loc[printed_for]
+    row = judged(printed_for)
     by_cell = {str(name): rows for name, rows in finished().groupby("cell")}
     copies = effect_of_copies(new_facts()[cell], by_cell, new_facts())
     return compare(new_rows(cell, *where), row.paper_value, row.paper_std, row.paper_n, copies)
@@ -215,11 +220,15 @@ def accuracies(victim: str) -> "pd.Series[float]":
     )
 
 
+def of_part(cell: str, *where: str) -> tuple[Difference, Verdict]:
+    """The difference and the verdict of the reconstructions of a finished cell for which these queries hold."""
+    ours = new(cell, *where)
+    return ours, decide(ours, judged(cell).paper_std, ())[0]
+
+
 def by_fives(cell: str) -> list[tuple[Difference, Verdict]]:
     """The difference and the verdict of a finished cell by every five of its network seeds, in order."""
-    margin = new_verdicts().loc[cell].paper_std
-    groups = [new(cell, f"seed // 5 == {number}") for number in range(new_rows(cell)["seed"].nunique() // 5)]
-    return [(ours, decide(ours, margin, ())[0]) for ours in groups]
+    return [of_part(cell, f"seed // 5 == {number}") for number in range(new_rows(cell)["seed"].nunique() // 5)]
 
 
 def as_far(ours: Any) -> float:
