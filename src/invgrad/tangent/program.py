@@ -38,7 +38,7 @@ DISTANCES = ("cosine", "layerwise-cosine", "squared-euclidean")
 ALIGNMENT = 64
 """Bytes of the widest vectors, which the compiled code aligns its memory to."""
 
-LARGEST = 32 * 2**10
+LARGEST_VALUE = 32 * 2**10
 """Numbers of an image's largest value, with its border, up to which a program pays for a wide network: for all lanes of
 AVX-512 they are 2 MiB, as much as a core's own cache, more or less.
 """
@@ -46,7 +46,7 @@ AVX-512 they are 2 MiB, as much as a core's own cache, more or less.
 FILLED = 0.75
 """Share of a block's lanes that trials have to fill. Measured on one core with AVX-512, where 16 trials fill it:
 those of ResNets of width 16 and 24 are 2.3 to 3.0 times as fast as one by one, 12 are 1.6 to 2.2 times and 8 up to 1.4
-times; 12 of a ResNet of width 48, beyond `LARGEST`, are slower.
+times; 12 of a ResNet of width 48, beyond `LARGEST_VALUE`, are slower.
 """
 
 WORKSPACE = 2**30
@@ -363,7 +363,7 @@ class Program:
         network all at once and those of a wide one one by one, where several images are fast enough.
         """
         largest = max(value.channels * value.high * value.wide for value in self._values)
-        fits = narrow or (self._images == 1 and largest <= LARGEST)
+        fits = narrow or (self._images == 1 and largest <= LARGEST_VALUE)
         return fits and trials >= FILLED * self._lanes
 
     def packed(self, target: PerTrial) -> Tensor:
